@@ -1,0 +1,82 @@
+# Needs make and Python 3.11 or newer, nothing else: whatever runs here is installed into .venv from requirements/,
+# with exact versions and hashes. PYTHON=… chooses the Python that .venv is made with.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test check lint types imports generated locked venv system-packages proto lock format clean
+
+python := .venv/bin/python
+install = -m pip --disable-pip-version-check --quiet install
+
+# A value in single quotes for the shell, as it was written: spaces, quotes and dollar signs survive.
+quoted = '$(subst ','\'',$(value $(1)))'
+
+help: ## list these targets
+	@echo 'make TARGET'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+demo: .venv/.runtime ## two peers meet, talk and send a file (FILE=… sends your own)
+	@$(python) scripts/demo.py $(if $(value FILE),$(call quoted,FILE))
+
+test: system-packages .venv/.dev ## run the tests (ARGS='-k offer' goes to pytest)
+	@.venv/bin/pytest $(ARGS)
+
+check: lint types imports generated locked ## everything CI looks at before the tests
+
+lint: .venv/.dev ## ruff: rules and formatting
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+
+types: .venv/.dev ## mypy, strict
+	@.venv/bin/mypy --strict
+
+imports: .venv/.dev ## import-linter: which package may know which
+	@.venv/bin/lint-imports
+
+generated: .venv-proto/.installed ## the committed protobuf code is what the .proto files make
+	@scripts/generate-proto --check
+
+locked: .venv/bin/python ## the locks answer pyproject.toml as it is now
+	@$(python) scripts/lock.py --check
+
+format: .venv/.dev ## let ruff mend what it can
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+proto: .venv-proto/.installed ## make the Python code of proto/p2p_proto/*.proto again
+	@scripts/generate-proto
+
+lock: .venv/bin/python ## write requirements/*.txt again (UPGRADE=1 takes the newest versions)
+	@$(python) scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+venv: .venv/.dev ## .venv with all that development needs
+
+clean: ## remove the environments and all that was built or cached
+	@rm -rf .venv .venv-proto build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+system-packages:
+	@scripts/system-packages
+
+# One environment, two fillings: .runtime is enough for the demo, .dev holds that and the tools. A stamp is older than
+# its lock only after the lock has changed, so a second run installs nothing.
+
+.venv/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml .venv/bin/python
+	@echo 'Installing Punchwire into .venv ...'
+	@$(python) $(install) --require-hashes -r requirements/runtime.txt -r requirements/build.txt
+	@$(python) $(install) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements/dev.txt pyproject.toml .venv/bin/python
+	@echo 'Installing Punchwire and its tools into .venv ...'
+	@$(python) $(install) --require-hashes -r requirements/dev.txt
+	@$(python) $(install) --no-deps --no-build-isolation --editable .
+	@touch .venv/.runtime $@
+
+.venv-proto/.installed: requirements/proto.txt .venv-proto/bin/python
+	@echo 'Installing the protobuf compiler into .venv-proto ...'
+	@.venv-proto/bin/python $(install) --require-hashes -r requirements/proto.txt
+	@touch $@
+
+.venv/bin/python .venv-proto/bin/python:
+	@scripts/make-venv $(@:/bin/python=)

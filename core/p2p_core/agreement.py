@@ -1,0 +1,119 @@
+"""What two peers hold once each has the other's offer: roles, nonces, session id, punch keys.
+
+docs/protocol/offer.md: everything here is derived from the two sealed offers, so a mediator that alters or swaps
+one of them leaves the two sides with different sessions, and their proofs fail.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from enum import Enum
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from p2p_core import limits
+from p2p_core.errors import SameKey
+from p2p_core.fields import digest, encode, u16
+from p2p_core.identity import PeerId
+from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript
+from p2p_core.wire.offer import Offer
+
+__all__ = ["Agreement", "PunchPurpose", "Side", "punch_key", "session_id"]
+
+_SESSION_LABEL = "punchwire session id"
+_PUNCH_LABEL = "punchwire punch key"
+
+
+class PunchPurpose(Enum):
+    """What a punch key authenticates."""
+
+    UDP_PROBE = "udp-probe"
+    TCP_PREAMBLE = "tcp-preamble"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side's part of an agreement: who it is, what it offered, and the SHA-256 of that offer as sealed."""
+
+    peer: PeerId
+    offer: Offer
+    offer_hash: bytes
+
+    @classmethod
+    def of(cls, peer: PeerId, offer: Offer, sealed: bytes) -> "Side":
+        """Make the side of `peer`, which sent `offer` in the bytes `sealed`."""
+        return cls(peer, offer, hashlib.sha256(sealed).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The two sides and which of them is ours."""
+
+    role: Role
+    initiator: Side
+    responder: Side
+
+    @classmethod
+    def between(cls, role: Role, own: Side, other: Side) -> "Agreement":
+        """Agree as `role`. Raises `SameKey` when both sides are one peer."""
+        if own.peer == other.peer:
+            raise SameKey("both sides have the same key")
+        return cls(role, own, other) if role is Role.INITIATOR else cls(role, other, own)
+
+    @property
+    def own(self) -> Side:
+        """Our side."""
+        return self.initiator if self.role is Role.INITIATOR else self.responder
+
+    @property
+    def other(self) -> Side:
+        """The other side."""
+        return self.responder if self.role is Role.INITIATOR else self.initiator
+
+    @property
+    def session_id(self) -> bytes:
+        """32 bytes: the session this is a channel of."""
+        return session_id(
+            self.initiator.peer, self.responder.peer, self.initiator.offer_hash, self.responder.offer_hash
+        )
+
+    def punch_key(self, sender: Role, purpose: PunchPurpose) -> bytes:
+        """Return the 32-byte key under which `sender` authenticates its packets for `purpose`."""
+        shares = self.initiator.offer.punch_share + self.responder.offer.punch_share
+        return punch_key(shares, self.session_id, sender, purpose)
+
+    def as_if(self, role: Role) -> "Agreement":
+        """Return what the other side would hold if the mediator had given it the role opposite to `role`.
+
+        With equal roles at both sides, each holds the mirror image of the other's agreement.
+        """
+        return Agreement.between(role, self.own, self.other)
+
+    def transcript(self, path: PathKind, binding: ChannelBinding, counter: int = 0) -> Transcript:
+        """Return the transcript of this channel's key proof, with ourselves as the prover."""
+        return Transcript(
+            purpose=Purpose.PEER_TO_PEER,
+            prover=self.role,
+            path=path,
+            binding=binding,
+            initiator=self.initiator.peer,
+            responder=self.responder.peer,
+            initiator_nonce=self.initiator.offer.nonce,
+            responder_nonce=self.responder.offer.nonce,
+            session_id=self.session_id,
+            initiator_offer_hash=self.initiator.offer_hash,
+            responder_offer_hash=self.responder.offer_hash,
+            counter=counter,
+        )
+
+
+def session_id(initiator: bytes, responder: bytes, initiator_offer_hash: bytes, responder_offer_hash: bytes) -> bytes:
+    """SHA-256 over both peer ids and the hashes of both sealed offers, 32 bytes."""
+    version = u16(limits.PROTOCOL_VERSION)
+    return digest(_SESSION_LABEL, version, initiator, responder, initiator_offer_hash, responder_offer_hash)
+
+
+def punch_key(shares: bytes, session: bytes, sender: Role, purpose: PunchPurpose) -> bytes:
+    """HKDF-SHA256 (RFC 5869, no salt) of initiator's share ‖ responder's share; one key a direction and purpose."""
+    info = encode(_PUNCH_LABEL, u16(limits.PROTOCOL_VERSION), session, sender.value.encode(), purpose.value.encode())
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(shares)

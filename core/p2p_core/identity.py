@@ -1,0 +1,199 @@
+"""Keys and the names made from them: docs/protocol/identity.md.
+
+A peer is named by its peer id: SHA-256 of the DER SubjectPublicKeyInfo (RFC 5280 §4.1.2.7) of its RSA key.
+Every key is checked for kind, size and exponent before it is used for anything.
+"""
+
+import base64
+import hashlib
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from p2p_core import limits, word_list
+from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, Malformed
+
+__all__ = [
+    "PeerId",
+    "RSAPrivateKey",
+    "RSAPublicKey",
+    "generate_key",
+    "load_key_pair",
+    "load_public_key",
+    "private_pem",
+    "public_der",
+    "public_from_der",
+    "public_pem",
+    "spki_hash",
+]
+
+SPOKEN_WORDS = 12  # 96 bits: nobody finds a second key with the same words (2**96 tries), and people still read them
+_SHORT = 8  # characters of the short form, 40 bits: for people, never compared by a program
+
+
+class PeerId(bytes):
+    """32 bytes that name a peer. `str()` is lower-case base32 without padding (RFC 4648 §6), 52 characters."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: bytes) -> Self:
+        """Raise `Malformed` unless `value` has 32 bytes."""
+        if len(value) != limits.PEER_ID_BYTES:
+            raise Malformed(f"a peer id has {limits.PEER_ID_BYTES} bytes, this has {len(value)}")
+        return super().__new__(cls, value)
+
+    @classmethod
+    def of(cls, key: RSAPublicKey) -> Self:
+        """Return the peer id of `key`."""
+        return cls(hashlib.sha256(public_der(key)).digest())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the printed form; raise `Malformed` for anything else."""
+        try:
+            value = base64.b32decode(text.upper() + "=" * (-len(text) % 8))
+        except ValueError:
+            raise Malformed(f"not a peer id: {text!r}") from None
+        peer = cls(value)
+        if str(peer) != text:  # base32 leaves 4 bits over: only one spelling of an id is one
+            raise Malformed(f"not a peer id as it is printed: {text!r}")
+        return peer
+
+    def __str__(self) -> str:
+        return base64.b32encode(self).decode("ascii").rstrip("=").lower()
+
+    def __repr__(self) -> str:
+        return f"PeerId({self.short})"
+
+    @property
+    def short(self) -> str:
+        """The first 8 characters, for people."""
+        return str(self)[:_SHORT]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """12 words that two people can read to each other: the first 96 bits in the PGP word list."""
+        return word_list.spell(self[:SPOKEN_WORDS])
+
+
+def generate_key(bits: int = limits.DEFAULT_KEY_BITS) -> RSAPrivateKey:
+    """Make a key pair of `bits` bits; raise `KeyUnfit` for a size that is not accepted."""
+    _check_size(bits)
+    return generate_private_key(limits.PUBLIC_EXPONENT, bits)
+
+
+def load_key_pair(data: bytes, passphrase: bytes | None = None) -> RSAPrivateKey:
+    """Read a key pair from a PKCS#8 or PKCS#1 PEM.
+
+    Raises `KeyLocked` when the passphrase is missing or wrong, `KeyUnreadable` when the bytes are no key pair,
+    `KeyUnfit` when the key is not RSA, 2048 to 8192 bits, e = 65537.
+    """
+    try:
+        key = load_pem_private_key(data, passphrase)
+    except TypeError as error:
+        if passphrase is None:
+            raise KeyLocked("the key pair is locked with a passphrase") from error
+        return load_key_pair(data)  # a passphrase was at hand, and not needed
+    except (ValueError, UnsupportedAlgorithm) as error:
+        if passphrase is not None and b"ENCRYPTED" in data:
+            raise KeyLocked("the passphrase does not open the key pair") from error
+        if b"PUBLIC KEY" in data or b"BEGIN CERTIFICATE" in data:
+            raise KeyUnreadable("this is a public key; the key pair is needed here") from error
+        raise KeyUnreadable("this is not a key pair in PEM form (PKCS#8 or PKCS#1)") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise KeyUnfit("the key pair is not an RSA key")
+    _check(key.public_key())
+    return key
+
+
+def load_public_key(data: bytes, passphrase: bytes | None = None) -> RSAPublicKey:
+    """Read a public key from a PEM: a public key, a certificate, or a key pair (its public half).
+
+    Raises as `load_key_pair` does.
+    """
+    try:
+        if b"-----BEGIN CERTIFICATE-----" in data:
+            return _fit(x509.load_pem_x509_certificate(data).public_key())
+        if b"PRIVATE KEY-----" in data:
+            return load_key_pair(data, passphrase).public_key()
+        return _fit(load_pem_public_key(data))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyUnreadable("this is not a public key in PEM form") from error
+
+
+def public_from_der(data: bytes) -> RSAPublicKey:
+    """Read a public key that came over the wire: DER SubjectPublicKeyInfo, in its one canonical form.
+
+    Raises `Malformed` when it does not parse or is not canonical, `KeyUnfit` as `load_key_pair` does.
+    """
+    if len(data) > limits.MAX_PUBLIC_KEY_BYTES:
+        raise Malformed(f"a public key of {len(data)} bytes")
+    try:
+        key = _fit(load_der_public_key(data))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Malformed("not a public key in DER form") from error
+    if public_der(key) != data:  # else one key would have several names
+        raise Malformed("a public key that is not in canonical DER form")
+    return key
+
+
+def public_der(key: RSAPublicKey) -> bytes:
+    """DER SubjectPublicKeyInfo of `key`."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_pem(key: RSAPublicKey) -> bytes:
+    """`key` as a PEM file."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def private_pem(key: RSAPrivateKey, passphrase: bytes | None = None) -> bytes:
+    """`key` as a PKCS#8 PEM file, under `passphrase` if one is given (PBES2, RFC 8018)."""
+    lock: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
+
+
+def spki_hash(certificate_der: bytes) -> bytes:
+    """SHA-256 of the public key in a certificate (32 bytes): the mediator id. Raises `Malformed`."""
+    try:
+        key = x509.load_der_x509_certificate(certificate_der).public_key()
+        der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Malformed("not a certificate in DER form") from error
+    return hashlib.sha256(der).digest()
+
+
+def _fit(key: PublicKeyTypes) -> RSAPublicKey:
+    if not isinstance(key, RSAPublicKey):
+        raise KeyUnfit("the public key is not an RSA key")
+    _check(key)
+    return key
+
+
+def _check(key: RSAPublicKey) -> None:
+    _check_size(key.key_size)
+    if key.public_numbers().e != limits.PUBLIC_EXPONENT:
+        raise KeyUnfit(f"the key's public exponent is not {limits.PUBLIC_EXPONENT}")
+
+
+def _check_size(bits: int) -> None:
+    if not limits.MIN_KEY_BITS <= bits <= limits.MAX_KEY_BITS:
+        raise KeyUnfit(f"a key has {limits.MIN_KEY_BITS} to {limits.MAX_KEY_BITS} bits, this has {bits}")
