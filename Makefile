@@ -11,6 +11,9 @@ install = -m pip --disable-pip-version-check --quiet install
 # A value in single quotes for the shell, as it was written: spaces, quotes and dollar signs survive.
 quoted = '$(subst ','\'',$(value $(1)))'
 
+# An environment whose Python has gone from this machine is made again.
+$(shell for each in .venv .venv-proto; do test -x $$each/bin/python || rm -rf $$each; done)
+
 help: ## list these targets
 	@echo 'make TARGET'
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
@@ -52,7 +55,7 @@ lock: .venv/bin/python ## write requirements/*.txt again (UPGRADE=1 takes the ne
 venv: .venv/.dev ## .venv with all that development needs
 
 clean: ## remove the environments and all that was built or cached
-	@rm -rf .venv .venv-proto build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .venv-proto build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/lab/delaylink
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system-packages:

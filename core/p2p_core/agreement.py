@@ -82,12 +82,12 @@ class Agreement:
         shares = self.initiator.offer.punch_share + self.responder.offer.punch_share
         return punch_key(shares, self.session_id, sender, purpose)
 
-    def as_if(self, role: Role) -> "Agreement":
-        """Return what the other side would hold if the mediator had given it the role opposite to `role`.
+    def mirrored(self) -> "Agreement":
+        """Return what we would hold in the other role.
 
-        With equal roles at both sides, each holds the mirror image of the other's agreement.
+        A mediator that gives both sides the same role leaves each with the mirror image of the other's agreement.
         """
-        return Agreement.between(role, self.own, self.other)
+        return Agreement.between(self.role.other, self.own, self.other)
 
     def transcript(self, path: PathKind, binding: ChannelBinding, counter: int = 0) -> Transcript:
         """Return the transcript of this channel's key proof, with ourselves as the prover."""

@@ -1,0 +1,336 @@
+"""A session above an authenticated channel: messages, files, liveness, and a farewell that loses nothing.
+
+docs/protocol/session.md. Frames and `now` come in; frames, a deadline and events go out. File data does not pass
+through here: the caller reports what was sent, verified and stored.
+
+Farewell: `Close` says "I leave as soon as you have nothing outstanding". Whoever gets it sends its own once its
+messages are acknowledged and its transfers over; with both sent and received the session is closed.
+"""
+
+from collections import deque
+
+from p2p_core.agreement import Agreement
+from p2p_core.errors import (
+    ConnectionLost,
+    LocalProtocolError,
+    PunchwireError,
+    RemoteProtocolError,
+    TransferFailed,
+)
+from p2p_core.identity import RSAPrivateKey, RSAPublicKey
+from p2p_core.machines.events import (
+    Closed,
+    Event,
+    FileAccepted,
+    FileArrived,
+    FileFailed,
+    FileOffered,
+    FileRefused,
+    FileSent,
+    PeerDone,
+    PeerLeaving,
+)
+from p2p_core.machines.liveness import Liveness
+from p2p_core.machines.messages import Messages
+from p2p_core.machines.receiver import FileReceiver
+from p2p_core.machines.sender import FileSender
+from p2p_core.proof import Role
+from p2p_core.statements import Speaker
+from p2p_core.wire.frames import (
+    BlockHeader,
+    Cancel,
+    Close,
+    Done,
+    FileAnswer,
+    FileEnd,
+    FileOffer,
+    FileReceipt,
+    Frame,
+    KeyProof,
+    MessageAck,
+    Ping,
+    Pong,
+    TextMessage,
+)
+
+__all__ = ["SessionMachine"]
+
+FAREWELL_TIME = 5.0  # s to wait for the other side's Close after ours; what mattered is acknowledged by then
+MAX_OFFERED = 64  # files the other side may have offered and not yet finished
+
+
+class SessionMachine:
+    """One side of a session. Public methods raise `LocalProtocolError` when used against the rules."""
+
+    def __init__(self, agreement: Agreement, key: RSAPrivateKey, other_key: RSAPublicKey, now: float) -> None:
+        self._own = Speaker.of(agreement, agreement.role)
+        self._other = Speaker.of(agreement, agreement.role.other)
+        self._key, self._other_key = key, other_key
+        self._messages = Messages(self._own, key, self._other, other_key)
+        self._outgoing: dict[int, FileSender] = {}
+        self._incoming: dict[int, FileReceiver] = {}
+        self._next_transfer = 1 if agreement.role is Role.INITIATOR else 2
+        self._last_offered = 0  # by the other side
+        self.liveness = Liveness(now)
+        self._frames: deque[Frame] = deque()
+        self._events: deque[Event] = deque()
+        self._done_sent = False
+        self._leaving: Close | None = None  # what we will say, or said
+        self._close_sent: float | None = None
+        self._close_received: Close | None = None
+        self.is_closed = False
+
+    # What the user does.
+
+    def send_message(self, text: str, sent_at_ms: int) -> int:
+        """Send `text`; return the sequence number that `MessageDelivered` will name."""
+        self._check_may_start()
+        message = self._messages.send(text, sent_at_ms)
+        self._frames.append(message)
+        return message.sequence
+
+    def offer_file(self, name: str, size: int, mode: int, mtime_ns: int, block_size: int) -> int:
+        """Offer a file; return its transfer number."""
+        self._check_may_start()
+        offer = FileOffer(self._next_transfer, name, size, mode, mtime_ns, block_size)
+        self._next_transfer += 2
+        self._outgoing[offer.transfer] = FileSender(offer, self._own, self._key)
+        self._frames.append(offer)
+        return offer.transfer
+
+    def accept_file(self, transfer: int) -> None:
+        """Take a file that was offered."""
+        self._frames.append(self._incoming_file(transfer).accept())
+
+    def refuse_file(self, transfer: int, reason: str) -> None:
+        """Do not take a file that was offered; `reason` is shown to the other side."""
+        self._frames.append(self._incoming_file(transfer).refuse(reason))
+        del self._incoming[transfer]
+        self._maybe_close()
+
+    def done(self) -> None:
+        """Say that we start nothing more. Saying it twice is saying it once."""
+        if not self._done_sent:
+            self._done_sent = True
+            self._frames.append(Done())
+
+    def close(self, reason: str = "") -> None:
+        """Leave once nothing of ours is outstanding."""
+        if self._leaving is None:
+            self._leaving = Close(reason)
+        self._maybe_close()
+
+    def abort(self, reason: str) -> None:
+        """Leave now: give up every transfer and wait for no acknowledgement."""
+        for transfer in (*self._outgoing, *self._incoming):
+            self.fail_file(transfer, TransferFailed(reason), reason)
+        if self._close_sent is None:
+            self._leaving = Close(reason)
+            self._say_close()
+
+    # What happened to file data.
+
+    def block_sent(self, transfer: int, digest: bytes, length: int) -> int:
+        """Take note of the next block, about to go out; return its index."""
+        return self._outgoing_file(transfer).block(digest, length)
+
+    def file_ended(self, transfer: int) -> None:
+        """All blocks have gone out."""
+        self._frames.append(self._outgoing_file(transfer).end())
+
+    def block_starts(self, header: BlockHeader, length: int) -> bool:
+        """Check that a block may come; return False when it belongs to a transfer given up, and is to be dropped."""
+        receiver = self._received_file(header.transfer)
+        if receiver is None:
+            return False  # it was on its way when the transfer was given up
+        receiver.block_starts(header, length)
+        return True
+
+    def block_verified(self, transfer: int, digest: bytes) -> None:
+        """The next block of a file is written, and its hash was right."""
+        receiver = self._incoming.get(transfer)
+        if receiver is not None and receiver.block_verified(digest):
+            self._events.append(FileArrived(transfer))
+
+    def file_stored(self, transfer: int, received_at_ms: int) -> None:
+        """The file has its final name: sign for it."""
+        receiver = self._incoming_file(transfer)
+        self._frames.append(receiver.receipt(self._own, self._key, received_at_ms))
+        del self._incoming[transfer]
+        self._maybe_close()
+
+    def fail_file(self, transfer: int, error: PunchwireError, reason: str | None = None) -> None:
+        """Give up a transfer, in either direction, because of `error`; tell the other side, or `reason` if given."""
+        if self._forget(transfer):
+            self._frames.append(Cancel(transfer, str(error) if reason is None else reason))
+            self._events.append(FileFailed(transfer, error))
+            self._maybe_close()
+
+    # What comes from the other side, and what goes to it.
+
+    def receive(self, frame: Frame, now: float) -> None:
+        """Act on a frame. Raises `RemoteProtocolError` when it breaks the rules; the channel is to be closed then."""
+        if self._close_received is not None and isinstance(frame, TextMessage | FileOffer | Done | Close):
+            raise RemoteProtocolError("something new after the farewell")
+        match frame:
+            case TextMessage():
+                ack, message = self._messages.received(frame)
+                self._frames.append(ack)
+                self._notify(message)
+            case MessageAck():
+                self._notify(self._messages.acknowledged(frame))
+            case FileOffer():
+                self._offered(frame)
+            case FileAnswer():
+                self._answered(frame)
+            case FileEnd(transfer):
+                receiver = self._received_file(transfer)
+                if receiver is not None and receiver.ended(frame):
+                    self._events.append(FileArrived(transfer))
+            case FileReceipt(transfer):
+                sender = self._sent_file(transfer)
+                if sender is not None:
+                    sender.receipted(frame, self._other, self._other_key)
+                    del self._outgoing[transfer]
+                    self._events.append(FileSent(transfer))
+            case Cancel(transfer, reason):
+                if self._forget(transfer):
+                    self._events.append(FileFailed(transfer, TransferFailed(f"the other side gave up: {reason}")))
+            case Done():
+                self._events.append(PeerDone())
+            case Close():
+                self._left(frame)
+            case Ping(id):
+                self._frames.append(Pong(id))
+            case Pong():
+                self.liveness.answered(frame, now)
+            case KeyProof():
+                raise RemoteProtocolError("a second key proof on one channel")
+        self._maybe_close()
+
+    def heard(self, now: float) -> None:
+        """Take note that the other side is alive; call it whenever bytes came, or went after they could not."""
+        self.liveness.heard(now)
+
+    def next_frame(self) -> Frame | None:
+        """Return the next frame to send."""
+        return self._frames.popleft() if self._frames else None
+
+    def next_event(self) -> Event | None:
+        """Return the next event for the user."""
+        return self._events.popleft() if self._events else None
+
+    def deadline(self) -> float | None:
+        """When `on_deadline` is to be called."""
+        if self.is_closed:
+            return None
+        watch = self.liveness.deadline()
+        return watch if self._close_sent is None else min(watch, self._close_sent + FAREWELL_TIME)
+
+    def on_deadline(self, now: float) -> None:
+        """Ask for a sign of life, or end the farewell. Raises `ConnectionLost` when the other side is gone."""
+        if self._close_sent is not None and now >= self._close_sent + FAREWELL_TIME:
+            self._end()
+        elif self.liveness.is_dead(now):
+            raise ConnectionLost("the other side has gone silent")
+        elif (ping := self.liveness.on_deadline(now)) is not None:
+            self._frames.append(ping)
+
+    def close_went_out(self, now: float) -> None:
+        """Our farewell is on its way: from now on the other side has `FAREWELL_TIME` to answer it."""
+        if self._close_sent is not None:
+            self._close_sent = now
+
+    def lost(self) -> bool:
+        """The channel ended. Return whether that is a proper end: both farewells were said."""
+        if self._close_sent is not None and self._nothing_outstanding():
+            self._end()
+        return self.is_closed
+
+    def _offered(self, offer: FileOffer) -> None:
+        theirs = offer.transfer % 2 != self._next_transfer % 2
+        if not theirs or offer.transfer <= self._last_offered:
+            raise RemoteProtocolError(f"a file offered as transfer {offer.transfer}")
+        if len(self._incoming) >= MAX_OFFERED:
+            raise RemoteProtocolError(f"more than {MAX_OFFERED} files offered at once")
+        self._last_offered = offer.transfer
+        if self._leaving is not None:
+            self._frames.append(FileAnswer(offer.transfer, accepted=False, reason="the other side is leaving"))
+            return
+        self._incoming[offer.transfer] = FileReceiver(offer, self._other, self._other_key)
+        self._events.append(FileOffered(offer))
+
+    def _answered(self, answer: FileAnswer) -> None:
+        sender = self._sent_file(answer.transfer)
+        if sender is None:
+            return
+        if sender.answered(answer):
+            self._events.append(FileAccepted(answer.transfer))
+        else:
+            del self._outgoing[answer.transfer]
+            self._events.append(FileRefused(answer.transfer, answer.reason))
+
+    def _left(self, farewell: Close) -> None:
+        self._close_received = farewell
+        self._leaving = self._leaving or Close()
+        for transfer in tuple(self._incoming):  # whoever leaves has nothing outstanding, or has lost interest
+            self._forget(transfer)
+            self._events.append(FileFailed(transfer, TransferFailed("the other side left")))
+        self._events.append(PeerLeaving(farewell.reason))
+
+    def _sent_file(self, transfer: int) -> FileSender | None:
+        """Return our transfer that a frame names; None when it is over. Raises when it never was."""
+        if transfer % 2 != self._next_transfer % 2 or not 0 < transfer < self._next_transfer:
+            raise RemoteProtocolError(f"transfer {transfer} was never offered")
+        return self._outgoing.get(transfer)
+
+    def _received_file(self, transfer: int) -> FileReceiver | None:
+        """Return the other side's transfer that a frame names; None when it is over. Raises when it never was."""
+        if transfer % 2 == self._next_transfer % 2 or not 0 < transfer <= self._last_offered:
+            raise RemoteProtocolError(f"transfer {transfer} was never offered")
+        return self._incoming.get(transfer)
+
+    def _outgoing_file(self, transfer: int) -> FileSender:
+        if transfer not in self._outgoing:
+            raise LocalProtocolError(f"transfer {transfer} is not being sent")
+        return self._outgoing[transfer]
+
+    def _incoming_file(self, transfer: int) -> FileReceiver:
+        if transfer not in self._incoming:
+            raise LocalProtocolError(f"transfer {transfer} is not being received")
+        return self._incoming[transfer]
+
+    def _forget(self, transfer: int) -> bool:
+        sender, receiver = self._outgoing.pop(transfer, None), self._incoming.pop(transfer, None)
+        for side in (sender, receiver):
+            if side is not None:
+                side.give_up()
+        return sender is not None or receiver is not None
+
+    def _check_may_start(self) -> None:
+        if self._leaving is not None or self._done_sent:
+            raise LocalProtocolError("the session is being closed")
+
+    def _notify(self, event: Event | None) -> None:
+        if event is not None:
+            self._events.append(event)
+
+    def _nothing_outstanding(self) -> bool:
+        return not (self._messages.unacknowledged or self._outgoing or self._incoming)
+
+    def _maybe_close(self) -> None:
+        if self._leaving is not None and self._close_sent is None and self._nothing_outstanding():
+            self._say_close()
+        if self._close_sent is not None and self._close_received is not None:
+            self._end()
+
+    def _say_close(self) -> None:
+        assert self._leaving is not None
+        self._frames.append(self._leaving)
+        self._close_sent = float("inf")  # until the driver says when it went out
+
+    def _end(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            reason = self._close_received.reason if self._close_received is not None else ""
+            self._events.append(Closed(reason))

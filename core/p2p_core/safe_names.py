@@ -1,0 +1,65 @@
+"""The one owner of the question under which name a received file may be written.
+
+A received name is a suggestion from somebody else. What comes out of `safe_name` is one path component that
+cannot leave its folder, hide what it is, or address a device, on any of the systems Punchwire runs on.
+Harmless oddities are mended; a name that means to go elsewhere is refused.
+"""
+
+import re
+import unicodedata
+
+from p2p_core.errors import UnsafeName
+
+__all__ = ["MAX_COMPONENT_BYTES", "printable", "safe_name", "with_number"]
+
+MAX_COMPONENT_BYTES = 255  # what every common file system takes
+_ROOM_FOR_PART = 32  # bytes kept free for what a temporary name or a number adds
+_DRIVE = re.compile(r"^[A-Za-z]:")
+# Names that Windows takes for devices, with any extension (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
+_DEVICE = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
+_FORBIDDEN = frozenset('<>:"|?*')  # on Windows
+_BAD_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, direction marks, separators
+
+
+def safe_name(name: str) -> str:
+    """Return the name to write a received file under: one component, at most 223 bytes of UTF-8.
+
+    Raises `UnsafeName` for a name that is empty, a path, or a step to another folder.
+    """
+    if "/" in name or "\\" in name or "\0" in name or _DRIVE.match(name):
+        raise UnsafeName(f"the file's name is a path: {printable(name)}")
+    mended = "".join(_mend(character) for character in unicodedata.normalize("NFC", name)).rstrip(" .")
+    if not mended.strip("_. "):
+        raise UnsafeName(f"the file's name is none: {printable(name)!r}")
+    if _DEVICE.match(mended):
+        mended = "_" + mended
+    return _shorten(mended, MAX_COMPONENT_BYTES - _ROOM_FOR_PART)
+
+
+def with_number(name: str, number: int) -> str:
+    """Return `name` with " (number)" before its extension, for when it is taken."""
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem} ({number}).{extension}" if dot and stem else f"{name} ({number})"
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything that a terminal might obey shown as an escape."""
+    return "".join(
+        character
+        if unicodedata.category(character) not in _BAD_CATEGORIES
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+def _mend(character: str) -> str:
+    return "_" if character in _FORBIDDEN or unicodedata.category(character) in _BAD_CATEGORIES else character
+
+
+def _shorten(name: str, limit: int) -> str:
+    if len(name.encode()) <= limit:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    tail = dot + extension if stem and len(extension.encode()) <= 16 else ""
+    head = (stem if tail else name).encode()[: limit - len(tail.encode())].decode(errors="ignore")
+    return head.rstrip(" .") + tail
