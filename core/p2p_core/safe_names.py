@@ -18,7 +18,9 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 # Names that Windows takes for devices, with any extension (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
 _DEVICE = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
 _FORBIDDEN = frozenset('<>:"|?*')  # on Windows
-_BAD_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # controls, direction marks, separators
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Direction marks and overrides (UAX #9 §2): "gnp.exe" can be made to look like "exe.png". Joiners stay: scripts need them.
+_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
 
 def safe_name(name: str) -> str:
@@ -29,7 +31,7 @@ def safe_name(name: str) -> str:
     if "/" in name or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise UnsafeName(f"the file's name is a path: {printable(name)}")
     mended = "".join(_mend(character) for character in unicodedata.normalize("NFC", name)).rstrip(" .")
-    if not mended.strip("_. "):
+    if not mended:
         raise UnsafeName(f"the file's name is none: {printable(name)!r}")
     if _DEVICE.match(mended):
         mended = "_" + mended
@@ -44,16 +46,19 @@ def with_number(name: str, number: int) -> str:
 
 def printable(text: str) -> str:
     """Return `text` with everything that a terminal might obey shown as an escape."""
-    return "".join(
-        character
-        if unicodedata.category(character) not in _BAD_CATEGORIES
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
+    return "".join(_escape(character) if _is_control(character) else character for character in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _is_control(character: str) -> bool:
+    return unicodedata.category(character) in _CONTROL_CATEGORIES or character in _DIRECTION
 
 
 def _mend(character: str) -> str:
-    return "_" if character in _FORBIDDEN or unicodedata.category(character) in _BAD_CATEGORIES else character
+    return "_" if character in _FORBIDDEN or _is_control(character) else character
 
 
 def _shorten(name: str, limit: int) -> str:
