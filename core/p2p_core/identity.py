@@ -190,8 +190,11 @@ def _fit(key: PublicKeyTypes) -> RSAPublicKey:
 
 def _check(key: RSAPublicKey) -> None:
     _check_size(key.key_size)
-    if key.public_numbers().e != limits.PUBLIC_EXPONENT:
+    numbers = key.public_numbers()
+    if numbers.e != limits.PUBLIC_EXPONENT:
         raise KeyUnfit(f"the key's public exponent is not {limits.PUBLIC_EXPONENT}")
+    if numbers.n % 2 == 0:  # no product of two primes; sealing to it would fail much later
+        raise KeyUnfit("the key's modulus is even")
 
 
 def _check_size(bits: int) -> None:

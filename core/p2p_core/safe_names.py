@@ -16,10 +16,10 @@ MAX_COMPONENT_BYTES = 255  # what every common file system takes
 _ROOM_FOR_PART = 32  # bytes kept free for what a temporary name or a number adds
 _DRIVE = re.compile(r"^[A-Za-z]:")
 # Names that Windows takes for devices, with any extension (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
-_DEVICE = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
+_DEVICE = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _FORBIDDEN = frozenset('<>:"|?*')  # on Windows
 _CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Direction marks and overrides (UAX #9 §2): "gnp.exe" can be made to look like "exe.png". Joiners stay: scripts need them.
+# Direction marks and overrides (UAX #9 §2): "gnp.exe" can be made to look like "exe.png". Joiners stay.
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
 
@@ -31,11 +31,10 @@ def safe_name(name: str) -> str:
     if "/" in name or "\\" in name or "\0" in name or _DRIVE.match(name):
         raise UnsafeName(f"the file's name is a path: {printable(name)}")
     mended = "".join(_mend(character) for character in unicodedata.normalize("NFC", name)).rstrip(" .")
-    if not mended:
+    short = _shorten(mended)  # before the next two checks: cutting a long name can leave none, or a device's
+    if not short:
         raise UnsafeName(f"the file's name is none: {printable(name)!r}")
-    if _DEVICE.match(mended):
-        mended = "_" + mended
-    return _shorten(mended, MAX_COMPONENT_BYTES - _ROOM_FOR_PART)
+    return _shorten("_" + short) if _DEVICE.match(short) else short
 
 
 def with_number(name: str, number: int) -> str:
@@ -61,7 +60,8 @@ def _mend(character: str) -> str:
     return "_" if character in _FORBIDDEN or _is_control(character) else character
 
 
-def _shorten(name: str, limit: int) -> str:
+def _shorten(name: str) -> str:
+    limit = MAX_COMPONENT_BYTES - _ROOM_FOR_PART
     if len(name.encode()) <= limit:
         return name
     stem, dot, extension = name.rpartition(".")

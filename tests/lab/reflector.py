@@ -13,6 +13,7 @@ On each address it serves UDP and TCP on both PORTS, and prints "ready" when it 
 
 import asyncio
 import sys
+from typing import cast
 
 PORTS = (443, 3478)
 DIAL_TIMEOUT = 0.3  # s; a SYN that is let in is answered by the client's kernel within a millisecond
@@ -25,9 +26,8 @@ class UdpReflector(asyncio.DatagramProtocol):
         self._all_sockets = all_sockets
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
         self._own: tuple[str, int] = transport.get_extra_info("sockname")
-        self._all_sockets[self._own] = transport
+        self._all_sockets[self._own] = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         tag, *other = data.decode().split()

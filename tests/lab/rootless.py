@@ -67,14 +67,17 @@ def availability() -> Availability:
         return Availability("root", "inside a user namespace" if inside else "root may make network namespaces")
     if INSIDE in os.environ:
         return Availability("none", f"inside a user namespace, yet {complaint}")
-    try:
-        unshare = _unshare()
-    except LabError as error:
-        return Availability("none", f"{complaint}, and {error}")
-    refusal = _try(unshare)
-    if refusal:
+    if refusal := user_namespace_refusal():
         return Availability("none", f"{complaint}, and a user namespace does not help: {refusal}")
     return Availability("userns", f"{complaint}, but a user namespace may make network namespaces")
+
+
+def user_namespace_refusal() -> str:
+    """Why no lab can be built in a user namespace; empty when it can, whether it is needed or not."""
+    try:
+        return _try(_unshare())
+    except LabError as error:
+        return str(error)
 
 
 def require() -> None:

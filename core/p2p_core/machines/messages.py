@@ -29,8 +29,12 @@ class Messages:
         return tuple(self._unacknowledged.values())
 
     def send(self, text: str, sent_at_ms: int) -> TextMessage:
-        """Number and sign `text`. Raises `LocalProtocolError` when it is longer than a message may be."""
-        if len(text.encode()) > limits.MAX_TEXT_BYTES:
+        """Number and sign `text`. Raises `LocalProtocolError` when it is too long, or has no form in UTF-8."""
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise LocalProtocolError("a message with lone surrogates") from None
+        if size > limits.MAX_TEXT_BYTES:
             raise LocalProtocolError(f"a message has at most {limits.MAX_TEXT_BYTES} bytes")
         self._last_sent += 1
         signature = sign(self._key, self._own.message(self._last_sent, sent_at_ms, text))

@@ -29,6 +29,7 @@ class FileSender:
         self.state = SenderState.OFFERED
         self._own, self._key = own, key
         self._root = FileRoot(offer.size, offer.block_size)
+        self._blocks = block_count(offer.size, offer.block_size)
         self._next = 0
 
     def answered(self, answer: FileAnswer) -> bool:
@@ -41,7 +42,7 @@ class FileSender:
     def block(self, digest: bytes, length: int) -> int:
         """Take note of the next block, about to be sent; return its index."""
         index = self._next
-        if self.state is not SenderState.SENDING or length != self._length(index):
+        if self.state is not SenderState.SENDING or index >= self._blocks or length != self._length(index):
             raise LocalProtocolError(f"block {index} of {length} bytes does not belong to this file now")
         self._root.add(digest)
         self._next += 1
@@ -49,7 +50,7 @@ class FileSender:
 
     def end(self) -> FileEnd:
         """All blocks are sent: sign their root."""
-        if self.state is not SenderState.SENDING or self._next != block_count(self.offer.size, self.offer.block_size):
+        if self.state is not SenderState.SENDING or self._next != self._blocks:
             raise LocalProtocolError("a file cannot end before its last block")
         self.state = SenderState.ENDED
         return FileEnd(self.offer.transfer, self._root.digest(), sign(self._key, self._own.file_root(*self._named())))

@@ -9,11 +9,14 @@ messages are acknowledged and its transfers over; with both sent and received th
 
 from collections import deque
 
+from p2p_core import limits
 from p2p_core.agreement import Agreement
 from p2p_core.errors import (
     ConnectionLost,
     LocalProtocolError,
+    Malformed,
     PunchwireError,
+    Refused,
     RemoteProtocolError,
     TransferFailed,
 )
@@ -32,7 +35,7 @@ from p2p_core.machines.events import (
 )
 from p2p_core.machines.liveness import Liveness
 from p2p_core.machines.messages import Messages
-from p2p_core.machines.receiver import FileReceiver
+from p2p_core.machines.receiver import FileReceiver, ReceiverState
 from p2p_core.machines.sender import FileSender
 from p2p_core.proof import Role
 from p2p_core.statements import Speaker
@@ -51,12 +54,14 @@ from p2p_core.wire.frames import (
     Ping,
     Pong,
     TextMessage,
+    check_offer,
 )
 
 __all__ = ["SessionMachine"]
 
 FAREWELL_TIME = 5.0  # s to wait for the other side's Close after ours; what mattered is acknowledged by then
 MAX_OFFERED = 64  # files the other side may have offered and not yet finished
+_LEAVING = "the other side is leaving"
 
 
 class SessionMachine:
@@ -93,6 +98,10 @@ class SessionMachine:
         """Offer a file; return its transfer number."""
         self._check_may_start()
         offer = FileOffer(self._next_transfer, name, size, mode, mtime_ns, block_size)
+        try:
+            check_offer(offer)
+        except Malformed as error:
+            raise LocalProtocolError(str(error)) from None
         self._next_transfer += 2
         self._outgoing[offer.transfer] = FileSender(offer, self._own, self._key)
         self._frames.append(offer)
@@ -104,20 +113,25 @@ class SessionMachine:
 
     def refuse_file(self, transfer: int, reason: str) -> None:
         """Do not take a file that was offered; `reason` is shown to the other side."""
-        self._frames.append(self._incoming_file(transfer).refuse(reason))
+        self._frames.append(self._incoming_file(transfer).refuse(_sendable(reason)))
         del self._incoming[transfer]
         self._maybe_close()
 
     def done(self) -> None:
         """Say that we start nothing more. Saying it twice is saying it once."""
-        if not self._done_sent:
+        if not self._done_sent and self._close_sent is None:  # the farewell says it too, and nothing may follow it
             self._done_sent = True
             self._frames.append(Done())
 
     def close(self, reason: str = "") -> None:
-        """Leave once nothing of ours is outstanding."""
+        """Leave once nothing of ours is outstanding. Files that were offered and not answered yet are refused."""
         if self._leaving is None:
-            self._leaving = Close(reason)
+            self._leaving = Close(_sendable(reason))
+            for transfer, receiver in tuple(self._incoming.items()):
+                if receiver.state is ReceiverState.OFFERED:
+                    self._frames.append(receiver.refuse(_LEAVING))
+                    del self._incoming[transfer]
+                    self._events.append(FileFailed(transfer, Refused("the session is being closed")))
         self._maybe_close()
 
     def abort(self, reason: str) -> None:
@@ -125,8 +139,9 @@ class SessionMachine:
         for transfer in (*self._outgoing, *self._incoming):
             self.fail_file(transfer, TransferFailed(reason), reason)
         if self._close_sent is None:
-            self._leaving = Close(reason)
+            self._leaving = Close(_sendable(reason))
             self._say_close()
+        self._maybe_close()
 
     # What happened to file data.
 
@@ -146,6 +161,10 @@ class SessionMachine:
         receiver.block_starts(header, length)
         return True
 
+    def verified_bytes(self, transfer: int) -> int:
+        """How much of a file that is being received is verified."""
+        return self._incoming_file(transfer).verified_bytes
+
     def block_verified(self, transfer: int, digest: bytes) -> None:
         """The next block of a file is written, and its hash was right."""
         receiver = self._incoming.get(transfer)
@@ -153,8 +172,10 @@ class SessionMachine:
             self._events.append(FileArrived(transfer))
 
     def file_stored(self, transfer: int, received_at_ms: int) -> None:
-        """The file has its final name: sign for it."""
-        receiver = self._incoming_file(transfer)
+        """The file has its final name: sign for it, unless the other side gave it up in the meantime."""
+        receiver = self._incoming.get(transfer)
+        if receiver is None:
+            return
         self._frames.append(receiver.receipt(self._own, self._key, received_at_ms))
         del self._incoming[transfer]
         self._maybe_close()
@@ -162,7 +183,7 @@ class SessionMachine:
     def fail_file(self, transfer: int, error: PunchwireError, reason: str | None = None) -> None:
         """Give up a transfer, in either direction, because of `error`; tell the other side, or `reason` if given."""
         if self._forget(transfer):
-            self._frames.append(Cancel(transfer, str(error) if reason is None else reason))
+            self._frames.append(Cancel(transfer, _sendable(str(error) if reason is None else reason)))
             self._events.append(FileFailed(transfer, error))
             self._maybe_close()
 
@@ -255,7 +276,7 @@ class SessionMachine:
             raise RemoteProtocolError(f"more than {MAX_OFFERED} files offered at once")
         self._last_offered = offer.transfer
         if self._leaving is not None:
-            self._frames.append(FileAnswer(offer.transfer, accepted=False, reason="the other side is leaving"))
+            self._frames.append(FileAnswer(offer.transfer, accepted=False, reason=_LEAVING))
             return
         self._incoming[offer.transfer] = FileReceiver(offer, self._other, self._other_key)
         self._events.append(FileOffered(offer))
@@ -334,3 +355,8 @@ class SessionMachine:
             self.is_closed = True
             reason = self._close_received.reason if self._close_received is not None else ""
             self._events.append(Closed(reason))
+
+
+def _sendable(reason: str) -> str:
+    """Return `reason` as a frame can carry it: cut to length, and a file name's stray bytes as question marks."""
+    return reason.encode(errors="replace")[: limits.MAX_REASON_BYTES].decode(errors="ignore")

@@ -26,7 +26,7 @@ MIN_CYCLE = 0.6  # s a dial may take before it is done again: a far NAT that dro
 CYCLE_SPREAD = 0.25  # of the cycle, either way: two sides in step could miss each other for ever
 REFUSED_PAUSE = 0.05  # s, ± half: an RST from a NAT whose mapping does not exist yet; it will in a moment
 FAILED_PAUSE = 0.5  # s: no route, no such address: rarely cured, cheap to try again
-MAX_CONNECTIONS = 64  # open and not yet chosen; strangers may knock, they may not exhaust us
+MAX_CONNECTIONS = 64  # accepted, and not yet chosen or dropped; strangers may knock, they may not exhaust us
 
 
 class Outcome(Enum):
@@ -165,7 +165,7 @@ class TcpPunch:
         if dialled is not None:
             target = self._targets[dialled]
             target.dialling, target.due = False, self._end  # it stays; another dial would only disturb it
-        if self._over or len(self._connections) >= MAX_CONNECTIONS:
+        if self._over or (dialled is None and len(self._connections) >= MAX_CONNECTIONS):
             self._actions.append(Close(connection))
             return
         nonce = self._fresh_nonce(NONCE_BYTES)

@@ -24,13 +24,11 @@ class Address:
             ip = ipaddress.ip_address(host)
         except ValueError:
             raise Malformed(f"not an IP address: {host!r}") from None
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
         return cls._checked(ip, port)
 
     @classmethod
     def from_packed(cls, packed: bytes, port: int) -> "Address":
-        """Read 4 or 16 bytes in network order. Raises `Malformed`."""
+        """Read 4 or 16 bytes in network order; IPv4-mapped IPv6 is IPv4. Raises `Malformed`."""
         try:
             ip = ipaddress.ip_address(packed)
         except ValueError:
@@ -41,6 +39,8 @@ class Address:
     def _checked(cls, ip: IPv4Address | IPv6Address, port: int) -> "Address":
         if not 1 <= port <= 65535:
             raise Malformed(f"port {port} does not exist")
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped  # one spelling for each address, or ::ffff:127.0.0.1 would pass for a distant one
         return cls(ip, port)
 
     @property

@@ -37,6 +37,7 @@ __all__ = [
     "Ping",
     "Pong",
     "TextMessage",
+    "check_offer",
     "decode",
     "encode",
     "may_be_ignored",
@@ -314,14 +315,24 @@ def _decode(kind: int, body: bytes) -> Frame:
     raise Malformed(f"a frame of unknown kind {kind:#04x}")
 
 
-def _file_offer(offer: pb.FileOffer) -> FileOffer:
+def check_offer(offer: FileOffer) -> None:
+    """Raise `Malformed` for an offer that no frame may carry."""
     if not limits.MIN_BLOCK_SIZE <= offer.block_size <= limits.MAX_BLOCK_SIZE:
         raise Malformed(f"a file offered in blocks of {offer.block_size} bytes")
     if offer.size > limits.MAX_FILE_BYTES:
         raise Malformed(f"a file of {offer.size} bytes")
-    if len(offer.name.encode()) > limits.MAX_NAME_BYTES:
+    try:
+        size = len(offer.name.encode())
+    except UnicodeEncodeError:
+        raise Malformed("a file name with lone surrogates") from None
+    if size > limits.MAX_NAME_BYTES:
         raise Malformed(f"a file name of more than {limits.MAX_NAME_BYTES} bytes")
-    return FileOffer(offer.transfer, offer.name, offer.size, offer.mode, offer.mtime_ns, offer.block_size)
+
+
+def _file_offer(body: pb.FileOffer) -> FileOffer:
+    offer = FileOffer(body.transfer, body.name, body.size, body.mode, body.mtime_ns, body.block_size)
+    check_offer(offer)
+    return offer
 
 
 def _reason(text: str) -> str:

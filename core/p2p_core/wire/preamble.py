@@ -37,6 +37,9 @@ class PreambleKind(IntEnum):
     NOMINATE = 2
 
 
+_KIND_OF = {kind.value: kind for kind in PreambleKind}
+
+
 @dataclass(frozen=True, slots=True)
 class Preamble:
     """One preamble, 40 bytes."""
@@ -57,9 +60,9 @@ class Preamble:
         if len(data) != PREAMBLE_BYTES or not hmac.compare_digest(mac, _mac(key, content)):
             raise Malformed("not a preamble of this session")
         magic, kind, role, nonce = _LAYOUT.unpack(content)
-        if magic != _MAGIC or kind not in PreambleKind or role not in _ROLE_OF:
+        if magic != _MAGIC or kind not in _KIND_OF or role not in _ROLE_OF:
             raise Malformed("a preamble of an unknown version, kind or role")
-        return cls(PreambleKind(kind), _ROLE_OF[role], nonce)
+        return cls(_KIND_OF[kind], _ROLE_OF[role], nonce)
 
 
 def _mac(key: bytes, content: bytes) -> bytes:

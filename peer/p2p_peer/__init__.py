@@ -1,0 +1,99 @@
+"""Connect to another peer and exchange messages and files, with nobody in between.
+
+    from p2p_peer import connect, load_key_pair, load_public_key
+
+    async with await connect(host, 54700, load_key_pair(...), load_public_key(...)) as session:
+        await session.send_message("hello")
+        await session.send_file("photo.jpg")
+        async for event in session:
+            print(event)
+
+Names are imported when they are first used, so that `p2p-peer --help` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from p2p_core.errors import PunchwireError
+    from p2p_core.identity import PeerId, generate_key, load_key_pair, load_public_key
+    from p2p_core.proof import PathKind, Role
+
+    from p2p_peer.app import ConnectOptions, connect
+    from p2p_peer.events import (
+        Advertised,
+        Authenticated,
+        FileFailed,
+        FileOffered,
+        FileProgress,
+        FileReceived,
+        FileSent,
+        Matched,
+        MediatorReached,
+        MessageDelivered,
+        MessageReceived,
+        PathFound,
+        PeerDone,
+        PeerLeaving,
+    )
+    from p2p_peer.session import Session
+
+_HOME = {
+    "Advertised": "p2p_peer.events",
+    "Authenticated": "p2p_peer.events",
+    "ConnectOptions": "p2p_peer.app",
+    "FileFailed": "p2p_peer.events",
+    "FileOffered": "p2p_peer.events",
+    "FileProgress": "p2p_peer.events",
+    "FileReceived": "p2p_peer.events",
+    "FileSent": "p2p_peer.events",
+    "Matched": "p2p_peer.events",
+    "MediatorReached": "p2p_peer.events",
+    "MessageDelivered": "p2p_peer.events",
+    "MessageReceived": "p2p_peer.events",
+    "PathFound": "p2p_peer.events",
+    "PathKind": "p2p_core.proof",
+    "PeerDone": "p2p_peer.events",
+    "PeerId": "p2p_core.identity",
+    "PeerLeaving": "p2p_peer.events",
+    "PunchwireError": "p2p_core.errors",
+    "Role": "p2p_core.proof",
+    "Session": "p2p_peer.session",
+    "connect": "p2p_peer.app",
+    "generate_key": "p2p_core.identity",
+    "load_key_pair": "p2p_core.identity",
+    "load_public_key": "p2p_core.identity",
+}
+
+__all__ = [
+    "Advertised",
+    "Authenticated",
+    "ConnectOptions",
+    "FileFailed",
+    "FileOffered",
+    "FileProgress",
+    "FileReceived",
+    "FileSent",
+    "Matched",
+    "MediatorReached",
+    "MessageDelivered",
+    "MessageReceived",
+    "PathFound",
+    "PathKind",
+    "PeerDone",
+    "PeerId",
+    "PeerLeaving",
+    "PunchwireError",
+    "Role",
+    "Session",
+    "connect",
+    "generate_key",
+    "load_key_pair",
+    "load_public_key",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(name)
+    return getattr(importlib.import_module(_HOME[name]), name)

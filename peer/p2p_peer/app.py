@@ -1,0 +1,215 @@
+"""From two keys and a mediator to a session: who is built, who knows whom. The one place where it all meets.
+
+mediator's certificate → Meet stream → candidates → offer → match → punch → TLS and key proof → session
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2p_core import limits
+from p2p_core.agreement import Agreement, Side
+from p2p_core.errors import MediatorLied, PeerDidNotCome, PunchwireError, RemoteProtocolError, SameKey
+from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
+from p2p_core.sealing import open_offer, seal_offer
+from p2p_core.targets import dialable
+from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_core.wire.offer import Offer
+
+from p2p_peer.channel.channel import establish
+from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched, MediatorReached, PathFound
+from p2p_peer.gather.candidates import Gathered, gather
+from p2p_peer.gather.punch_port import PunchPort
+from p2p_peer.mediator import Introduction, MediatorClient
+from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated, recognise
+from p2p_peer.paths import tcp
+from p2p_peer.session import Session
+from p2p_peer.trust import MediatorId, TrustStore, default_state_dir
+
+__all__ = ["ConnectOptions", "connect"]
+
+OFFER_LIFE = 300  # s; half of what is allowed, and renewed before it ends
+RENEW_AFTER = 240.0  # s
+OFFERS_KEPT = 2  # the mediator may match the offer that a renewal is just replacing
+
+
+def _ignore(event: ConnectEvent) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """How to reach the mediator and how long to wait."""
+
+    wait: float | None = None  # s for the other peer to come; None: for ever
+    state_dir: Path = field(default_factory=default_state_dir)
+    mediator_id: MediatorId | None = None  # expected, whatever is remembered
+    confirm_mediator: Callable[[MediatorId], Awaitable[bool]] | None = None  # asked on first use; None: accept
+    insecure: bool = False  # plaintext to the mediator: TLS ends somewhere else
+
+
+async def connect(
+    host: str,
+    port: int,
+    key: RSAPrivateKey,
+    peer_key: RSAPublicKey,
+    *,
+    options: ConnectOptions | None = None,
+    notify: Callable[[ConnectEvent], None] = _ignore,
+) -> Session:
+    """Meet the owner of `peer_key` through the mediator at `host`:`port`, connect directly, and return the session.
+
+    `notify` is told each step as it is done. Raises the leaves of `PunchwireError`: `SameKey`,
+    `MediatorUnreachable`, `NotAuthenticated` and below, `PeerDidNotCome`, `NoPath` and below, `RemoteProtocolError`.
+    """
+    options = options or ConnectOptions()
+    async with AsyncExitStack() as resources:
+        meeting = _Meeting(key, peer_key, options, notify, resources)
+        mediator = await meeting.reach(host, port)
+        client = await meeting.greet(mediator)
+        return await meeting.meet(client, host)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnOffer:
+    offer: Offer
+    sealed: bytes
+
+
+class _Meeting:
+    """One attempt to meet one peer. What has to stay open for the session is handed to it at the end."""
+
+    def __init__(
+        self,
+        key: RSAPrivateKey,
+        peer_key: RSAPublicKey,
+        options: ConnectOptions,
+        notify: Callable[[ConnectEvent], None],
+        resources: AsyncExitStack,
+    ) -> None:
+        self._key, self._peer_key = key, peer_key
+        self._own_id, self._peer_id = PeerId.of(key.public_key()), PeerId.of(peer_key)
+        if self._own_id == self._peer_id:
+            raise SameKey("the other peer's key is our own: each side needs its own key pair")
+        self._options, self._notify, self._resources = options, notify, resources
+        self._offers: dict[bytes, _OwnOffer] = {}
+
+    async def reach(self, host: str, port: int) -> MediatorIdentity:
+        """Reach the mediator and judge its key."""
+        options = self._options
+        if options.insecure:
+            mediator = await reach_unauthenticated(host, port)
+        else:
+            store = TrustStore(options.state_dir)
+            mediator = await recognise(
+                host, port, store=store, expected=options.mediator_id, confirm=options.confirm_mediator
+            )
+        self._notify(MediatorReached(mediator))
+        return mediator
+
+    async def greet(self, mediator: MediatorIdentity) -> MediatorClient:
+        """Prove our key to the mediator."""
+        client = await MediatorClient.connect(mediator, self._key)
+        self._resources.push_async_callback(client.close)
+        return client
+
+    async def meet(self, client: MediatorClient, host: str) -> Session:
+        """Wait for the other peer, punch, and prove."""
+        async with AsyncExitStack() as punching:
+            port = PunchPort.open()
+            punching.callback(port.close)
+            servers = [(s.host or host, s.port) for s in client.welcome.stun if s.transport is Transport.TCP]
+            gathered = await gather(port, servers, client.welcome.observed, punching)
+            introduction = await self._introduced(client, gathered)
+            agreement = self._agree(introduction)
+            self._notify(Matched(agreement.role, agreement.other.offer.candidates))
+            path = await tcp.punch(
+                port,
+                agreement,
+                _targets(agreement, introduction),
+                start=asyncio.get_running_loop().time() + introduction.start_after,
+                round_trip=4 * introduction.one_way,  # the other side is as far behind the mediator as we are before it
+            )
+            self._notify(PathFound(str(path.address)))
+            channel = await establish(path, agreement, self._key, self._peer_key)
+        self._notify(Authenticated(time.monotonic() - introduction.received_at + introduction.one_way))
+        resources = self._resources.pop_all()
+        resources.push_async_callback(_take_leave, client, self._peer_id)
+        return Session(channel, agreement, self._key, self._peer_key, resources=resources)
+
+    async def _introduced(self, client: MediatorClient, gathered: Gathered) -> Introduction:
+        """Advertise, renew the offer while it is waited for, and return the match."""
+        try:
+            async with asyncio.timeout(self._options.wait):
+                while True:
+                    await self._advertise(client, gathered)
+                    try:
+                        async with asyncio.timeout(RENEW_AFTER):
+                            return await client.introduction()
+                    except TimeoutError:
+                        continue
+        except TimeoutError:
+            wait = self._options.wait
+            raise PeerDidNotCome(f"the other peer ({self._peer_id.short}) did not come within {wait:g} s") from None
+
+    async def _advertise(self, client: MediatorClient, gathered: Gathered) -> None:
+        issued = int(time.time())
+        offer = Offer(
+            issued=issued,
+            expires=issued + OFFER_LIFE,
+            nonce=os.urandom(limits.NONCE_BYTES),
+            punch_share=os.urandom(limits.SHARE_BYTES),
+            candidates=gathered.candidates(),
+        )
+        sealed = seal_offer(offer, self._key, self._peer_key)
+        self._offers[hashlib.sha256(sealed).digest()] = _OwnOffer(offer, sealed)
+        while len(self._offers) > OFFERS_KEPT:
+            del self._offers[next(iter(self._offers))]
+        is_first = len(self._offers) == 1
+        await client.advertise(self._peer_id, sealed)
+        if is_first:
+            self._notify(Advertised(offer.candidates))
+
+    def _agree(self, introduction: Introduction) -> Agreement:
+        if introduction.peer != self._peer_id:
+            raise MediatorLied("the mediator introduced a peer that we did not ask for")
+        own = self._offers.get(introduction.own_offer_hash)
+        if own is None:
+            raise MediatorLied("the mediator matched an offer that we did not make")
+        offer = open_offer(introduction.offer, self._key, self._peer_key, time.time())
+        if offer.session_id or offer.channel:
+            raise RemoteProtocolError("the other side wants to go on with a session that this one does not have")
+        return Agreement.between(
+            introduction.role,
+            Side.of(self._own_id, own.offer, own.sealed),
+            Side.of(self._peer_id, offer, introduction.offer),
+        )
+
+
+def _targets(agreement: Agreement, introduction: Introduction) -> list[Address]:
+    """Return what to dial: what the other side offers, and where the mediator sees it, which is a guess."""
+    offered = agreement.other.offer.candidates
+    return dialable(
+        offered, Transport.TCP, own=agreement.own.offer.candidates, extra=_guesses(offered, introduction.observed)
+    )
+
+
+def _guesses(offered: tuple[Candidate, ...], observed: Address | None) -> list[Address]:
+    """Without STUN, a NAT that keeps port numbers shows the peer at its observed address and its own port."""
+    if observed is None or any(candidate.kind is CandidateKind.SERVER_REFLEXIVE for candidate in offered):
+        return []
+    ports = {candidate.address.port for candidate in offered if candidate.transport is Transport.TCP}
+    return [Address(observed.ip, port) for port in sorted(ports)]
+
+
+async def _take_leave(client: MediatorClient, peer: PeerId) -> None:
+    """Tell the mediator that the session is over. It may be gone: then there is nobody to tell."""
+    try:
+        await client.leave(peer)
+    except PunchwireError:
+        return

@@ -1,0 +1,209 @@
+"""Moves frames between a TLS socket and a session, in the event loop, as fast as the machine goes.
+
+One callback reads what is there straight into the buffers that the frame reader names; another writes control
+frames first, then blocks of file data. Neither ever waits: a full socket or a full disk stops only its own side.
+"""
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from p2p_core.errors import ConnectionLost, PunchwireError
+from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
+from p2p_core.wire.frames import Frame
+
+from p2p_peer.channel.tls import StreamEnded, TlsSocket
+
+__all__ = ["FrameHandler", "Pump"]
+
+TURN_BYTES = 1024 * 1024  # read or written before others get their turn in the event loop
+LINGER = 1.0  # s to wait for the other side's end of stream, so that nothing on its way is cut off by a reset
+
+
+class FrameHandler(Protocol):
+    """Who gets what the pump reads, and gives it file data to write."""
+
+    def frame_received(self, frame: Frame) -> None:
+        """Act on a control frame."""
+
+    def block_starts(self, block: BlockStarts) -> memoryview | None:
+        """Return the buffer for a block's data, or None and call `Pump.provide` later."""
+
+    def block_ended(self) -> None:
+        """The buffer for the block that started last is full."""
+
+    def next_block(self) -> memoryview | None:
+        """Return the next block to send, frame header and all; None when there is none now: `Pump.kick` later."""
+
+    def block_written(self) -> None:
+        """The block returned last is written; its buffer may be used again."""
+
+    def heard(self) -> None:
+        """The other side showed that it is alive."""
+
+    def channel_lost(self, error: PunchwireError | None) -> None:
+        """The channel is gone: properly ended by the other side (None), broken, or its rules were broken."""
+
+
+class Pump:
+    """Drives one channel after the key proof. All methods belong to the event loop's thread."""
+
+    def __init__(self, tls: TlsSocket, reader: FrameReader, handler: FrameHandler) -> None:
+        self._tls, self._reader, self._handler = tls, reader, handler
+        self._loop = asyncio.get_running_loop()
+        self._fd = tls.socket.fileno()
+        self._control: deque[memoryview] = deque()
+        self._current: memoryview | None = None
+        self._current_is_block = False
+        self._reading = self._writing = False
+        self._over = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._flushed: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin to read and to write."""
+        self._resume_reading()
+        self._loop.call_soon(self._on_readable)  # TLS may hold bytes that the socket no longer shows
+        self.kick()
+
+    def send(self, frame: bytes) -> None:
+        """Send a control frame, before any block that has not begun."""
+        if not self._over:
+            self._control.append(memoryview(frame))
+            self.kick()
+
+    def kick(self) -> None:
+        """There may be something to write."""
+        if not self._writing and not self._over:
+            self._on_writable()
+
+    def provide(self, buffer: memoryview) -> None:
+        """Give the buffer that `block_starts` could not."""
+        if not self._over:
+            self._reader.provide(buffer)
+            self._resume_reading()
+            self._loop.call_soon(self._on_readable)
+
+    async def close(self) -> None:
+        """Send what is queued, end the stream, wait a little for the other side's end, and close the socket."""
+        if not self._over:
+            self._flushed = self._loop.create_future()
+            self.kick()
+            self._check_flushed()
+            await asyncio.wait([self._flushed, self._ended], timeout=LINGER, return_when=asyncio.FIRST_COMPLETED)
+        self._stop_writing()
+        if not self._over:
+            self._tls.end()
+            await asyncio.wait([self._ended], timeout=LINGER)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the socket at once."""
+        self._over = True
+        self._stop_reading()
+        self._stop_writing()
+        if not self._ended.done():
+            self._ended.set_result(None)
+        self._tls.close()
+
+    def _on_readable(self) -> None:
+        left = TURN_BYTES
+        heard = False
+        try:
+            while left > 0 and not self._over:
+                space = self._reader.space()
+                if space is None:
+                    self._stop_reading()
+                    break
+                count = self._tls.read_into(space)
+                if count is None:
+                    break
+                heard = True
+                left -= count
+                self._take(count)
+            if left <= 0 and not self._over:
+                self._loop.call_soon(self._on_readable)  # TLS may hold more than the socket shows
+        except StreamEnded:
+            self._lose(None)
+        except PunchwireError as error:
+            self._lose(error)
+        if heard and not self._over:
+            self._handler.heard()
+
+    def _take(self, count: int) -> None:
+        event = self._reader.filled(count)
+        if isinstance(event, BlockStarts):
+            buffer = self._handler.block_starts(event)
+            if buffer is not None:
+                self._reader.provide(buffer)
+        elif isinstance(event, BlockEnds):
+            self._handler.block_ended()
+        elif event is not None:
+            self._handler.frame_received(event)
+
+    def _on_writable(self) -> None:
+        left = TURN_BYTES
+        was_blocked = self._writing
+        try:
+            while left > 0:
+                if self._current is None and not self._take_next():
+                    self._stop_writing()
+                    self._check_flushed()
+                    return
+                assert self._current is not None
+                count = self._tls.write(self._current)
+                if count is None:
+                    break
+                left -= count
+                if was_blocked:
+                    was_blocked = False
+                    self._handler.heard()  # it took bytes it had not taken before
+                self._wrote(count)
+        except PunchwireError as error:
+            self._lose(error)
+            return
+        if not self._writing:
+            self._loop.add_writer(self._fd, self._on_writable)
+            self._writing = True
+
+    def _take_next(self) -> bool:
+        if self._control:
+            self._current, self._current_is_block = self._control.popleft(), False
+        else:
+            self._current, self._current_is_block = self._handler.next_block(), True
+        return self._current is not None
+
+    def _wrote(self, count: int) -> None:
+        assert self._current is not None
+        self._current = self._current[count:] or None
+        if self._current is None and self._current_is_block:
+            self._handler.block_written()
+
+    def _check_flushed(self) -> None:
+        if self._flushed is not None and not self._flushed.done() and self._current is None and not self._control:
+            self._flushed.set_result(None)
+
+    def _lose(self, error: PunchwireError | None) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._stop_reading()
+        self._stop_writing()
+        self._ended.set_result(None)
+        if self._flushed is None or (error is not None and not isinstance(error, ConnectionLost)):
+            self._handler.channel_lost(error)
+
+    def _resume_reading(self) -> None:
+        if not self._reading and not self._over:
+            self._loop.add_reader(self._fd, self._on_readable)
+            self._reading = True
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+            self._reading = False
+
+    def _stop_writing(self) -> None:
+        if self._writing:
+            self._loop.remove_writer(self._fd)
+            self._writing = False

@@ -1,0 +1,52 @@
+"""Lines of standard input, without blocking the event loop, from a terminal, a pipe or a file."""
+
+import asyncio
+import os
+import sys
+import threading
+
+__all__ = ["InputLines"]
+
+_CHUNK = 65536
+
+
+class InputLines:
+    """Reads standard input in a thread of its own; end of input is None.
+
+    The thread reads the descriptor itself: a thread that holds `sys.stdin`'s lock would end Python with an error.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self._room = threading.Semaphore(64)  # lines read ahead: a huge file must not fill the memory
+        threading.Thread(target=self._run, name="stdin", daemon=True).start()
+
+    async def next(self) -> str | None:
+        """Return the next line without its end, or None at the end of input."""
+        line = await self._lines.get()
+        self._room.release()
+        return line
+
+    def _run(self) -> None:
+        descriptor, rest = sys.stdin.fileno(), b""
+        while True:
+            try:
+                data = os.read(descriptor, _CHUNK)
+            except OSError:  # the terminal is gone
+                data = b""
+            *lines, rest = (rest + data).split(b"\n")
+            if not data and rest:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._hand_over(line.removesuffix(b"\r").decode("utf-8", "replace"))
+            if not data:
+                self._hand_over(None)
+                return
+
+    def _hand_over(self, line: str | None) -> None:
+        self._room.acquire()
+        try:
+            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+        except RuntimeError:  # the loop has ended: nobody wants the line any more
+            return

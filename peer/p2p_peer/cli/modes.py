@@ -1,0 +1,242 @@
+"""What is done with a session: a chat at a terminal, lines through a pipe, or an errand."""
+
+import argparse
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Protocol
+
+from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, Refused, TransferFailed, UsageError
+from p2p_core.safe_names import printable
+
+from p2p_peer.cli.lines import InputLines
+from p2p_peer.cli.report import Report
+from p2p_peer.events import FileFailed, FileOffered, FileReceived, PeerDone, SessionEvent
+from p2p_peer.session import Session
+
+__all__ = ["Chat", "Errand", "Mode", "Pipe"]
+
+_NOBODY_TO_ASK = "nobody is there to be asked"
+_MAX_UNACKNOWLEDGED = 256  # messages on their way before a pipe waits: enough to fill the longest link
+
+
+class Mode(Protocol):
+    """What to do with a session."""
+
+    async def run(self) -> None:
+        """Do it; the session is closed afterwards."""
+
+    def happened(self, event: SessionEvent) -> None:
+        """Something happened meanwhile."""
+
+    def session_ended(self) -> bool:
+        """The session is over. Return whether `run` comes to its own end now; else it is broken off."""
+
+
+class Chat:
+    """Lines typed at a terminal."""
+
+    def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines) -> None:
+        self._session, self._options, self._report, self._lines = session, options, report, lines
+        self._asked: deque[FileOffered] = deque()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Send what is typed until /quit or the end of input."""
+        while (line := await self._lines.next()) is not None:
+            if self._asked:
+                self._answer(line)
+            elif line == "/quit":
+                break
+            elif line.startswith("/send "):
+                self._send(line.removeprefix("/send ").strip())
+            elif line.startswith("/") and not line.startswith("//"):
+                self._report.notice("commands: /send PATH, /quit; a message that begins with / is typed with //")
+            elif line:
+                self._say(line.removeprefix("/") if line.startswith("//") else line)
+        for task in self._sending:
+            task.cancel()
+
+    def happened(self, event: SessionEvent) -> None:
+        """Ask about files."""
+        if isinstance(event, FileOffered):
+            if self._options.yes:
+                self._accept(event)
+            else:
+                self._asked.append(event)
+                if len(self._asked) == 1:
+                    self._ask()
+
+    def session_ended(self) -> bool:
+        """There is nobody left to talk to."""
+        return False
+
+    def _say(self, text: str) -> None:
+        try:
+            self._session.send_message(text)
+        except LocalProtocolError as error:
+            self._report.notice(str(error))
+
+    def _send(self, path: str) -> None:
+        task = asyncio.create_task(self._send_and_tell(Path(path).expanduser()))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _send_and_tell(self, path: Path) -> None:
+        try:
+            await self._session.send_file(path)
+        except Refused as error:
+            self._report.notice(printable(str(error)))
+        except PunchwireError as error:  # what ends a transfer under way is told as an event
+            if not self._session.is_over:
+                self._report.notice(printable(str(error)))
+
+    def _ask(self) -> None:
+        self._report.notice(f"accept {printable(self._asked[0].offer.name)}? [y/n]")
+
+    def _answer(self, line: str) -> None:
+        answer = line.strip().lower()
+        if answer not in ("y", "yes", "n", "no"):
+            self._ask()
+            return
+        offered = self._asked.popleft()
+        if answer in ("y", "yes"):
+            self._accept(offered)
+        else:
+            self._session.refuse_file(offered)
+        if self._asked:
+            self._ask()
+
+    def _accept(self, offered: FileOffered) -> None:
+        try:
+            self._session.accept_file(offered)
+        except PunchwireError as error:
+            self._report.notice(str(error))
+
+
+class Pipe:
+    """Lines of a pipe or a file: each is a message, whatever it says. Nothing in it is a command."""
+
+    def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines) -> None:
+        self._session, self._options, self._report, self._lines = session, options, report, lines
+        self._other_is_done = asyncio.Event()
+        self._failed: PunchwireError | None = None
+
+    async def run(self) -> None:
+        """Send every line, wait for the acknowledgements, then for the other side to be done or to close."""
+        unacknowledged: deque[Awaitable[None]] = deque()
+        while (line := await self._lines.next()) is not None:
+            try:
+                unacknowledged.append(self._session.send_message(line))
+            except LocalProtocolError as error:
+                raise UsageError(f"a line of standard input cannot be sent: {error}") from error
+            if len(unacknowledged) > _MAX_UNACKNOWLEDGED:
+                await unacknowledged.popleft()
+        for delivery in unacknowledged:
+            await delivery
+        self._session.finish()
+        await self._other_is_done.wait()
+
+    def happened(self, event: SessionEvent) -> None:
+        """Answer offers as the command line said; note when the other side has nothing more."""
+        match event:
+            case FileOffered():
+                _answer_unasked(self._session, event, self._options, Path(), self._report)
+            case PeerDone():
+                self._other_is_done.set()
+
+    def session_ended(self) -> bool:
+        """There is nobody left to read what would still come."""
+        return False
+
+
+class Errand:
+    """Messages to send, files to send, a file to receive: done when all is done."""
+
+    def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines | None) -> None:
+        self._session, self._options, self._report, self._lines = session, options, report, lines
+        self._received: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._received.add_done_callback(lambda received: received.cancelled() or received.exception())
+        self._asking: set[asyncio.Task[None]] = set()
+        self._accepted: set[int] = set()
+
+    async def run(self) -> None:
+        """Do it all, one after the other."""
+        for delivery in [self._session.send_message(text) for text in self._options.message]:
+            await delivery
+        try:
+            for path in self._options.send:
+                await self._session.send_file(path)
+        except ConnectionLost as error:
+            raise TransferFailed(f"the file was not sent: {error}") from error
+        if self._options.receive is not None:
+            await self._received
+
+    def happened(self, event: SessionEvent) -> None:
+        """Answer offers; note when a file has come."""
+        match event:
+            case FileOffered():
+                self._offered(event)
+            case FileReceived():
+                self._settle(None)
+            case FileFailed(transfer, error) if transfer in self._accepted:
+                self._settle(error)
+
+    def session_ended(self) -> bool:
+        """Whatever is not done by now comes to nothing, and `run` finds that out by itself."""
+        self._settle(TransferFailed("the other side left before it had sent a file"))
+        return True
+
+    def _offered(self, offered: FileOffered) -> None:
+        folder = self._options.receive
+        if folder is not None and self._lines is not None:
+            task = asyncio.create_task(self._ask(offered, folder, self._lines))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+            return
+        self._accepted.add(offered.transfer)
+        refusal = _answer_unasked(self._session, offered, self._options, folder or Path(), self._report)
+        if refusal is not None and folder is not None:
+            self._settle(refusal)
+
+    async def _ask(self, offered: FileOffered, folder: Path, lines: InputLines) -> None:
+        answer: str | None = ""
+        while answer not in ("y", "yes", "n", "no", None):
+            self._report.notice(f"accept {printable(offered.offer.name)}? [y/n]")
+            answer = await lines.next()
+        if self._session.is_over:
+            return
+        self._accepted.add(offered.transfer)
+        if answer in ("y", "yes"):
+            try:
+                self._session.accept_file(offered, folder)
+            except PunchwireError as error:
+                self._settle(error)
+        else:
+            self._session.refuse_file(offered)
+            self._settle(Refused("the file was not accepted"))
+
+    def _settle(self, error: PunchwireError | None) -> None:
+        if self._received.done():
+            return
+        if error is None:
+            self._received.set_result(None)
+        else:
+            self._received.set_exception(error)
+
+
+def _answer_unasked(
+    session: Session, offered: FileOffered, options: argparse.Namespace, folder: Path, report: Report
+) -> PunchwireError | None:
+    """Accept with --yes, refuse without; return why a file is not taken."""
+    if not options.yes:
+        session.refuse_file(offered, _NOBODY_TO_ASK)
+        report.notice(f"refused {printable(offered.offer.name)}: {_NOBODY_TO_ASK}; --yes accepts without asking")
+        return Refused("a file was refused: there is no terminal to ask at; --yes accepts without asking")
+    try:
+        session.accept_file(offered, folder)
+    except PunchwireError as error:
+        report.notice(str(error))
+        return error
+    return None

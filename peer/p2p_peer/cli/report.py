@@ -1,0 +1,35 @@
+"""What `p2p-peer` shows, to people or to programs: one interface, two implementations."""
+
+from typing import Protocol
+
+from p2p_core.errors import PunchwireError
+
+from p2p_peer.events import ConnectEvent, SessionEvent
+from p2p_peer.session import Session
+
+__all__ = ["Report"]
+
+
+class Report(Protocol):
+    """Shows what happens."""
+
+    def connecting(self, event: ConnectEvent) -> None:
+        """A step on the way to a session is done."""
+
+    def connected(self, session: Session, seconds: float) -> None:
+        """The session begins, `seconds` after both had advertised."""
+
+    def happened(self, session: Session, event: SessionEvent) -> None:
+        """Something happened in the session."""
+
+    def notice(self, text: str) -> None:
+        """A sentence for people; programs get events instead."""
+
+    def closed(self, reason: str) -> None:
+        """The session is over; `reason` is the other side's, empty for an ordinary end."""
+
+    def failed(self, error: PunchwireError) -> None:
+        """It did not work out."""
+
+    def stop(self) -> None:
+        """Nothing more comes: leave the terminal as it was."""

@@ -1,0 +1,93 @@
+"""Events for programs: one JSON object a line on standard output, and nothing else there."""
+
+import json
+import sys
+from typing import Any
+
+from p2p_core.errors import PunchwireError
+
+from p2p_peer.events import (
+    Advertised,
+    ConnectEvent,
+    FileFailed,
+    FileOffered,
+    FileProgress,
+    FileReceived,
+    FileSent,
+    Matched,
+    MediatorReached,
+    MessageReceived,
+    SessionEvent,
+)
+from p2p_peer.mediator_identity import Vouched
+from p2p_peer.session import Session
+
+__all__ = ["JsonReport"]
+
+
+class JsonReport:
+    """Implements `Report`. The README lists the events and their fields."""
+
+    def connecting(self, event: ConnectEvent) -> None:
+        """Print what programs need to know of the way to a session."""
+        match event:
+            case MediatorReached(identity) if identity.vouched is Vouched.ON_FIRST_USE:
+                _print("mediator_pinned", id=str(identity.id))
+            case Advertised():
+                _print("waiting")
+            case Matched(role):
+                _print("matched", role=role.value)
+
+    def connected(self, session: Session, seconds: float) -> None:
+        """Print `connected`."""
+        _print(
+            "connected",
+            path=session.path.value,
+            address=str(session.address),
+            peer=str(session.peer),
+            role=session.role.value,
+            key_exchange=session.key_exchange,
+            seconds=round(seconds, 4),
+        )
+
+    def happened(self, session: Session, event: SessionEvent) -> None:
+        """Print messages and everything about files."""
+        match event:
+            case MessageReceived(text=text):
+                _print("message", **{"from": str(session.peer)}, text=text)
+            case FileOffered(offer):
+                _print("file_offered", transfer=offer.transfer, name=offer.name, size=offer.size)
+            case FileProgress(transfer, done, total):
+                _print("file_progress", transfer=transfer, bytes=done, total=total)
+            case FileSent(transfer, name, size, seconds):
+                _print("file_sent", transfer=transfer, name=name, size=size, seconds=round(seconds, 4))
+            case FileReceived(transfer, stored, seconds):
+                _print(
+                    "file_received",
+                    transfer=transfer,
+                    path=str(stored.path),
+                    size=stored.size,
+                    blake3=stored.blake3,
+                    seconds=round(seconds, 4),
+                )
+            case FileFailed(transfer, error):
+                _print("file_failed", transfer=transfer, code=error.code, message=str(error))
+
+    def notice(self, text: str) -> None:
+        """Say nothing: this is for people."""
+
+    def closed(self, reason: str) -> None:
+        """Print `closed`."""
+        _print("closed", reason=reason)
+
+    def failed(self, error: PunchwireError) -> None:
+        """Print `error`."""
+        _print("error", code=error.code, message=str(error))
+
+    def stop(self) -> None:
+        """Do nothing: every line was flushed."""
+
+
+def _print(event: str, **fields: Any) -> None:
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,131 @@
+"""What happens, for whoever uses the library: on the way to a session, and in it."""
+
+from dataclasses import dataclass
+
+from p2p_core.errors import PunchwireError
+from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving
+from p2p_core.proof import Role
+from p2p_core.wire.candidate import Candidate
+from p2p_core.wire.frames import FileOffer
+
+from p2p_peer.mediator_identity import MediatorIdentity
+from p2p_peer.transfer.sink import Stored
+
+__all__ = [
+    "Advertised",
+    "Authenticated",
+    "ConnectEvent",
+    "FileFailed",
+    "FileOffered",
+    "FileProgress",
+    "FileReceived",
+    "FileSent",
+    "Matched",
+    "MediatorReached",
+    "MessageDelivered",
+    "MessageReceived",
+    "PathFound",
+    "PeerDone",
+    "PeerLeaving",
+    "SessionEvent",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MediatorReached:
+    """The mediator answered, and its key is believed, or there is none to believe (`identity.id` is None)."""
+
+    identity: MediatorIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Advertised:
+    """The mediator admits us and knows whom we want; now the other peer is awaited."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The other peer wants us too, and its offer is its own."""
+
+    role: Role
+    candidates: tuple[Candidate, ...]  # the other side's
+
+
+@dataclass(frozen=True, slots=True)
+class PathFound:
+    """A direct connection is up; nobody has proved anything on it yet."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Both sides have proved their keys on the channel: the session begins."""
+
+    seconds: float  # since both had advertised
+
+
+ConnectEvent = MediatorReached | Advertised | Matched | PathFound | Authenticated
+
+
+@dataclass(frozen=True, slots=True)
+class FileOffered:
+    """The other side would like to send a file: `Session.accept_file` or `Session.refuse_file` answers."""
+
+    offer: FileOffer
+
+    @property
+    def transfer(self) -> int:
+        """The number of the transfer."""
+        return self.offer.transfer
+
+
+@dataclass(frozen=True, slots=True)
+class FileProgress:
+    """How far a transfer is, in either direction; at most ten times a second."""
+
+    transfer: int
+    bytes: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileSent:
+    """The other side has verified and stored our file."""
+
+    transfer: int
+    name: str
+    size: int
+    seconds: float  # from acceptance to receipt
+
+
+@dataclass(frozen=True, slots=True)
+class FileReceived:
+    """A file has been verified and stored."""
+
+    transfer: int
+    stored: Stored
+    seconds: float  # from acceptance to the final name
+
+
+@dataclass(frozen=True, slots=True)
+class FileFailed:
+    """A transfer, in either direction, came to nothing."""
+
+    transfer: int
+    error: PunchwireError
+
+
+SessionEvent = (
+    MessageReceived
+    | MessageDelivered
+    | FileOffered
+    | FileProgress
+    | FileSent
+    | FileReceived
+    | FileFailed
+    | PeerDone
+    | PeerLeaving
+)

@@ -1,0 +1,250 @@
+"""The peer's side of the mediator's protocol: docs/protocol/mediator.md."""
+
+import asyncio
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+from p2p_core import limits
+from p2p_core.errors import (
+    LocalProtocolError,
+    Malformed,
+    MediatorUnreachable,
+    NotAdmitted,
+    PunchwireError,
+    RemoteProtocolError,
+    Replaced,
+)
+from p2p_core.identity import PeerId, RSAPrivateKey, public_der
+from p2p_core.proof import PathKind, Purpose, Role, Transcript, prove
+from p2p_core.wire.candidate import Address, Transport
+from p2p_proto import mediator_pb2 as pb
+from p2p_proto import mediator_pb2_grpc as rpc
+
+from p2p_peer.mediator_identity import MediatorIdentity
+
+__all__ = ["Introduction", "MediatorClient", "StunServer", "Welcome"]
+
+STEP_TIME = 10.0  # s for the mediator to answer a step of the handshake
+_MAX_INTRODUCTIONS = 8  # not yet taken; a mediator that sends more has to wait
+_REASON_KEY = "punchwire-reason"
+_ROLES: dict[Any, Role] = {pb.INITIATOR: Role.INITIATOR, pb.RESPONDER: Role.RESPONDER}
+_TRANSPORTS: dict[Any, Transport] = {pb.UDP: Transport.UDP, pb.TCP: Transport.TCP}
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 2 * limits.MAX_OFFER_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),  # shorter than routers forget an idle TCP mapping; the mediator allows it
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.enable_retries", 0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StunServer:
+    """A STUN server the mediator names. An empty host is the mediator's own."""
+
+    host: str
+    port: int
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The mediator admits us."""
+
+    observed: Address | None  # ours, as it sees this stream
+    stun: tuple[StunServer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """The other peer wants us too: a `Match`, checked."""
+
+    peer: PeerId
+    role: Role
+    offer: bytes  # the other side's, sealed
+    own_offer_hash: bytes  # of ours that was matched
+    observed: Address | None  # the other side's, as the mediator sees it
+    start_after: float  # s to wait, so that both sides start together
+    one_way: float  # s this message travelled, by the mediator's estimate
+    received_at: float  # `time.monotonic()` when it came
+
+
+class MediatorClient:
+    """One authenticated `Meet` stream."""
+
+    def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:  # a call's generic type is not importable
+        self._channel = channel
+        self._call = call
+        self._introductions: asyncio.Queue[Introduction] = asyncio.Queue(_MAX_INTRODUCTIONS)
+        self._reader: asyncio.Task[PunchwireError] | None = None
+        self.welcome = Welcome(None, ())
+
+    @classmethod
+    async def connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
+        """Prove our key to the mediator. Raises `MediatorUnreachable`, `NotAdmitted` or `RemoteProtocolError`."""
+        channel = _channel_to(mediator)
+        client = cls(channel, rpc.MediatorStub(channel).Meet())
+        try:
+            await client._authenticate(mediator, key)
+        except BaseException:
+            await client.close()
+            raise
+        client._reader = asyncio.create_task(client._read_on())
+        return client
+
+    async def advertise(self, wanted: PeerId, offer: bytes) -> None:
+        """Say that we want to meet `wanted`, with our sealed offer; again to refresh it."""
+        await self._write(pb.ToMediator(advertise=pb.Advertise(wanted=wanted, offer=offer)))
+
+    async def leave(self, peer: PeerId) -> None:
+        """Say that the session with `peer` is over, or that it is no longer wanted."""
+        await self._write(pb.ToMediator(leave=pb.Leave(peer=peer)))
+
+    async def introduction(self) -> Introduction:
+        """Wait for the next match. Raises what ended the stream, if it ends first."""
+        if self._reader is None:
+            raise LocalProtocolError("the mediator has not been greeted")
+        arrival = asyncio.create_task(self._introductions.get())
+        try:
+            await asyncio.wait([arrival, self._reader], return_when=asyncio.FIRST_COMPLETED)
+            if arrival.done():
+                return arrival.result()
+            raise self._reader.result()
+        finally:
+            arrival.cancel()
+
+    async def close(self) -> None:
+        """End the stream and the connection."""
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
+        self._call.cancel()
+        await self._channel.close()
+
+    async def _authenticate(self, mediator: MediatorIdentity, key: RSAPrivateKey) -> None:
+        nonce = os.urandom(limits.NONCE_BYTES)
+        public = key.public_key()
+        hello = pb.Hello(version=limits.PROTOCOL_VERSION, public_key=public_der(public), nonce=nonce)
+        await self._write(pb.ToMediator(hello=hello))
+        challenge = (await self._read_step("challenge")).challenge
+        if len(challenge.nonce) != limits.NONCE_BYTES:
+            raise RemoteProtocolError("the mediator's nonce has the wrong length")
+        transcript = Transcript(
+            purpose=Purpose.PEER_TO_MEDIATOR,
+            prover=Role.INITIATOR,
+            path=PathKind.MEDIATOR,
+            binding=mediator.binding,
+            initiator=PeerId.of(public),
+            responder=mediator.id or b"",
+            initiator_nonce=nonce,
+            responder_nonce=challenge.nonce,
+        )
+        await self._write(pb.ToMediator(proof=pb.Proof(signature=prove(key, transcript))))
+        self.welcome = _welcome((await self._read_step("welcome")).welcome)
+
+    async def _read_step(self, step: str) -> pb.ToPeer:
+        try:
+            async with asyncio.timeout(STEP_TIME):
+                message = await self._read()
+        except TimeoutError:
+            raise MediatorUnreachable(f"the mediator did not answer within {STEP_TIME:.0f} s") from None
+        if message.WhichOneof("step") != step:
+            raise RemoteProtocolError(f"the mediator sent {message.WhichOneof('step')} where a {step} belongs")
+        return message
+
+    async def _read_on(self) -> PunchwireError:
+        """Read until the stream ends; return why it did."""
+        try:
+            while True:
+                message = await self._read()
+                match message.WhichOneof("step"):
+                    case "match":
+                        await self._introductions.put(_introduction(message.match))
+                    case "ping":
+                        await self._write(pb.ToMediator(pong=pb.Pong(id=message.ping.id)))
+                    case _:  # a signal, which nobody waits for yet, or a step of a later version
+                        continue
+        except PunchwireError as error:
+            return error
+
+    async def _read(self) -> pb.ToPeer:
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise await self._why_it_ended() from error
+        if not isinstance(message, pb.ToPeer):  # grpc.aio.EOF
+            raise await self._why_it_ended()
+        return message
+
+    async def _write(self, message: pb.ToMediator) -> None:
+        try:
+            await self._call.write(message)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            raise await self._why_it_ended() from error
+
+    async def _why_it_ended(self) -> PunchwireError:
+        trailing = dict(await self._call.trailing_metadata() or ())
+        details = await self._call.details() or ""
+        return _error_of(await self._call.code(), str(trailing.get(_REASON_KEY, "")), details)
+
+
+def _error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
+    """Turn how a call ended into the error its user can act on."""
+    match code:
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return NotAdmitted(f"the mediator does not admit this key: {details}")
+        case grpc.StatusCode.ABORTED if reason == "replaced":
+            return Replaced("another process with the same key took this one's place at the mediator")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return MediatorUnreachable("what answers there is not a mediator")
+        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.INVALID_ARGUMENT:
+            return RemoteProtocolError(f"the mediator refused: {details}")
+        case _:
+            return MediatorUnreachable(f"the mediator ended the connection: {details or code.name}")
+
+
+def _channel_to(mediator: MediatorIdentity) -> grpc.aio.Channel:
+    host = f"[{mediator.address.host}]" if mediator.address.ip.version == 6 else mediator.address.host
+    target = f"ipv{mediator.address.ip.version}:{host}:{mediator.address.port}"
+    options = list(_CHANNEL_OPTIONS)
+    if mediator.id is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    credentials = grpc.ssl_channel_credentials(root_certificates=mediator.leaf_pem)
+    override = ("grpc.ssl_target_name_override", mediator.leaf_name)
+    return grpc.aio.secure_channel(target, credentials, options=[*options, override])
+
+
+def _welcome(message: pb.Welcome) -> Welcome:
+    servers = tuple(
+        StunServer(server.host, server.port, _TRANSPORTS[server.transport])
+        for server in message.stun
+        if server.transport in _TRANSPORTS and 0 < server.port < 65536
+    )
+    return Welcome(_endpoint(message.observed) if message.HasField("observed") else None, servers)
+
+
+def _introduction(message: pb.Match) -> Introduction:
+    received_at = time.monotonic()
+    if message.role not in _ROLES or len(message.own_offer_hash) != hashlib.sha256().digest_size:
+        raise RemoteProtocolError("the mediator sent a match without a role, or without the offer it belongs to")
+    return Introduction(
+        peer=PeerId(message.peer),
+        role=_ROLES[message.role],
+        offer=message.offer,
+        own_offer_hash=message.own_offer_hash,
+        observed=_endpoint(message.observed) if message.HasField("observed") else None,
+        start_after=min(message.start_after_us / 1e6, limits.MAX_START_DELAY),
+        one_way=min(message.one_way_us / 1e6, limits.MAX_START_DELAY),
+        received_at=received_at,
+    )
+
+
+def _endpoint(message: pb.Endpoint) -> Address | None:
+    try:
+        return Address.from_packed(message.ip, message.port)
+    except Malformed:  # one candidate less
+        return None

@@ -1,0 +1,172 @@
+"""Who is the mediator? Its TLS certificate, fetched first, judged, and pinned for the gRPC connection that follows.
+
+gRPC for Python shows no peer certificate. So the peer fetches the leaf with a plain TLS connection, judges it, gives
+it to gRPC as the only root, and binds its key proof to the leaf's hash: docs/protocol/mediator.md.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAuthenticated
+from p2p_core.identity import spki_hash
+from p2p_core.proof import ChannelBinding
+from p2p_core.wire.candidate import Address
+
+from p2p_peer.trust import MediatorId, TrustStore
+
+__all__ = ["MediatorIdentity", "Vouched", "reach_unauthenticated", "recognise"]
+
+CONNECT_TIME = 10.0  # s for connecting and TLS
+_HAPPY_EYEBALLS = 0.25  # s before the next address of a name is tried as well (RFC 8305 §8)
+
+
+class Vouched(Enum):
+    """Why a mediator's key is believed."""
+
+    BY_OPTION = "given on the command line"
+    BY_MEMORY = "remembered from an earlier connection"
+    BY_ROOTS = "vouched for by this computer's certificate roots"
+    ON_FIRST_USE = "first connection to this name"
+
+
+@dataclass(frozen=True, slots=True)
+class MediatorIdentity:
+    """A mediator that was reached, and what is known of it. Without TLS there is no id and nothing to pin."""
+
+    address: Address  # the one that answered, of those the name resolves to
+    id: MediatorId | None
+    vouched: Vouched | None
+    leaf_pem: bytes
+    leaf_name: str  # a name the certificate is valid for
+    binding: ChannelBinding
+
+
+async def recognise(
+    host: str,
+    port: int,
+    *,
+    store: TrustStore,
+    expected: MediatorId | None = None,
+    confirm: Callable[[MediatorId], Awaitable[bool]] | None = None,
+) -> MediatorIdentity:
+    """Reach the mediator and decide whether its key is to be believed; remember it if so.
+
+    `expected` overrides everything remembered; `confirm` is asked on first use (None: accept). Raises
+    `MediatorUnreachable`, `MediatorKeyChanged`, or `NotAuthenticated` when `confirm` says no.
+    """
+    leaf, address = await _fetch_leaf(host, port, _blind_context())
+    mediator = MediatorId(spki_hash(leaf))
+    name = f"{host}:{port}"
+    vouched = await _judge(host, port, leaf, expected, store.known(name))
+    if vouched is Vouched.ON_FIRST_USE and confirm is not None and not await confirm(mediator):
+        raise NotAuthenticated("the mediator was not accepted")
+    if vouched is not Vouched.BY_OPTION:
+        store.remember(name, mediator)
+    certificate = x509.load_der_x509_certificate(leaf)
+    return MediatorIdentity(
+        address=address,
+        id=mediator,
+        vouched=vouched,
+        leaf_pem=certificate.public_bytes(Encoding.PEM),
+        leaf_name=_valid_name(certificate),
+        binding=ChannelBinding.of_certificate(leaf),
+    )
+
+
+async def reach_unauthenticated(host: str, port: int) -> MediatorIdentity:
+    """Reach a mediator whose TLS ends somewhere else: nothing is known of it. Raises `MediatorUnreachable`."""
+    transport = await _connect(host, port, None)
+    try:
+        address = _peer_address(transport)
+    finally:
+        transport.abort()
+    return MediatorIdentity(address, None, None, b"", "", ChannelBinding.none())
+
+
+async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None, known: MediatorId | None) -> Vouched:
+    mediator = MediatorId(spki_hash(leaf))
+    if expected is not None:
+        if expected != mediator:
+            raise MediatorKeyChanged(f"{host}:{port} has the mediator id {mediator}, not the one that was asked for")
+        return Vouched.BY_OPTION
+    if known == mediator:
+        return Vouched.BY_MEMORY
+    if await _roots_vouch(host, port, leaf):
+        return Vouched.BY_ROOTS
+    if known is not None:
+        raise MediatorKeyChanged(
+            f"the key of the mediator at {host}:{port} has changed: it was {known}, it is now {mediator}. Somebody may "
+            f"be listening in. If you know why it changed, pass --mediator-id {mediator}, or remove the old entry"
+        )
+    return Vouched.ON_FIRST_USE
+
+
+async def _roots_vouch(host: str, port: int, leaf: bytes) -> bool:
+    try:
+        vouched, _ = await _fetch_leaf(host, port, ssl.create_default_context())
+    except (ssl.SSLError, MediatorUnreachable):
+        return False
+    return vouched == leaf
+
+
+async def _fetch_leaf(host: str, port: int, context: ssl.SSLContext) -> tuple[bytes, Address]:
+    transport = await _connect(host, port, context)
+    try:
+        tls = transport.get_extra_info("ssl_object")
+        leaf = tls.getpeercert(binary_form=True)
+        return leaf, _peer_address(transport)
+    finally:
+        transport.abort()
+
+
+async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Transport:
+    loop = asyncio.get_running_loop()
+    if context is not None:
+        context.set_alpn_protocols(["h2"])
+    try:
+        async with asyncio.timeout(CONNECT_TIME):
+            transport, _ = await loop.create_connection(
+                asyncio.Protocol, host, port, ssl=context, happy_eyeballs_delay=_HAPPY_EYEBALLS
+            )
+    except TimeoutError:
+        raise MediatorUnreachable(f"no answer from {host}:{port} within {CONNECT_TIME:.0f} s") from None
+    except ssl.SSLError as error:
+        raise MediatorUnreachable(
+            f"{host}:{port} does not speak TLS as a mediator does ({error.reason}); "
+            "if its TLS ends somewhere else, both sides need --insecure"
+        ) from error
+    except OSError as error:
+        raise MediatorUnreachable(f"cannot reach a mediator at {host}:{port}: {error.strerror or error}") from error
+    return transport
+
+
+def _blind_context() -> ssl.SSLContext:
+    """TLS to look at a certificate: it is judged afterwards, by `_judge`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _peer_address(transport: asyncio.Transport) -> Address:
+    name = transport.get_extra_info("peername")
+    return Address.of(name[0], name[1])
+
+
+def _valid_name(certificate: x509.Certificate) -> str:
+    """Return a name that the certificate covers: gRPC insists on checking one, and the leaf itself is pinned."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(common[0].value) if common else ""
+    dns = names.get_values_for_type(x509.DNSName)
+    if dns:
+        return dns[0].replace("*", "any", 1)
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return str(addresses[0]) if addresses else ""

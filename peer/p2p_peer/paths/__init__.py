@@ -1,0 +1,1 @@
+"""Working ways between two peers."""

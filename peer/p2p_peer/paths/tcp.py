@@ -1,0 +1,189 @@
+"""Drives the TCP punch machine with real sockets: listeners, dials and preambles, all on the punch port."""
+
+import asyncio
+import errno
+import os
+import random
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from p2p_core.agreement import Agreement
+from p2p_core.errors import NoPath
+from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
+from p2p_core.proof import PathKind
+from p2p_core.wire.candidate import Address
+
+from p2p_peer.gather.punch_port import PunchPort
+from p2p_peer.paths.base import Path
+
+__all__ = ["punch"]
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: a connection that was not chosen leaves no TIME_WAIT behind
+
+
+async def punch(
+    port: PunchPort, agreement: Agreement, targets: Iterable[Address], *, start: float, round_trip: float
+) -> Path:
+    """Return a TCP path to the other peer, its preambles read and written.
+
+    `start` is on the event loop's clock, `round_trip` in seconds. Raises `NoPath`, or `MediatorLied`. The port stays
+    the caller's.
+    """
+    driver = _Driver(port, agreement, targets, start, round_trip)
+    try:
+        return await driver.run()
+    finally:
+        driver.close()
+
+
+@dataclass(slots=True)
+class _Held:
+    socket: socket.socket
+    address: Address
+    dialled: Address | None
+
+
+class _Driver:
+    def __init__(
+        self, port: PunchPort, agreement: Agreement, targets: Iterable[Address], start: float, round_trip: float
+    ) -> None:
+        self._port = port
+        self._loop = asyncio.get_running_loop()
+        self._machine = TcpPunch(
+            agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
+        )
+        self._dials: dict[Address, asyncio.Task[None]] = {}
+        self._held: dict[int, _Held] = {}
+        self._next_number = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._result: asyncio.Future[Path] = self._loop.create_future()
+
+    async def run(self) -> Path:
+        for listener in self._port.listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+        self._go_on()
+        return await self._result
+
+    def close(self) -> None:
+        """Let go of everything but the socket that was kept."""
+        for listener in self._port.listeners:
+            self._loop.remove_reader(listener)
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._dials.values():
+            task.cancel()
+        for number in tuple(self._held):
+            self._drop(number)
+
+    def _go_on(self) -> None:
+        """Carry out what the machine wants, and arm its timer."""
+        while (action := self._machine.next_action()) is not None:
+            self._do(action)
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._machine.deadline()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._on_deadline)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Dial(address):
+                self._dials[address] = self._loop.create_task(self._dial(address))
+            case Abort(address):
+                self._dials.pop(address).cancel()
+            case Send(connection, data):
+                self._send(connection, data)
+            case Close(connection):
+                self._drop(connection)
+            case Keep(connection):
+                self._keep(connection)
+            case Fail(error):
+                self._result.set_exception(error)
+
+    def _keep(self, number: int) -> None:
+        held = self._held.pop(number, None)
+        if held is None:
+            self._result.set_exception(NoPath("the connection broke as it was chosen"))
+            return
+        self._loop.remove_reader(held.socket)
+        self._result.set_result(Path(PathKind.TCP, held.socket, held.address))
+
+    def _on_deadline(self) -> None:
+        self._machine.on_deadline(self._loop.time())
+        self._go_on()
+
+    async def _dial(self, address: Address) -> None:
+        sock = None
+        try:
+            sock = self._port.socket_towards(address)
+            await self._loop.sock_connect(sock, (address.host, address.port))
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            del self._dials[address]
+            self._machine.dial_failed(address, _outcome(error), self._loop.time())
+        except asyncio.CancelledError:
+            if sock is not None:
+                sock.close()
+            raise
+        else:
+            del self._dials[address]
+            self._hold(sock, address, dialled=address)
+        self._go_on()
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, name = listener.accept()
+        except OSError:  # it was gone before we looked
+            return
+        sock.setblocking(False)
+        self._hold(sock, Address.of(name[0], name[1]), dialled=None)
+        self._go_on()
+
+    def _hold(self, sock: socket.socket, address: Address, dialled: Address | None) -> None:
+        number = self._next_number = self._next_number + 1
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._held[number] = _Held(sock, address, dialled)
+        self._loop.add_reader(sock, self._on_readable, number)
+        self._machine.connected(number, self._loop.time(), dialled=dialled)
+
+    def _on_readable(self, number: int) -> None:
+        held = self._held[number]
+        try:
+            wanted = self._machine.wanted(number)
+            data = held.socket.recv(wanted) if wanted else b""
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._machine.received(number, data)
+        else:
+            self._drop(number)
+            self._machine.lost(number, self._loop.time(), dialled=held.dialled)
+        self._go_on()
+
+    def _send(self, number: int, data: bytes) -> None:
+        held = self._held[number]
+        try:
+            sent = held.socket.send(data)
+        except OSError:
+            sent = 0
+        if sent < len(data):  # a new socket takes 40 bytes, or it is broken
+            self._drop(number)
+            self._machine.lost(number, self._loop.time(), dialled=held.dialled)
+
+    def _drop(self, number: int) -> None:
+        held = self._held.pop(number, None)
+        if held is None:
+            return
+        self._loop.remove_reader(held.socket)
+        held.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        held.socket.close()
+
+
+def _outcome(error: OSError) -> Outcome:
+    if error.errno in (errno.ECONNREFUSED, errno.ECONNRESET):
+        return Outcome.REFUSED
+    return Outcome.TIMED_OUT if error.errno == errno.ETIMEDOUT else Outcome.UNREACHABLE

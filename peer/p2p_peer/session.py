@@ -1,0 +1,366 @@
+"""A session with another peer: what users of the library hold.
+
+    async with await connect(...) as session:
+        await session.send_message("hello")
+        async for event in session:
+            ...
+
+Everything here runs in one event loop; the machine in `p2p_core.machines.session` holds the rules.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack
+from pathlib import Path as FilePath
+from types import TracebackType
+from typing import Any, TypeVar
+
+from p2p_core import limits
+from p2p_core.agreement import Agreement
+from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, RemoteProtocolError
+from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
+from p2p_core.machines import events as machine_events
+from p2p_core.machines.session import SessionMachine
+from p2p_core.proof import PathKind, Role
+from p2p_core.wire.candidate import Address
+from p2p_core.wire.frame_reader import BlockStarts
+from p2p_core.wire.frames import Close, Frame, encode
+
+from p2p_peer.channel.channel import Channel
+from p2p_peer.channel.pump import Pump
+from p2p_peer.events import FileFailed, FileOffered, FileSent, SessionEvent
+from p2p_peer.transfer.incoming import IncomingFiles
+from p2p_peer.transfer.outgoing import OutgoingFiles
+from p2p_peer.transfer.source import OpenFile
+
+__all__ = ["Session"]
+
+_T = TypeVar("_T")
+
+
+class Session:
+    """Messages and files with one peer, over an authenticated channel. Made by `p2p_peer.connect`."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        agreement: Agreement,
+        key: RSAPrivateKey,
+        other_key: RSAPublicKey,
+        *,
+        resources: AsyncExitStack,
+    ) -> None:
+        """Start the session on `channel`. `resources` is closed when the session is over."""
+        self._loop = asyncio.get_running_loop()
+        self._channel = channel
+        self._agreement = agreement
+        self._resources = resources
+        self._machine = SessionMachine(agreement, key, other_key, self._loop.time())
+        self._pump = Pump(channel.tls, channel.reader, self)
+        self._outgoing = OutgoingFiles(self._machine, self._pump.kick, self._emit)
+        self._incoming = IncomingFiles(self._machine, self._pump.provide, self._emit, self._go_on, self._end)
+        self._events: asyncio.Queue[SessionEvent | None] = asyncio.Queue()
+        self._deliveries: dict[int, asyncio.Future[None]] = {}
+        self._sendings: dict[int, asyncio.Future[FileSent]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self._error: PunchwireError | None = None
+        self._farewell = ""
+        self._pump.start()
+        self._arm()
+
+    # What a session is.
+
+    @property
+    def peer(self) -> PeerId:
+        """The other peer."""
+        return self._agreement.other.peer
+
+    @property
+    def role(self) -> Role:
+        """Our role."""
+        return self._agreement.role
+
+    @property
+    def session_id(self) -> bytes:
+        """32 bytes that name the session."""
+        return self._agreement.session_id
+
+    @property
+    def path(self) -> PathKind:
+        """What the session runs on."""
+        return self._channel.path.kind
+
+    @property
+    def address(self) -> Address:
+        """Where the other side is, as we see it."""
+        return self._channel.path.address
+
+    @property
+    def key_exchange(self) -> str:
+        """The key exchange of the channel."""
+        return self._channel.key_exchange
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds to the other side and back, when last measured."""
+        return self._machine.liveness.round_trip
+
+    @property
+    def farewell(self) -> str:
+        """The reason the other side gave for leaving; empty for an ordinary end."""
+        return self._farewell
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the session has ended."""
+        return self._over.done()
+
+    # What a user does.
+
+    def send_message(self, text: str) -> Awaitable[None]:
+        """Send `text` at once; the result can be awaited for the other side's acknowledgement.
+
+        Raises `LocalProtocolError` for a text over 64 KiB or a session being closed; the awaitable raises
+        `ConnectionLost` when the session ends before the acknowledgement.
+        """
+        self._check_open()
+        sequence = self._machine.send_message(text, _now_ms())
+        delivery = self._deliveries[sequence] = self._loop.create_future()
+        delivery.add_done_callback(_fetch_exception)
+        self._go_on()
+        return delivery
+
+    async def send_file(self, path: FilePath | str) -> FileSent:
+        """Offer the file, send it when it is accepted, and return once the other side has stored it.
+
+        Raises `Refused`, `TransferFailed` (it could not be read, it changed, the other side gave up), or
+        `ConnectionLost`.
+        """
+        self._check_open()
+        file = OpenFile.open(FilePath(path))
+        try:
+            transfer = self._machine.offer_file(file.name, file.size, file.mode, file.mtime_ns, limits.MAX_BLOCK_SIZE)
+        except PunchwireError:
+            file.close()
+            raise
+        self._outgoing.offered(transfer, file)
+        sending: asyncio.Future[FileSent] = self._loop.create_future()
+        self._sendings[transfer] = sending
+        sending.add_done_callback(_fetch_exception)
+        self._go_on()
+        try:
+            return await sending
+        except asyncio.CancelledError:
+            self.cancel_file(transfer, "the sender gave up")
+            raise
+
+    def accept_file(self, offered: FileOffered, folder: FilePath | str = ".") -> None:
+        """Take an offered file into `folder`, under its name made safe, or a fresh one if that is taken.
+
+        Raises `TransferFailed` when it cannot be written there; the other side is told.
+        """
+        try:
+            self._incoming.accept(offered.offer, FilePath(folder))
+        finally:
+            self._go_on()
+
+    def refuse_file(self, offered: FileOffered, reason: str = "") -> None:
+        """Do not take an offered file; `reason` is shown to the other side."""
+        self._machine.refuse_file(offered.transfer, reason)
+        self._go_on()
+
+    def cancel_file(self, transfer: int, reason: str) -> None:
+        """Give up a transfer in either direction; nothing happens when it is over."""
+        self._machine.fail_file(transfer, LocalProtocolError(reason), reason)
+        self._go_on()
+
+    def finish(self) -> None:
+        """Say that we start nothing more. The other side may go on."""
+        if not self._over.done():
+            self._machine.done()
+            self._go_on()
+
+    async def close(self, reason: str = "") -> None:
+        """Leave: wait until what is outstanding has arrived on both sides, say farewell, and let everything go."""
+        if not self._over.done():
+            self._machine.close(reason)
+            self._go_on()
+        await self.wait_closed()
+
+    async def abort(self, reason: str) -> None:
+        """Leave at once: transfers are given up on both sides, nothing is waited for."""
+        if not self._over.done():
+            self._machine.abort(reason)
+            self._go_on()
+            self._end(None)
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the session is over and nothing of it is left: no socket, task, thread or temporary file."""
+        await asyncio.shield(self._over)
+        await self._pump.close()
+        await self._outgoing.stop()
+        await self._incoming.stop()
+        await self._resources.aclose()
+
+    async def __aenter__(self) -> "Session":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.close()
+        else:
+            await self.abort("the other side ended early")
+
+    async def __aiter__(self) -> AsyncIterator[SessionEvent]:
+        """Yield events until the session is over. Raises what ended it, if it was no farewell."""
+        while (event := await self._events.get()) is not None:
+            yield event
+        self._events.put_nowait(None)  # a second iteration ends too
+        if self._error is not None:
+            raise self._error
+
+    # What the pump says: `FrameHandler`.
+
+    def frame_received(self, frame: Frame) -> None:
+        """Act on a control frame."""
+        if not self._machine.is_closed:
+            self._machine.receive(frame, self._loop.time())
+            self._go_on()
+
+    def block_starts(self, block: BlockStarts) -> memoryview | None:
+        """Return the buffer for a block's data, or None for now."""
+        return self._incoming.block_starts(block)
+
+    def block_ended(self) -> None:
+        """A block's data has come."""
+        self._incoming.block_ended()
+
+    def next_block(self) -> memoryview | None:
+        """Return the next block to send."""
+        block = self._outgoing.next_block()
+        if self._outgoing.has_news:
+            self._loop.call_soon(self._go_on)
+        return block
+
+    def block_written(self) -> None:
+        """A block has gone out."""
+        self._outgoing.block_written()
+
+    def heard(self) -> None:
+        """The other side is alive."""
+        self._machine.heard(self._loop.time())
+
+    def channel_lost(self, error: PunchwireError | None) -> None:
+        """The channel is gone."""
+        if isinstance(error, RemoteProtocolError):
+            self._end(error)
+        elif not self._machine.lost():
+            self._end(error or ConnectionLost("the other side ended the connection without a word"))
+        else:
+            self._go_on()
+
+    # Moving things on.
+
+    def _go_on(self) -> None:
+        """Hand on what the machine has to say, to the other side and to the user, and arm its timer."""
+        if self._over.done():
+            return
+        self._outgoing.go_on()
+        while (frame := self._machine.next_frame()) is not None:
+            self._pump.send(encode(frame))
+            if isinstance(frame, Close):
+                self._machine.close_went_out(self._loop.time())
+        while (event := self._machine.next_event()) is not None:
+            self._handle(event)
+        self._arm()
+
+    def _handle(self, event: machine_events.Event) -> None:
+        match event:
+            case machine_events.MessageDelivered(sequence):
+                for delivered in [number for number in self._deliveries if number <= sequence]:
+                    _resolve(self._deliveries.pop(delivered), None)
+                self._emit(event)
+            case machine_events.FileOffered(offer):
+                self._emit(FileOffered(offer))
+            case machine_events.FileAccepted(transfer):
+                self._outgoing.accepted(transfer)
+            case machine_events.FileRefused(transfer, reason):
+                self._fail_sending(transfer, self._outgoing.refused(transfer, reason))
+            case machine_events.FileSent(transfer):
+                sent = self._outgoing.sent(transfer)
+                _resolve(self._sendings.pop(transfer), sent)
+                self._emit(sent)
+            case machine_events.FileArrived(transfer):
+                self._incoming.store(transfer)
+            case machine_events.FileFailed(transfer, error):
+                self._outgoing.drop(transfer)
+                self._incoming.drop(transfer)
+                self._fail_sending(transfer, error)
+                self._emit(FileFailed(transfer, error))
+            case machine_events.Closed(reason):
+                self._farewell = reason
+                self._end(None)
+            case machine_events.MessageReceived() | machine_events.PeerDone() | machine_events.PeerLeaving():
+                self._emit(event)
+
+    def _fail_sending(self, transfer: int, error: PunchwireError) -> None:
+        sending = self._sendings.pop(transfer, None)
+        if sending is not None and not sending.done():
+            sending.set_exception(error)
+
+    def _emit(self, event: SessionEvent) -> None:
+        self._events.put_nowait(event)
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self._machine.deadline()
+        self._timer = None if deadline is None else self._loop.call_at(deadline, self._on_deadline)
+
+    def _on_deadline(self) -> None:
+        try:
+            self._machine.on_deadline(self._loop.time())
+        except ConnectionLost as error:
+            self._end(error)
+        else:
+            self._go_on()
+
+    def _end(self, error: PunchwireError | None) -> None:
+        if self._over.done():
+            return
+        self._error = error
+        if self._timer is not None:
+            self._timer.cancel()
+        ending = error or ConnectionLost("the session ended first")
+        unfinished: list[asyncio.Future[Any]] = [*self._deliveries.values(), *self._sendings.values()]
+        for waiting in unfinished:
+            if not waiting.done():
+                waiting.set_exception(ending)
+        self._events.put_nowait(None)
+        self._over.set_result(None)
+        if error is not None:
+            self._pump.abandon()
+
+    def _check_open(self) -> None:
+        if self._over.done():
+            raise self._error or ConnectionLost("the session is over")
+
+
+def _fetch_exception(future: "asyncio.Future[Any]") -> None:
+    """Mark a future's exception as seen: nobody has to await it, the session's end tells it too."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _resolve(future: "asyncio.Future[_T]", value: _T) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

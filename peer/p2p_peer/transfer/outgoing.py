@@ -1,0 +1,138 @@
+"""The files a session sends: offered at will, sent one after the other as they are accepted."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2p_core import limits
+from p2p_core.errors import Refused
+from p2p_core.machines.session import SessionMachine
+from p2p_core.wire.frames import BlockHeader
+
+from p2p_peer.events import FileProgress, FileSent
+from p2p_peer.transfer.progress import Progress
+from p2p_peer.transfer.source import FileSource, OpenFile, ReadyBlock
+
+__all__ = ["OutgoingFiles"]
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A file that was accepted."""
+
+    transfer: int
+    source: FileSource
+    progress: Progress
+    ended: bool = False
+
+
+class OutgoingFiles:
+    """Gives the pump the blocks of one file after the other, and tells the machine of each."""
+
+    def __init__(
+        self, machine: SessionMachine, kick: Callable[[], None], report: Callable[[FileProgress], None]
+    ) -> None:
+        self._machine, self._kick, self._report = machine, kick, report
+        self._loop = asyncio.get_running_loop()
+        self._files: dict[int, OpenFile] = {}
+        self._accepted: dict[int, _Sending] = {}
+        self._waiting: deque[int] = deque()  # accepted, in turn; the first is being sent
+        self._in_flight: tuple[_Sending, ReadyBlock] | None = None
+        self._stopped: list[FileSource] = []
+
+    def offered(self, transfer: int, file: OpenFile) -> None:
+        """`file` was offered as `transfer`."""
+        self._files[transfer] = file
+
+    def accepted(self, transfer: int) -> None:
+        """The other side takes a file: read ahead if it is its turn."""
+        file = self._files[transfer]
+        source = FileSource(file, limits.MAX_BLOCK_SIZE, self._something_is_ready)
+        self._accepted[transfer] = _Sending(transfer, source, Progress(transfer, file.size, self._report))
+        self._waiting.append(transfer)
+        if self._waiting[0] == transfer:
+            source.start()
+
+    def refused(self, transfer: int, reason: str) -> Refused:
+        """The other side does not take a file; return the error to raise."""
+        file = self._files.pop(transfer)
+        file.close()
+        return Refused(f"the other side did not take {file.name}" + (f": {reason}" if reason else ""))
+
+    def sent(self, transfer: int) -> FileSent:
+        """The other side has stored a file; return the event to tell."""
+        file, sending = self._files.pop(transfer), self._accepted.pop(transfer)
+        return FileSent(transfer, file.name, file.size, sending.progress.seconds)
+
+    def drop(self, transfer: int) -> None:
+        """A file was given up."""
+        file = self._files.pop(transfer, None)
+        sending = self._accepted.pop(transfer, None)
+        if sending is not None:
+            self._stop(sending)
+        elif file is not None:
+            file.close()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `go_on` would tell the machine something."""
+        sending = self._current()
+        return sending is not None and (sending.source.error is not None or self._is_all_sent(sending))
+
+    def go_on(self) -> None:
+        """Tell the machine that the current file has ended, or failed, and begin the next."""
+        sending = self._current()
+        if sending is None:
+            return
+        if sending.source.error is not None:
+            self._machine.fail_file(sending.transfer, sending.source.error)
+        elif self._is_all_sent(sending):
+            sending.ended = True
+            self._machine.file_ended(sending.transfer)
+            self._stop(sending)
+
+    def next_block(self) -> memoryview | None:
+        """Return the next block, frame header and all, if it is ready."""
+        sending = self._current()
+        block = sending.source.take() if sending is not None else None
+        if sending is None or block is None:
+            return None
+        index = self._machine.block_sent(sending.transfer, block.digest, block.length)
+        BlockHeader(sending.transfer, 0, index, block.digest).write(block.frame, block.length)
+        self._in_flight = (sending, block)
+        return block.frame
+
+    def block_written(self) -> None:
+        """The block returned last is written."""
+        assert self._in_flight is not None
+        (sending, block), self._in_flight = self._in_flight, None
+        sending.source.give_back(block)
+        sending.progress.add(block.length)
+
+    async def stop(self) -> None:
+        """Let go of every file; returns when no thread is left."""
+        for transfer in tuple(self._files):
+            self.drop(transfer)
+        for source in self._stopped:
+            await asyncio.to_thread(source.join)
+
+    def _current(self) -> _Sending | None:
+        return self._accepted.get(self._waiting[0]) if self._waiting else None
+
+    def _is_all_sent(self, sending: _Sending) -> bool:
+        return sending.source.is_done and self._in_flight is None and not sending.ended
+
+    def _stop(self, sending: _Sending) -> None:
+        sending.source.stop()
+        if sending.transfer not in self._waiting:
+            return
+        self._stopped = [source for source in self._stopped if not source.is_over] + [sending.source]
+        was_current = self._waiting[0] == sending.transfer
+        self._waiting.remove(sending.transfer)
+        if was_current and self._waiting:
+            self._accepted[self._waiting[0]].source.start()
+
+    def _something_is_ready(self) -> None:
+        """Called in the source's thread."""
+        self._loop.call_soon_threadsafe(self._kick)

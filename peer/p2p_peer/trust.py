@@ -1,0 +1,75 @@
+"""Mediators this user has met, by the name they were dialled under: trust on first use, as ssh does it.
+
+One JSON file, 0600 in a folder 0700, replaced atomically.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2p_core.errors import Malformed, UsageError
+from p2p_core.identity import PeerId
+
+__all__ = ["MediatorId", "TrustStore", "default_state_dir"]
+
+_FILE = "known_mediators.json"
+
+# A mediator id is made and printed as a peer id is: SHA-256 of a SubjectPublicKeyInfo.
+MediatorId = PeerId
+
+
+def default_state_dir() -> Path:
+    """Return `$XDG_STATE_HOME/punchwire`, or `~/.local/state/punchwire` (XDG Base Directory Specification)."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "punchwire"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStore:
+    """The mediators remembered in `folder`."""
+
+    folder: Path
+
+    def known(self, name: str) -> MediatorId | None:
+        """Return the mediator id remembered for `name` ("host:port"). Raises `UsageError` for a damaged file."""
+        text = self._read().get(name)
+        return None if text is None else self._parse(text)
+
+    def remember(self, name: str, mediator: MediatorId) -> None:
+        """Remember `mediator` under `name`."""
+        entries = self._read()
+        if entries.get(name) == str(mediator):
+            return
+        entries[name] = str(mediator)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=_FILE)  # mkstemp makes it 0600
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(entries, file, indent=2, sort_keys=True)
+            Path(temporary).replace(self._path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / _FILE
+
+    def _read(self) -> dict[str, str]:
+        try:
+            entries = json.loads(self._path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self._path} cannot be read: {error}") from error
+        if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
+            raise UsageError(f"{self._path} is damaged; remove it to meet mediators anew")
+        return entries
+
+    def _parse(self, text: str) -> MediatorId:
+        try:
+            return MediatorId.parse(text)
+        except Malformed as error:
+            raise UsageError(f"{self._path} is damaged; remove it to meet mediators anew") from error

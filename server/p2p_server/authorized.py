@@ -1,0 +1,122 @@
+"""Which peers are admitted: a folder with one public key for each, `<peer id>.pem`.
+
+A peer's file is read anew each time the peer proves itself, so adding and removing a key works at once, whatever
+the file system's clock does. The whole folder is looked through only to warn about files that admit nobody.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from p2p_core.errors import KeyLocked, UsageError
+from p2p_core.identity import PeerId, RSAPublicKey, load_public_key, public_pem
+
+from p2p_server.files import place
+
+__all__ = ["Admits", "KeyFolder", "admit_anyone", "authorize"]
+
+Admits = Callable[[PeerId], bool]
+
+_SUFFIX = ".pem"
+_MAX_FILE_BYTES = 64 * 1024  # a key pair of 8192 bits is 6.5 KiB; more is no key
+_Signature = tuple[int, int, int]
+
+_log = logging.getLogger(__name__)
+
+
+def admit_anyone(_peer: PeerId) -> bool:
+    """Admit every key that proves itself (`--open`)."""
+    return True
+
+
+class KeyFolder:
+    """The folder of authorized keys."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look through `folder` for the first time. While it does not exist, nobody is admitted."""
+        self._folder = folder
+        self._seen: _Signature | str = ""  # as the folder was when it was looked through; a str says why it was not
+        self._problems: dict[str, str] = {}
+        self._look()
+
+    def admits(self, peer: PeerId) -> bool:
+        """Whether the public key of `peer` lies in the folder, under its name."""
+        self._look()
+        path = self._folder / f"{peer}{_SUFFIX}"
+        if not path.exists():
+            return False
+        problem = _problem(path)
+        if problem is not None:
+            self._warn(path.name, problem)
+        return problem is None
+
+    def _look(self) -> None:
+        """Warn about files that admit nobody, if the folder has changed since the last time."""
+        try:
+            status = self._folder.stat()
+            signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            if signature == self._seen:
+                return
+            names = sorted(entry.name for entry in self._folder.iterdir() if not entry.name.startswith("."))
+        except OSError as error:
+            if error.strerror != self._seen:
+                _log.warning("cannot read the folder of authorized keys: %s; nobody is admitted", error.strerror)
+            self._seen = str(error.strerror)
+            return
+        self._seen = signature
+        problems = {name: problem for name in names if (problem := _problem(self._folder / name)) is not None}
+        for name, problem in problems.items():
+            self._warn(name, problem)
+        self._problems = problems
+        _log.info("authorized keys: %d", len(names) - len(problems))
+
+    def _warn(self, name: str, problem: str) -> None:
+        if self._problems.get(name) != problem:
+            _log.warning("%s in the folder of authorized keys is passed over: %s", name, problem)
+            self._problems[name] = problem
+
+
+def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
+    """File the public key in each PEM under its peer id; return the ids and where they are.
+
+    A source is a public key, a certificate or a key pair, of which only the public half is written. Raises
+    `UsageError` before anything is written if one of them is none of these.
+    """
+    keys = [_read_source(source) for source in sources]
+    filed = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for key in keys:
+            peer = PeerId.of(key)
+            path = folder / f"{peer}{_SUFFIX}"
+            place(path, public_pem(key), 0o644)
+            filed.append((peer, path))
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
+    return filed
+
+
+def _read_source(source: Path) -> RSAPublicKey:
+    try:
+        return load_public_key(source.read_bytes())
+    except OSError as error:
+        raise UsageError(f"cannot read {source}: {error.strerror}") from None
+    except KeyLocked:
+        raise UsageError(f"{source} is a key pair locked with a passphrase; give its public key") from None
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+
+
+def _problem(path: Path) -> str | None:
+    """Say why a file admits nobody; None if it admits the peer it is named after."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return "it is not a file"
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES)
+        peer = PeerId.of(load_public_key(data))
+    except OSError as error:
+        return str(error.strerror)
+    except UsageError as error:
+        return str(error)
+    return None if path.name == f"{peer}{_SUFFIX}" else "it is not named after the peer id of its key"

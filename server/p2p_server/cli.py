@@ -1,0 +1,184 @@
+"""`p2p-server`: flags and environment variables in, one line when it is ready, an exit code out.
+
+0: stopped by SIGTERM or SIGINT. 2: what was asked for cannot be done; one sentence on standard error says why.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p_core.errors import UsageError
+
+from p2p_server import logs
+from p2p_server.config import DEFAULT_PORT, DEFAULT_STUN_PORT, Config, default_authorized, default_state_dir
+
+if TYPE_CHECKING:
+    from p2p_server.app import Listening
+
+__all__ = ["main"]
+
+_PREFIX = "P2P_SERVER_"
+_PEM = {"type": Path, "metavar": "PEM"}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        parser = _parser()
+        options = parser.parse_args(arguments)
+        if options.command == "authorize":
+            return _authorize(options)
+        return _serve(_config(parser, options), options)
+    except UsageError as error:
+        print(f"p2p-server: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _serve(config: Config, options: argparse.Namespace) -> int:
+    # gRPC's own lines about failed handshakes name addresses.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    logs.set_up(options.log_format, options.log_level)
+    from p2p_server import app
+
+    asyncio.run(app.run(config, lambda listening: _announce(listening, options.log_format)))
+    return 0
+
+
+def _announce(listening: "Listening", form: str) -> None:
+    if form == "json":
+        line = json.dumps({"event": "listening"} | dataclasses.asdict(listening))
+    else:
+        host = f"[{listening.host}]" if ":" in listening.host else listening.host
+        line = f"listening on {host}:{listening.port}, STUN on tcp {listening.stun_port}, mediator id {listening.mediator_id or 'none'}"
+    print(line, flush=True)  # noqa: T201
+
+
+def _authorize(options: argparse.Namespace) -> int:
+    from p2p_server.authorized import authorize
+
+    folder = options.authorized or default_authorized(options.state_dir)
+    for peer, path in authorize(folder, options.pem):
+        print(f"{peer}  {path}")  # noqa: T201
+    return 0
+
+
+def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Config:
+    if (options.tls_cert is None) is not (options.tls_key is None):
+        parser.error("--tls-cert and --tls-key go together")
+    if options.insecure and options.tls_cert is not None:
+        parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use")
+    return Config(
+        state_dir=options.state_dir,
+        authorized=None if options.open else options.authorized or default_authorized(options.state_dir),
+        host=options.host,
+        port=options.port,
+        stun_port=options.stun_port,
+        tls_cert=options.tls_cert,
+        tls_key=options.tls_key,
+        insecure=options.insecure,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="p2p-server",
+        description="The mediator: it introduces peers that ask for each other.",
+        epilog="Each flag can also be given as the environment variable that is named behind it; the flag wins.",
+        allow_abbrev=False,
+    )
+    _add(parser, "host", "address or name to listen on (default: all, IPv4 and IPv6)", default="")
+    _add(
+        parser,
+        "port",
+        f"TCP port for peers, 0 for any (default: {DEFAULT_PORT})",
+        type=_port,
+        metavar="PORT",
+        default=DEFAULT_PORT,
+    )
+    stun_help = f"TCP port for STUN, 0 for any (default: {DEFAULT_STUN_PORT})"
+    _add(parser, "stun-port", stun_help, type=_port, metavar="PORT", default=DEFAULT_STUN_PORT)
+    _add_folders(parser)
+    _add_switch(parser, "open", "admit every key that proves itself")
+    _add(parser, "tls-cert", "certificate chain to show (default: one made at the first start, and kept)", **_PEM)
+    _add(parser, "tls-key", "the key of --tls-cert", **_PEM)
+    _add_switch(parser, "insecure", "no TLS, for where it ends in front of the mediator: peers cannot authenticate it")
+    _add(
+        parser,
+        "log-format",
+        "text or json, on standard error (default: text)",
+        metavar="FORMAT",
+        type=_one_of(logs.FORMATS),
+        default="text",
+    )
+    _add(
+        parser,
+        "log-level",
+        ", ".join(logs.LEVELS) + " (default: info)",
+        metavar="LEVEL",
+        type=_one_of(logs.LEVELS),
+        default="info",
+    )
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="")
+    command = commands.add_parser(
+        "authorize",
+        help="admit keys: file each under its peer id",
+        description="File each public key under its peer id in the folder of authorized keys. "
+        "A certificate or a key pair is read for its public key. Prints each peer id and its file.",
+        allow_abbrev=False,
+    )
+    _add_folders(command, inherit=True)
+    command.add_argument("pem", nargs="+", type=Path, metavar="PEM", help="a public key, a certificate or a key pair")
+    return parser
+
+
+def _add_folders(parser: argparse.ArgumentParser, *, inherit: bool = False) -> None:
+    """Add the flags that the command shares; there they keep what was said before the command."""
+    default = {"default": argparse.SUPPRESS} if inherit else {}
+    folder = "folder of the keys that are admitted (default: authorized in the state folder)"
+    _add(parser, "authorized", folder, type=Path, metavar="DIR", **default)
+    state = "folder of what is kept between starts (default: ~/.local/state/punchwire/server)"
+    _add(parser, "state-dir", state, type=Path, metavar="DIR", **({"default": default_state_dir()} | default))
+
+
+def _add(parser: argparse.ArgumentParser, name: str, text: str, **options: Any) -> None:
+    """Add a flag whose default is its environment variable, if that is there and not empty."""
+    variable = _variable(name)
+    if options.get("default") is not argparse.SUPPRESS:
+        options["default"] = os.environ.get(variable) or options.get("default")
+    parser.add_argument(f"--{name}", help=f"{text} [{variable}]", **options)
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """Add a flag without a value; its environment variable says yes or no."""
+    variable = _variable(name)
+    value = os.environ.get(variable, "").lower()
+    if value not in _TRUE + _FALSE:
+        raise UsageError(f"{variable} is yes or no, not {value!r}")
+    parser.add_argument(f"--{name}", action="store_true", default=value in _TRUE, help=f"{text} [{variable}]")
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper().replace("-", "_")
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"there is no port {port}")
+    return port
+
+
+def _one_of(words: Sequence[str]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text.lower() not in words:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)}")
+        return text.lower()
+
+    return check

@@ -1,0 +1,38 @@
+"""What a mediator is told to do, from flags and environment variables."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from p2p_server.limits import Limits
+
+__all__ = ["DEFAULT_PORT", "DEFAULT_STUN_PORT", "Config", "default_authorized", "default_state_dir"]
+
+DEFAULT_PORT = 54700
+DEFAULT_STUN_PORT = 54701
+
+
+def default_state_dir() -> Path:
+    """Return the user's folder for the state of this program (XDG base directory specification)."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "punchwire" / "server"
+
+
+def default_authorized(state_dir: Path) -> Path:
+    """Return the folder of authorized keys, where none is named."""
+    return state_dir / "authorized"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Where to listen, whom to admit, and what to be known by."""
+
+    state_dir: Path
+    authorized: Path | None  # None admits every key that proves itself
+    host: str = ""  # empty: all addresses, IPv4 and IPv6
+    port: int = DEFAULT_PORT  # 0 lets the system choose
+    stun_port: int = DEFAULT_STUN_PORT  # likewise
+    tls_cert: Path | None = None  # with tls_key; without them the mediator makes its own
+    tls_key: Path | None = None
+    insecure: bool = False  # no TLS: it ends somewhere else
+    limits: Limits = field(default_factory=Limits)

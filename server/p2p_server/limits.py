@@ -1,0 +1,55 @@
+"""What the mediator allows, and for how long. What both sides hold to stands in `p2p_core.limits`."""
+
+from dataclasses import dataclass
+
+from p2p_core import limits as protocol
+
+__all__ = ["GRPC_OPTIONS", "MAX_MESSAGE_BYTES", "Limits"]
+
+# The largest message of the protocol is a sealed offer with a few bytes around it; gRPC refuses more unread.
+MAX_MESSAGE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every limit of a running mediator. Times are in seconds."""
+
+    # A peer answers a Challenge within one round trip and one signature; the rest is for poor mobile links.
+    step_timeout: float = 10.0
+    # One Ping in 15 s holds a NAT mapping and a tunnel open (the shortest TCP idle times seen are 30 s and more).
+    heartbeat: float = 15.0
+    # Three lost heartbeats. Less would cut a peer whose link roams; more would introduce peers that are gone.
+    patience: float = 45.0
+    # A handshake lives for a round trip, so this is thousands of peers a second, and a few MiB if all are hostile.
+    unauthenticated: int = 1024
+    # A large office or carrier NAT coming back after a cut, and still a sixteenth of the above.
+    unauthenticated_per_source: int = 64
+    # Peers that one stream waits for or is matched with: 32 offers of 16 KiB are at most half a MiB.
+    others: int = 32
+    # What may wait for a peer that does not read: a Match and the Signals of a busy moment.
+    outgoing_bytes: int = 8 * protocol.MAX_SIGNAL_BYTES
+    # Mappings held open by connected STUN clients; a connection costs about a KiB.
+    stun_connections: int = 4096
+    stun_connections_per_source: int = 128
+    # Peers ask once in 15 s to hold a mapping open, so one that is silent for four times that is gone.
+    stun_idle: float = 60.0
+    # After this, streams that could not be told that the mediator stops are cut.
+    stop_grace: float = 0.5
+
+
+# Core's names are in grpc/impl/channel_arg_names.h. Times are in milliseconds.
+GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # a second mediator on the same port is a mistake, and is told so
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.max_concurrent_streams", 8),  # per connection: a peer needs one, a health check another
+    ("grpc.server_handshake_timeout_ms", 10_000),  # TLS; without it a silent connection stays for two minutes
+    ("grpc.max_connection_idle_ms", 60_000),  # a connection without any stream
+    # A connection whose other end vanished is gone after 20 + 10 s; it takes its stream with it.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # Clients may ping every 10 s, with or without a stream, and are not sent away for it (GOAWAY too_many_pings).
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),  # a second less, for timers that run early
+)

@@ -1,0 +1,145 @@
+"""The rules of matching: who is matched with whom, in which role, and when both start. Pure and deterministic.
+
+A peer has one current stream. Each stream wants some peers and is matched with some. Two streams are matched when
+each wants the other's peer; the one that wanted first is the initiator.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from p2p_core.identity import PeerId
+from p2p_core.limits import MAX_START_DELAY
+from p2p_core.proof import Role
+from p2p_core.wire.candidate import Address
+
+from p2p_server.stores.base import Displaced, Event, Matched, NotMatched, Signalled, StreamId, TooManyOthers
+
+__all__ = ["Delivery", "Table", "start_after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event and the stream it is for."""
+
+    stream: StreamId
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class _Advertisement:
+    order: int  # rises over all peers
+    offer: bytes
+
+
+@dataclass(slots=True)
+class _Presence:
+    """A peer's current stream."""
+
+    stream: StreamId
+    peer: PeerId
+    observed: Address | None
+    round_trip: float
+    wanted: dict[PeerId, _Advertisement] = field(default_factory=dict)
+    matched: set[PeerId] = field(default_factory=set)
+
+
+def start_after(own_round_trip: float, other_round_trip: float) -> float:
+    """Return how long a peer waits after its Match arrives, in seconds, so that both start at one moment.
+
+    A Match travels half a round trip, so the nearer peer waits for the difference. A peer that answers its Pings
+    late can make the other wait, but never longer than peers accept.
+    """
+    half = own_round_trip / 2
+    return min(max(half, other_round_trip / 2) - half, MAX_START_DELAY)
+
+
+class Table:
+    """Everybody who is connected, by stream and by peer. The methods are those of `Store`."""
+
+    def __init__(self, max_others: int) -> None:
+        """Let each stream want, or be matched with, `max_others` peers."""
+        self._max_others = max_others
+        self._by_stream: dict[StreamId, _Presence] = {}
+        self._by_peer: dict[PeerId, _Presence] = {}
+        self._order = 0
+
+    def __len__(self) -> int:
+        return len(self._by_stream)
+
+    def claim(
+        self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float
+    ) -> tuple[Delivery, ...]:
+        """Make `stream` the current one of `peer`."""
+        older = self._by_peer.get(peer)
+        self._by_peer[peer] = self._by_stream[stream] = _Presence(stream, peer, observed, round_trip)
+        if older is None:
+            return ()
+        del self._by_stream[older.stream]
+        return (Delivery(older.stream, Displaced()),)
+
+    def measured(self, stream: StreamId, round_trip: float) -> None:
+        """Take a newer round trip."""
+        if (own := self._by_stream.get(stream)) is not None:
+            own.round_trip = round_trip
+
+    def advertise(self, stream: StreamId, wanted: PeerId, offer: bytes) -> tuple[Delivery, ...]:
+        """Want a peer; match if it wants this one."""
+        own = self._by_stream.get(stream)
+        if own is None:
+            return ()
+        earlier = own.wanted.get(wanted)
+        if earlier is None:
+            others = own.wanted.keys() | own.matched
+            if wanted not in others and len(others) >= self._max_others:
+                raise TooManyOthers
+            self._order += 1
+        own.wanted[wanted] = _Advertisement(earlier.order if earlier else self._order, offer)
+        other = self._by_peer.get(wanted)
+        if other is None or own.peer not in other.wanted:
+            return ()
+        return _match(own, other)
+
+    def signal(self, stream: StreamId, to: PeerId, body: bytes) -> tuple[Delivery, ...]:
+        """Pass `body` on to a match."""
+        own = self._by_stream.get(stream)
+        if own is None:
+            return ()
+        if to not in own.matched:
+            raise NotMatched
+        other = self._by_peer.get(to)
+        if other is None or own.peer not in other.matched:
+            return ()
+        return (Delivery(other.stream, Signalled(own.peer, body)),)
+
+    def leave(self, stream: StreamId, other: PeerId) -> None:
+        """Want `other` no more, and be its match no more."""
+        if (own := self._by_stream.get(stream)) is not None:
+            own.wanted.pop(other, None)
+            own.matched.discard(other)
+
+    def forget(self, stream: StreamId) -> None:
+        """Forget a stream that ended."""
+        own = self._by_stream.pop(stream, None)
+        if own is not None:
+            del self._by_peer[own.peer]
+
+
+def _match(one: _Presence, two: _Presence) -> tuple[Delivery, ...]:
+    ours, theirs = one.wanted.pop(two.peer), two.wanted.pop(one.peer)
+    one.matched.add(two.peer)
+    two.matched.add(one.peer)
+    first = Role.INITIATOR if ours.order < theirs.order else Role.RESPONDER
+    return (_told(one, ours, first, two, theirs), _told(two, theirs, first.other, one, ours))
+
+
+def _told(own: _Presence, ours: _Advertisement, role: Role, other: _Presence, theirs: _Advertisement) -> Delivery:
+    matched = Matched(
+        peer=other.peer,
+        role=role,
+        offer=theirs.offer,
+        own_offer_hash=hashlib.sha256(ours.offer).digest(),
+        observed=other.observed,
+        start_after=start_after(own.round_trip, other.round_trip),
+        one_way=own.round_trip / 2,
+    )
+    return Delivery(own.stream, matched)

@@ -1,0 +1,97 @@
+"""The store: matching and delivery behind one interface, for one mediator or for several that share their peers.
+
+A mediator instance owns the streams that peers opened to it. It tells the store what its peers do, and the store
+calls back the instance that owns a stream with what has to be sent on it, wherever the cause came from.
+
+Methods are coroutines because another implementation asks over a network. Those that name a stream which is not,
+or no longer, its peer's current one do nothing: its owner learns, or has learned, that it was displaced.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NewType
+
+from p2p_core.identity import PeerId
+from p2p_core.proof import Role
+from p2p_core.wire.candidate import Address
+
+__all__ = ["Deliver", "Displaced", "Event", "Matched", "NotMatched", "Signalled", "Store", "StreamId", "TooManyOthers"]
+
+StreamId = NewType("StreamId", str)  # different for every stream of every instance
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Both peers want each other. The advertisements of both are used up."""
+
+    peer: PeerId  # the other side
+    role: Role  # the receiver's own
+    offer: bytes  # the other side's, sealed
+    own_offer_hash: bytes  # SHA-256 of the receiver's own sealed offer
+    observed: Address | None  # the other side's address
+    start_after: float  # s; how long the receiver waits, so that both start together
+    one_way: float  # s; the estimated way from the mediator to the receiver
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A matched peer sent this."""
+
+    peer: PeerId
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """A newer stream of the same key took this one's place."""
+
+
+Event = Matched | Signalled | Displaced
+Deliver = Callable[[StreamId, Event], None]
+
+
+class TooManyOthers(Exception):
+    """A stream waits for, or is matched with, as many peers as it may."""
+
+
+class NotMatched(Exception):
+    """A signal to a peer that this stream was not matched with."""
+
+
+class Store(ABC):
+    """Takes what the peers of one instance do. Events come back through the `Deliver` it was made with."""
+
+    @abstractmethod
+    async def claim(self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float) -> None:
+        """Make `stream` the current one of `peer`, which has proved its key. An older stream is `Displaced`."""
+
+    @abstractmethod
+    async def measured(self, stream: StreamId, round_trip: float) -> None:
+        """Take a newer round trip, in seconds, between the peer and its mediator."""
+
+    @abstractmethod
+    async def advertise(self, stream: StreamId, wanted: PeerId, offer: bytes) -> None:
+        """Want `wanted`, which is not the peer itself. When it wants this peer too, both are `Matched`.
+
+        Once more for the same peer takes the new offer and keeps the place in the order. Raises `TooManyOthers`.
+        """
+
+    @abstractmethod
+    async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
+        """Send `body` to a match. Raises `NotMatched` if there never was this match, or this side left it.
+
+        When only the other side is gone, which the sender cannot know, the signal is dropped.
+        """
+
+    @abstractmethod
+    async def leave(self, stream: StreamId, other: PeerId) -> None:
+        """Withdraw the advertisement for `other` and end the match with it, whichever there is."""
+
+    @abstractmethod
+    async def forget(self, stream: StreamId) -> None:
+        """Forget the stream: it has ended."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything; nothing is delivered afterwards."""

@@ -1,0 +1,123 @@
+"""One `Meet` stream as gRPC gives it: messages in, messages out, and one way to end it from either side.
+
+Reading is the handler's own task. A task that writes exists only while there is something to write, so that a
+waiting peer costs one task. gRPC has no way to end a call from outside its handler but `abort`, which must not be
+called while a write is under way that carries the initial metadata: everything that ends a stream goes through here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+
+import grpc
+from google.protobuf.message import DecodeError
+from p2p_proto import mediator_pb2 as pb
+
+from p2p_server.endings import REASON_KEY, Ending, StreamEnded
+
+__all__ = ["Context", "HalfClosed", "MeetStream"]
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+_log = logging.getLogger(__name__)
+
+
+class HalfClosed(Exception):
+    """The peer sends nothing more: the ordinary end."""
+
+
+class MeetStream:
+    """Messages of one stream. `end` may be called at any time, from anywhere in the loop."""
+
+    def __init__(self, context: Context, max_outgoing: int) -> None:
+        """Let `max_outgoing` bytes wait for a peer that does not read."""
+        self._context = context
+        self._max_outgoing = max_outgoing
+        self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
+        self._writer: asyncio.Task[None] | None = None
+        self._aborting: asyncio.Task[None] | None = None
+        self._over = False
+        self._on_end: Callable[[], None] = lambda: None
+
+    async def run(self, conversation: Coroutine[None, None, None], on_end: Callable[[], None]) -> None:
+        """Hold the conversation; call `on_end` once, as soon as the stream's end is certain."""
+        self._on_end = on_end
+        try:
+            await conversation
+        except HalfClosed:
+            pass
+        except StreamEnded as ended:
+            self.end(ended.ending, str(ended))
+        except grpc.aio.BaseError:  # it was aborted while it was read from: gRPC wants its own exception back
+            raise
+        except Exception:
+            _log.exception("a stream failed")
+            self.end(Ending.INTERNAL)
+        finally:
+            self._finish()
+        if self._aborting is not None:
+            await self._aborting  # raises what gRPC expects from a handler that aborted
+        elif self._writer is not None:
+            await self._writer
+
+    async def read(self) -> pb.ToMediator:
+        """Return the next message. Raises `HalfClosed` and `StreamEnded`."""
+        data = await self._context.read()
+        if self._aborting is not None:
+            await self._aborting
+        if not isinstance(data, bytes):
+            raise HalfClosed
+        try:
+            return pb.ToMediator.FromString(data)
+        except DecodeError:
+            raise StreamEnded(Ending.MALFORMED) from None
+
+    def send(self, message: pb.ToPeer) -> None:
+        """Send a message after those before it; does nothing when the stream is over."""
+        if self._over:
+            return
+        data = message.SerializeToString()
+        if self._outgoing_bytes + len(data) > self._max_outgoing:
+            self.end(Ending.TOO_SLOW)
+            return
+        self._outgoing.append(data)
+        self._outgoing_bytes += len(data)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+
+    def end(self, ending: Ending, detail: str = "") -> None:
+        """End the stream; the first ending counts."""
+        if self._over:
+            return
+        self._finish()
+        self._aborting = asyncio.create_task(self._abort(ending, detail or ending.sentence))
+        self._aborting.add_done_callback(_retrieve)
+
+    def _finish(self) -> None:
+        if not self._over:
+            self._over = True
+            self._outgoing.clear()
+            self._on_end()
+
+    async def _write(self) -> None:
+        try:
+            while self._outgoing:
+                data = self._outgoing.pop(0)
+                await self._context.write(data)
+                self._outgoing_bytes -= len(data)
+        except grpc.aio.BaseError:  # the call is gone, and its handler learns it by itself
+            pass
+        finally:
+            self._writer = None
+
+    async def _abort(self, ending: Ending, detail: str) -> None:
+        if self._writer is not None:
+            await self._writer
+        await self._context.abort(ending.code, detail, ((REASON_KEY, ending.reason),))
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Look at a task's exception, which nobody may be waiting for."""
+    if not task.cancelled():
+        task.exception()

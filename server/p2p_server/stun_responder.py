@@ -1,0 +1,175 @@
+"""STUN Binding over TCP (RFC 8489 §6.2.2): "this is the address you come from, as I see it".
+
+Peers ask from the port they are going to punch from, and once more every 15 s to hold the mapping open.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from p2p_core.errors import Malformed, UsageError
+from p2p_core.wire import stun
+
+from p2p_server import observed
+from p2p_server.clock import Clock, Timer
+from p2p_server.limits import Limits
+from p2p_server.quota import Quota, source_of
+
+if TYPE_CHECKING:
+    from p2p_core.wire.candidate import Address
+
+__all__ = ["StunResponder", "listen"]
+
+_BACKLOG = 128
+_MAX_UNREAD = 4096  # bytes of answers that a client may leave unread: some forty
+
+
+class StunResponder:
+    """Answers on one port, on every address of the mediator."""
+
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        """Hold to `limits`."""
+        self._quota = Quota(limits.stun_connections, limits.stun_connections_per_source)
+        self._idle = limits.stun_idle
+        self._clock = clock
+        self._servers: list[asyncio.Server] = []
+        self._open: set[_Connection] = set()
+
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Answer on listening sockets, which are the responder's from here on."""
+        loop = asyncio.get_running_loop()
+        for listening in sockets:
+            self._servers.append(await loop.create_server(self._connection, sock=listening))
+
+    async def stop(self) -> None:
+        """Close all connections and sockets."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._open):
+            connection.close()
+        for server in self._servers:
+            await server.wait_closed()
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._open)
+
+    def _connection(self) -> "_Connection":
+        return _Connection(self._quota, self._clock, self._idle, self._open)
+
+
+class _Connection(asyncio.Protocol):
+    """One client. What is not a Binding request closes it."""
+
+    def __init__(self, quota: Quota, clock: Clock, idle: float, opened: "set[_Connection]") -> None:
+        self._quota = quota
+        self._clock = clock
+        self._idle = idle
+        self._opened = opened
+        self._transport: asyncio.Transport | None = None
+        self._client: Address | None = None
+        self._counted = False
+        self._received = bytearray()
+        self._heard = 0.0
+        self._timer: Timer | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._opened.add(self)
+        name = transport.get_extra_info("peername")
+        self._client = observed.from_socket(name[0], name[1]) if name else None
+        self._counted = self._client is not None and self._quota.enter(source_of(self._client))
+        if not self._counted:
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=_MAX_UNREAD)
+        self._heard = self._clock.now()
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        try:
+            while len(self._received) >= stun.HEADER_BYTES:
+                length = stun.HEADER_BYTES + stun.body_length(bytes(self._received[: stun.HEADER_BYTES]))
+                if len(self._received) < length:
+                    break
+                self._answer(bytes(self._received[:length]))
+                del self._received[:length]
+        except Malformed:
+            self.close()
+
+    def pause_writing(self) -> None:
+        """Cut a client that asks and does not read."""
+        self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._opened.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._counted:
+            self._quota.leave(source_of(self._client))
+            self._counted = False
+
+    def close(self) -> None:
+        """Close the connection, with nothing left to say."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _answer(self, message: bytes) -> None:
+        request = stun.decode(message)
+        if not isinstance(request, stun.BindingRequest):
+            raise Malformed("a STUN message that asks for nothing")
+        assert self._client is not None
+        assert self._transport is not None
+        self._heard = self._clock.now()
+        self._transport.write(stun.BindingResponse(request.transaction, self._client).encode())
+
+    def _wait(self) -> None:
+        """Close when the client has been silent for long enough, else look again when it would have been."""
+        if self._clock.now() >= self._heard + self._idle:
+            self.close()
+        else:
+            self._timer = self._clock.call_at(self._heard + self._idle, self._wait)
+
+
+async def listen(host: str, port: int) -> list[socket.socket]:
+    """Listen on `host`, all addresses if it is empty, with one port number on all of them; 0 lets the system choose.
+
+    Raises `UsageError`, saying why, when that cannot be.
+    """
+    sockets: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        for family, address in await _addresses(host):
+            dual = family is socket.AF_INET6 and not host and socket.has_dualstack_ipv6()
+            try:
+                listening = socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
+            except OSError as error:
+                if not host and family is socket.AF_INET6 and error.errno == errno.EAFNOSUPPORT:
+                    continue
+                raise UsageError(f"cannot listen on {host or 'any address'}, port {port}: {_why(error)}") from None
+            stack.callback(listening.close)
+            sockets.append(listening)
+            port = listening.getsockname()[1]
+            if dual:
+                break
+        stack.pop_all()
+    return sockets
+
+
+async def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    if not host:
+        return [(socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")]  # noqa: S104 – asked for
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UsageError(f"cannot find the address of {host}: {error.strerror}") from None
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _why(error: OSError) -> str:
+    return "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)

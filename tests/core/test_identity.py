@@ -1,0 +1,243 @@
+import datetime
+import hashlib
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from p2p_core import identity, limits
+from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, Malformed, PunchwireError
+from p2p_core.identity import PeerId
+
+from tests.core import der
+from tests.keys import key
+
+MODULUS = key(0).public_key().public_numbers().n
+EC_KEY = ec.derive_private_key(7, ec.SECP256R1())
+GARBAGE = (b"", b"garbage", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", bytes(range(256)))
+
+
+def pem(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+    lock = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
+
+
+def certificate(private: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name, day = x509.Name([]), datetime.datetime(2026, 1, 1)
+    builder = x509.CertificateBuilder(name, name, private.public_key(), 1, day, day)
+    return builder.sign(private, hashes.SHA256())
+
+
+# Peer ids.
+
+
+def test_a_peer_id_is_the_hash_of_the_public_key() -> None:
+    public = key(0).public_key()
+    assert PeerId.of(public) == hashlib.sha256(identity.public_der(public)).digest()
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_a_peer_id_survives_printing(value: bytes) -> None:
+    peer = PeerId(value)
+    text = str(peer)
+    assert (len(text), text, text.isalnum()) == (52, text.lower(), True)
+    assert PeerId.parse(text) == peer
+    assert text.startswith(peer.short)
+    assert len(peer.words) == 12
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_peer_id_has_32_bytes(length: int) -> None:
+    with pytest.raises(Malformed):
+        PeerId(bytes(length))
+
+
+def test_only_one_spelling_of_a_peer_id_is_read() -> None:
+    text = str(PeerId.of(key(0).public_key()))
+    last = "abcdefghijklmnopqrstuvwxyz234567"["abcdefghijklmnopqrstuvwxyz234567".index(text[-1]) + 1]
+    for other in (text.upper(), text + "====", text[:-1], text + "a", text[:-1] + last, " " + text, text[:8], "", "1" * 52):
+        with pytest.raises(Malformed):
+            PeerId.parse(other)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_reader_of_peer_ids(text: str) -> None:
+    with pytest.raises(Malformed):
+        PeerId.parse(text)
+
+
+# Keys that are accepted.
+
+
+def test_a_new_key_has_the_right_size_and_exponent() -> None:
+    private = identity.generate_key(2048)
+    assert private.key_size == 2048
+    assert private.public_key().public_numbers().e == 65537
+
+
+@pytest.mark.parametrize("bits", [0, 1024, 2047, 8193, 16384])
+def test_no_key_of_another_size_is_made(bits: int) -> None:
+    with pytest.raises(KeyUnfit):
+        identity.generate_key(bits)
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
+@pytest.mark.parametrize("passphrase", [None, b"open sesame"])
+def test_key_pairs_are_read_in_both_forms_and_locked(form: PrivateFormat, passphrase: bytes | None) -> None:
+    lock = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    data = key(0).private_bytes(Encoding.PEM, form, lock)
+    assert identity.load_key_pair(data, passphrase).private_numbers() == key(0).private_numbers()
+    if passphrase is not None:
+        for wrong in (None, b"", b"open barley"):
+            with pytest.raises(KeyLocked):
+                identity.load_key_pair(data, wrong)
+
+
+def test_what_we_write_we_read() -> None:
+    assert identity.load_key_pair(identity.private_pem(key(0))).private_numbers() == key(0).private_numbers()
+    locked = identity.private_pem(key(0), b"open sesame")
+    assert b"ENCRYPTED" in locked
+    assert identity.load_key_pair(locked, b"open sesame").private_numbers() == key(0).private_numbers()
+
+
+def test_a_passphrase_that_is_not_needed_does_no_harm() -> None:
+    identity.load_key_pair(pem(key(0)), b"open sesame")
+
+
+def test_a_public_key_is_read_from_a_public_key_a_certificate_and_a_key_pair() -> None:
+    public = key(0).public_key()
+    for data in (identity.public_pem(public), certificate(key(0)).public_bytes(Encoding.PEM), pem(key(0))):
+        assert identity.public_der(identity.load_public_key(data)) == identity.public_der(public)
+    locked = pem(key(0), b"open sesame")
+    assert identity.load_public_key(locked, b"open sesame").public_numbers() == public.public_numbers()
+    with pytest.raises(KeyLocked):
+        identity.load_public_key(locked)
+
+
+def test_a_public_key_is_read_from_the_wire() -> None:
+    public = identity.public_from_der(identity.public_der(key(0).public_key()))
+    assert public.public_numbers() == key(0).public_key().public_numbers()
+    assert der.rsa_public_key(MODULUS, 65537) == identity.public_der(public)  # the tests' own DER is right
+
+
+# Keys that are refused.
+
+UNFIT = {
+    "too small": der.rsa_public_key((1 << 1023) | 1, 65537),
+    "16384 bits": der.rsa_public_key((1 << 16383) | 1, 65537),
+    "exponent 3": der.rsa_public_key(MODULUS, 3),
+    "huge exponent": der.rsa_public_key(MODULUS, (1 << 2047) | 1),
+    "even modulus": der.rsa_public_key(MODULUS + 1, 65537),
+    "elliptic curve": EC_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+}
+
+
+@pytest.mark.parametrize("spki", UNFIT.values(), ids=UNFIT)
+def test_an_unfit_public_key_is_refused_from_a_file(spki: bytes) -> None:
+    with pytest.raises(KeyUnfit):
+        identity.load_public_key(der.public_pem(spki))
+
+
+@pytest.mark.parametrize("spki", UNFIT.values(), ids=UNFIT)
+def test_an_unfit_public_key_is_refused_from_the_wire(spki: bytes) -> None:
+    with pytest.raises(Malformed if len(spki) > limits.MAX_PUBLIC_KEY_BYTES else KeyUnfit):
+        identity.public_from_der(spki)
+
+
+def test_the_longest_accepted_key_fits_the_wire() -> None:
+    spki = der.rsa_public_key((1 << 8191) | 1, 65537)
+    assert len(spki) <= limits.MAX_PUBLIC_KEY_BYTES
+    assert identity.public_from_der(spki).key_size == limits.MAX_KEY_BITS
+
+
+def test_an_unfit_key_pair_is_refused() -> None:
+    for private in (rsa.generate_private_key(65537, 1024), rsa.generate_private_key(3, 2048), EC_KEY):
+        with pytest.raises(KeyUnfit):
+            identity.load_key_pair(pem(private))
+    with pytest.raises(KeyUnfit):
+        identity.load_public_key(certificate(EC_KEY).public_bytes(Encoding.PEM))
+
+
+@pytest.mark.parametrize("data", GARBAGE)
+def test_garbage_is_no_key(data: bytes) -> None:
+    with pytest.raises(KeyUnreadable):
+        identity.load_key_pair(data)
+    with pytest.raises(KeyUnreadable):
+        identity.load_public_key(data)
+    with pytest.raises(Malformed):
+        identity.public_from_der(data)
+
+
+def test_a_public_key_is_no_key_pair() -> None:
+    for data in (identity.public_pem(key(0).public_key()), certificate(key(0)).public_bytes(Encoding.PEM)):
+        with pytest.raises(KeyUnreadable, match="the key pair is needed"):
+            identity.load_key_pair(data)
+
+
+def test_a_broken_certificate_is_no_public_key() -> None:
+    broken = certificate(key(0)).public_bytes(Encoding.PEM).replace(b"MII", b"MIJ", 1)
+    with pytest.raises(KeyUnreadable):
+        identity.load_public_key(broken)
+
+
+NOT_CANONICAL = {
+    "a length in the long form": der.rsa_public_key(MODULUS, 65537, long_form=True),
+    "bytes behind it": der.rsa_public_key(MODULUS, 65537) + b"\0",
+    "PKCS#1": der.tlv(0x30, der.integer(MODULUS) + der.integer(65537)),
+    "parameters left out": der.rsa_public_key(
+        MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d010101")
+    ),
+    "RSA-PSS": der.rsa_public_key(MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d01010a")),
+    "PEM": identity.public_pem(key(0).public_key()),
+}
+
+
+@pytest.mark.parametrize("data", NOT_CANONICAL.values(), ids=NOT_CANONICAL)
+def test_a_key_from_the_wire_has_one_form(data: bytes) -> None:
+    with pytest.raises(Malformed):
+        identity.public_from_der(data)
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_from_the_wire_break_the_reader_of_keys(data: bytes) -> None:
+    with pytest.raises((Malformed, KeyUnfit)):
+        identity.public_from_der(data)
+
+
+@given(st.integers(0, 293), st.integers(1, 255))
+def test_no_altered_key_breaks_the_reader(at: int, flip: int) -> None:
+    data = bytearray(identity.public_der(key(0).public_key()))
+    data[at] ^= flip
+    try:
+        public = identity.public_from_der(bytes(data))
+    except (Malformed, KeyUnfit):
+        return
+    assert identity.public_der(public) == data
+
+
+@given(st.binary(max_size=200))
+def test_no_file_breaks_the_readers(data: bytes) -> None:
+    for load in (identity.load_key_pair, identity.load_public_key):
+        for wrapped in (data, der.public_pem(data)):
+            with pytest.raises(PunchwireError):
+                load(wrapped)
+
+
+# The mediator's id.
+
+
+def test_a_certificates_key_is_hashed() -> None:
+    shown = certificate(EC_KEY)
+    spki = EC_KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert identity.spki_hash(shown.public_bytes(Encoding.DER)) == hashlib.sha256(spki).digest()
+    with pytest.raises(Malformed):
+        identity.spki_hash(b"garbage")

@@ -1,0 +1,263 @@
+"""Makes the golden blocks from p2p_core: `python -m tests.vectors.generate`.
+
+What is randomised (a PSS signature, a sealed offer) is made once and kept as long as it holds.
+`--check` writes nothing, names what differs, and exits 1 if anything does.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2p_core import fields, word_list
+from p2p_core.agreement import PunchPurpose, punch_key, session_id
+from p2p_core.errors import PunchwireError
+from p2p_core.file_root import FileRoot, block_digest
+from p2p_core.identity import PeerId, public_der
+from p2p_core.proof import BindingType, ChannelBinding, PathKind, Purpose, Role, Transcript, prove, verify
+from p2p_core.sealing import open_offer, seal_offer
+from p2p_core.statements import Speaker
+from p2p_core.wire import frames, offer, stun
+from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_core.wire.preamble import Preamble, PreambleKind
+
+from tests.keys import key
+from tests.vectors import pages
+
+__all__ = [
+    "BLOCK_DATA",
+    "FRAMES",
+    "OFFER",
+    "PREAMBLES",
+    "RANDOMISED",
+    "STATEMENTS",
+    "STUN",
+    "TRANSCRIPTS",
+    "deterministic",
+]
+
+ISSUED = 1_700_000_000
+MILLISECONDS = 1_700_000_000_123
+
+
+def of(byte: int, count: int = 32) -> bytes:
+    """`byte×count`, as the pages write it."""
+    return bytes([byte]) * count
+
+
+INITIATOR, RESPONDER, SESSION = of(0x01), of(0x02), of(0x05)
+OFFER_HASHES = of(0x06), of(0x07)
+SHARES = of(0x11), of(0x12)
+
+
+def _to_mediator(binding: ChannelBinding, mediator: bytes) -> Transcript:
+    return Transcript(
+        Purpose.PEER_TO_MEDIATOR,
+        Role.INITIATOR,
+        PathKind.MEDIATOR,
+        binding,
+        INITIATOR,
+        mediator,
+        of(0x03),
+        of(0x04),
+    )
+
+
+_TO_PEER = Transcript(
+    Purpose.PEER_TO_PEER,
+    Role.INITIATOR,
+    PathKind.TCP,
+    ChannelBinding(BindingType.EXPORTER_AND_CERTIFICATE, of(0x08) + of(0x09)),
+    INITIATOR,
+    RESPONDER,
+    of(0x03),
+    of(0x04),
+    SESSION,
+    *OFFER_HASHES,
+)
+
+TRANSCRIPTS = {
+    "transcript-mediator-certificate": _to_mediator(ChannelBinding(BindingType.CERTIFICATE, of(0x09)), RESPONDER),
+    "transcript-mediator-none": _to_mediator(ChannelBinding(BindingType.NONE, b""), b""),
+    "transcript-tcp-initiator": _TO_PEER,
+    "transcript-tcp-responder": _TO_PEER.by(Role.RESPONDER),
+}
+
+OFFER = offer.Offer(
+    issued=ISSUED,
+    expires=ISSUED + 600,
+    nonce=of(0x03),
+    punch_share=of(0x11),
+    candidates=(
+        Candidate(CandidateKind.HOST, Transport.TCP, Address.of("192.0.2.1", 50000)),
+        Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, Address.of("198.51.100.7", 61000)),
+        Candidate(CandidateKind.HOST, Transport.TCP, Address.of("2001:db8::1", 50000)),
+    ),
+    tcp_mapping=offer.Mapping.INDEPENDENT,
+)
+
+PREAMBLES = {
+    "preamble-hello-initiator": Preamble(PreambleKind.HELLO, Role.INITIATOR, of(0x21, 16)),
+    "preamble-hello-responder": Preamble(PreambleKind.HELLO, Role.RESPONDER, of(0x22, 16)),
+    "preamble-nominate": Preamble(PreambleKind.NOMINATE, Role.INITIATOR, of(0x22, 16)),
+}
+
+_TRANSACTION = bytes.fromhex("b7e7a701bc34d686fa87dfae")
+STUN: dict[str, stun.BindingRequest | stun.BindingResponse] = {
+    "stun-request": stun.BindingRequest(_TRANSACTION),
+    "stun-response-ipv4": stun.BindingResponse(_TRANSACTION, Address.of("192.0.2.1", 32853)),
+    "stun-response-ipv6": stun.BindingResponse(_TRANSACTION, Address.of("2001:db8:1234:5678:11:2233:4455:6677", 32853)),
+}
+
+_SIGNATURE, _HASH = of(0x05, 256), of(0x07)
+FRAMES: dict[str, frames.Frame] = {
+    "frame-key-proof": frames.KeyProof(_SIGNATURE),
+    "frame-message": frames.TextMessage(1, MILLISECONDS, "hello", _SIGNATURE),
+    "frame-message-ack": frames.MessageAck(1),
+    "frame-file-offer": frames.FileOffer(1, "a.txt", 5, 0o644, ISSUED * 10**9, 4096),
+    "frame-file-answer-accepted": frames.FileAnswer(1, accepted=True),
+    "frame-file-answer-refused": frames.FileAnswer(1, accepted=False, reason="no"),
+    "frame-file-end": frames.FileEnd(1, _HASH, _SIGNATURE),
+    "frame-file-receipt": frames.FileReceipt(1, MILLISECONDS, _SIGNATURE),
+    "frame-cancel": frames.Cancel(1, "disk full"),
+    "frame-done": frames.Done(),
+    "frame-close": frames.Close("bye"),
+    "frame-ping": frames.Ping(7),
+    "frame-pong": frames.Pong(7),
+}
+BLOCK_DATA = b"hello"
+
+
+def _block() -> bytes:
+    frame = bytearray(frames.HEADER_BYTES + frames.BLOCK_HEADER_BYTES)
+    frames.BlockHeader(1, 0, 0, block_digest(BLOCK_DATA)).write(memoryview(frame), len(BLOCK_DATA))
+    return bytes(frame) + BLOCK_DATA
+
+
+def _root(*blocks: bytes) -> bytes:
+    root = FileRoot(sum(map(len, blocks)), 4096)
+    for block in blocks:
+        root.add(block_digest(block))
+    return root.digest()
+
+
+_SPEAKERS = {
+    Role.INITIATOR: Speaker(SESSION, INITIATOR, RESPONDER, Role.INITIATOR),
+    Role.RESPONDER: Speaker(SESSION, RESPONDER, INITIATOR, Role.RESPONDER),
+}
+STATEMENTS = {
+    "statement-message": _SPEAKERS[Role.INITIATOR].message(1, MILLISECONDS, "hello"),
+    "statement-file-root": _SPEAKERS[Role.INITIATOR].file_root(1, "a.txt", 5, _root(b"hello")),
+    "statement-file-receipt": _SPEAKERS[Role.RESPONDER].file_receipt(1, "a.txt", 5, _root(b"hello"), MILLISECONDS),
+}
+
+
+def _identities() -> dict[str, bytes | str]:
+    public = [key(n).public_key() for n in range(2)]
+    peer = PeerId.of(public[0])
+    words = word_list.spell(bytes(byte for value in range(256) for byte in (value, value)))
+    return {
+        "fields": fields.encode("punchwire example", b"", b"a", b"\x00\xff"),
+        "public-key-0": public_der(public[0]),
+        "public-key-1": public_der(public[1]),
+        "peer-id-0": bytes(peer),
+        "peer-id-1": bytes(PeerId.of(public[1])),
+        "peer-id-0-printed": str(peer),
+        "peer-id-0-short": peer.short,
+        "peer-id-0-words": " ".join(peer.words),
+        "words-even": " ".join(words[0::2]),
+        "words-odd": " ".join(words[1::2]),
+    }
+
+
+def _offers() -> dict[str, bytes | str]:
+    body = offer.encode(OFFER)
+    pair = PeerId.of(key(0).public_key()), PeerId.of(key(1).public_key())
+    keys = {
+        f"punch-key-{role.value}-{purpose.value}": punch_key(b"".join(SHARES), SESSION, role, purpose)
+        for purpose in PunchPurpose
+        for role in Role
+    }
+    return {
+        "offer-body": body,
+        "offer-signed": fields.encode("punchwire offer", fields.u16(1), *pair, body),
+        "offer-context": fields.encode("punchwire sealed offer", fields.u16(1), *pair),
+        "session-id": session_id(INITIATOR, RESPONDER, *OFFER_HASHES),
+        **keys,
+    }
+
+
+def _preambles() -> dict[str, bytes | str]:
+    shares = b"".join(SHARES)
+    return {
+        name: preamble.encode(punch_key(shares, SESSION, preamble.role, PunchPurpose.TCP_PREAMBLE))
+        for name, preamble in PREAMBLES.items()
+    }
+
+
+def deterministic() -> dict[str, bytes | str]:
+    """Return every block that follows from its inputs alone."""
+    return {
+        **_identities(),
+        **{name: transcript.encode() for name, transcript in TRANSCRIPTS.items()},
+        **_offers(),
+        **_preambles(),
+        **{name: message.encode() for name, message in STUN.items()},
+        **{name: frames.encode(frame) for name, frame in FRAMES.items()},
+        "frame-block": _block(),
+        "root-hello": _root(b"hello"),
+        "root-two-blocks": _root(bytes(4096), b"x"),
+        "root-empty": _root(),
+        **STATEMENTS,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Randomised:
+    make: Callable[[], bytes]
+    check: Callable[[bytes], object]  # raises a PunchwireError for bytes that do not hold
+
+
+def _check_proof(proof: bytes) -> None:
+    verify(key(0).public_key(), TRANSCRIPTS["transcript-tcp-initiator"], proof)
+
+
+def _check_sealed(sealed: bytes) -> None:
+    assert open_offer(sealed, key(1), key(0).public_key(), ISSUED) == OFFER
+
+
+RANDOMISED = {
+    "proof-tcp-initiator": _Randomised(lambda: prove(key(0), TRANSCRIPTS["transcript-tcp-initiator"]), _check_proof),
+    "offer-sealed": _Randomised(lambda: seal_offer(OFFER, key(0), key(1).public_key()), _check_sealed),
+}
+
+
+def _in_page(name: str, value: bytes | str) -> bytes | str:
+    return pages.read_text(name) if isinstance(value, str) else pages.read(name)
+
+
+def differences() -> dict[str, bytes | str]:
+    """Return the blocks that are not in the pages as they should be, with what they should be."""
+    wrong = {name: value for name, value in deterministic().items() if _in_page(name, value) != value}
+    for name, block in RANDOMISED.items():
+        try:
+            block.check(pages.read(name))
+        except PunchwireError:
+            wrong[name] = block.make()
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.vectors.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a block differs")
+    check = parser.parse_args().check
+    wrong = differences()
+    for name, value in wrong.items():
+        print(f"{name} {'differs' if check else 'written'}")
+        if not check:
+            pages.write(name, value)
+    return 1 if check and wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The golden bytes of the pages are what p2p_core makes and reads, and what a second implementation reads."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from p2p_core.errors import ProofFailed
+from p2p_core.identity import PeerId, public_der, public_from_der
+from p2p_core.proof import verify
+from p2p_core.sealing import open_offer
+from p2p_core.wire import frames, offer, stun
+from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
+from p2p_core.wire.preamble import Preamble
+
+from tests.keys import key
+from tests.vectors import generate, independent, pages
+
+OWN_PAGES = ("identity.md", "key-proof.md", "offer.md", "punching.md", "session.md")
+GOLDEN = [name for page in OWN_PAGES for name in pages.names(page)]
+
+
+def test_every_block_is_made_and_checked() -> None:
+    made = [*generate.deterministic(), *generate.RANDOMISED]
+    assert sorted(GOLDEN) == sorted(made) == sorted(independent.CHECKS)
+    assert len(GOLDEN) == len(set(GOLDEN))
+
+
+def test_the_pages_hold_what_p2p_core_makes() -> None:
+    assert generate.differences() == {}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_second_implementation_agrees(name: str) -> None:
+    independent.CHECKS[name]()
+
+
+def test_the_second_implementation_shares_nothing_with_punchwire() -> None:
+    tree = ast.parse(Path(independent.__file__).read_text("utf-8"))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not [name for name in imported if name is None or name.startswith("p2p_") or name == "tests.keys"]
+
+
+def test_identities_are_read_from_the_page() -> None:
+    public = public_from_der(pages.read("public-key-0"))
+    assert public_der(public) == public_der(key(0).public_key())
+    peer = PeerId.of(public)
+    assert peer == pages.read("peer-id-0")
+    assert PeerId.parse(pages.read_text("peer-id-0-printed")) == peer
+    assert peer.short == pages.read_text("peer-id-0-short")
+    assert " ".join(peer.words) == pages.read_text("peer-id-0-words")
+
+
+def test_the_proof_of_the_page_verifies_and_no_other() -> None:
+    proof = pages.read("proof-tcp-initiator")
+    verify(key(0).public_key(), generate.TRANSCRIPTS["transcript-tcp-initiator"], proof)
+    for name in ("transcript-tcp-responder", "transcript-mediator-certificate", "transcript-mediator-none"):
+        with pytest.raises(ProofFailed):
+            verify(key(0).public_key(), generate.TRANSCRIPTS[name], proof)
+
+
+def test_offers_are_read_from_the_page() -> None:
+    assert offer.decode(pages.read("offer-body")) == generate.OFFER
+    sealed = pages.read("offer-sealed")
+    assert open_offer(sealed, key(1), key(0).public_key(), generate.ISSUED) == generate.OFFER
+
+
+@pytest.mark.parametrize("name", generate.PREAMBLES)
+def test_preambles_are_read_from_the_page(name: str) -> None:
+    preamble = generate.PREAMBLES[name]
+    punch_key = pages.read(f"punch-key-{preamble.role.value}-tcp-preamble")
+    assert Preamble.decode(pages.read(name), punch_key) == preamble
+
+
+@pytest.mark.parametrize("name", generate.STUN)
+def test_stun_is_read_from_the_page(name: str) -> None:
+    assert stun.decode(pages.read(name)) == generate.STUN[name]
+
+
+@pytest.mark.parametrize("name", generate.FRAMES)
+def test_frames_are_read_from_the_page(name: str) -> None:
+    data = pages.read(name)
+    kind, length = frames.parse_header(data)
+    assert length == len(data) - frames.HEADER_BYTES
+    assert frames.decode(kind, data[frames.HEADER_BYTES :]) == generate.FRAMES[name]
+
+
+def test_a_block_is_read_from_the_page() -> None:
+    reader, data = FrameReader(), pages.read("frame-block")
+    reader.open()
+    at, buffer, events = 0, bytearray(len(generate.BLOCK_DATA)), []
+    while at < len(data):
+        if (space := reader.space()) is None:
+            reader.provide(memoryview(buffer))
+            continue
+        space[:] = data[at : at + len(space)]
+        at += len(space)
+        events.append(reader.filled(len(space)))
+    header = frames.BlockHeader.read(data[frames.HEADER_BYTES :])
+    assert [event for event in events if event] == [BlockStarts(header, len(buffer)), BlockEnds()]
+    assert buffer == generate.BLOCK_DATA
