@@ -12,7 +12,7 @@ no packet leaves the machine. From the outside in:
     netns      one network namespace
     link       a cable with delay and loss (delaylink.c, or delaylink.py where there is no C compiler)
     nat        the lab: topologies, addresses, processes, cleanup
-    capture    tcpdump inside the lab;  pcap  reads what it wrote and puts TCP streams together
+    capture    listens on an interface of the lab;  pcap  decodes what it heard and puts TCP streams together
     reflector  a small server that tells clients how it sees them;  probe  asks it, and classifies the NAT
     rootless   whether a lab can be built here, and how: as root, or in a user namespace
     marks      runs or skips the tests marked `netns` accordingly

@@ -1,135 +1,118 @@
-"""Listening on an interface of the lab with tcpdump."""
+"""Listening on an interface of the lab, with a packet socket (packet(7)).
+
+Not with tcpdump: inside a user namespace it ends at once, because it may not set its groups, and what it has read but
+not yet written when it is told to stop is lost. The kernel puts each frame into a packet socket as it crosses the
+interface, so reading the socket empty gives everything up to that moment.
+"""
 
 import os
-import re
+import select
 import socket
-import subprocess
+import struct
+from contextlib import suppress
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Lock, Thread
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from tests.lab import pcap
-from tests.lab.netns import LabError, Namespace, tool
+from tests.lab.netns import LabError, Namespace
 
-MARKER_ETHERTYPE = 0x88B5  # IEEE 802 Std, local experimental ethertype 1
-MARKER_LENGTH = 16  # bytes
-MARKER_TIMEOUT = 10.0  # s; a marker takes well under a millisecond
-BUFFER = 16384  # KiB in the kernel, so that a burst does not outrun tcpdump
+BUFFER: Final = 1 << 26  # bytes in the kernel, so that a burst does not outrun the reading thread
+LARGEST_FRAME: Final = 1 << 18  # bytes; segmentation offload makes frames of 64 KiB and more
+
+# <asm-generic/socket.h>, <linux/if_ether.h>, <linux/if_packet.h>; Python's socket module lacks them
+SO_RCVBUFFORCE: Final = 33
+SO_TIMESTAMPNS: Final = 35
+ETH_P_ALL: Final = 3
+SOL_PACKET: Final = 263
+PACKET_STATISTICS: Final = 6
+
+TIMESPEC: Final = struct.Struct("@ll")  # seconds and nanoseconds
+STATISTICS: Final = struct.Struct("@II")  # frames seen, frames dropped
 
 
 class Capture:
-    """A context manager: what crosses an interface while it is open, or until `stop`.
+    """A context manager: what crosses an interface of a namespace while it is open, in both directions.
 
-    `packets` and `tcp_streams` may be asked at any time and cover everything sent or received on the interface up to
-    that moment: a marker frame is sent after it and waited for, so that nothing is still on its way through tcpdump.
+    What was captured may be asked for at any time, also afterwards. Everything sent or received before is in it.
     """
 
-    def __init__(self, namespace: Namespace, interface: str, expression: str = "") -> None:
-        """`expression` is a filter as in pcap-filter(7), such as "tcp port 443"; empty takes everything."""
+    def __init__(self, namespace: Namespace, interface: str) -> None:
         self._namespace = namespace
         self._interface = interface
-        self._expression = expression
-        self._process: subprocess.Popen[bytes] | None = None
+        self._frames: list[pcap.Frame] = []
+        self._lock = Lock()  # around reading from the socket, and `_frames`
+        self._socket: socket.socket | None = None
         self._reader: Thread | None = None
-        self._captured = bytearray()
-        self._grown = Condition()
+        self._stop = -1  # file descriptor that wakes the reading thread for the last time
 
     def __enter__(self) -> Self:
-        marker = f"ether proto {MARKER_ETHERTYPE:#x}"
-        options = ["-n", "-U", "--immediate-mode", "-B", str(BUFFER), "-i", self._interface, "-w", "-"]
-        self._process = subprocess.Popen(
-            self._namespace.command(
-                [
-                    tool("tcpdump"),
-                    *options,
-                    *("-Z", "root"),  # stay who we are: there may be no other user in the namespace
-                    f"({self._expression}) or {marker}" if self._expression else "",
-                ]
-            ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert self._process.stderr is not None
-        complaints = b""
-        while b"listening on" not in complaints:
-            line = self._process.stderr.readline()
-            if not line:
-                self._end()
-                raise LabError(f"tcpdump on {self._interface} of {self._namespace.name}: {complaints.decode().strip()}")
-            complaints += line
-        self._reader = Thread(target=self._read, name=f"capture {self._interface}", daemon=True)
+        sock = self._namespace.socket(socket.SOCK_RAW, socket.AF_PACKET)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            with suppress(PermissionError):  # older kernels let only the machine's own root go beyond the limit
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+            sock.bind((self._interface, ETH_P_ALL))
+        except OSError as error:
+            sock.close()
+            raise LabError(f"cannot listen on {self._interface} of {self._namespace.name}: {error.strerror}") from error
+        self._socket = sock
+        self._stop = os.eventfd(0)
+        self._reader = Thread(target=self._read, args=(sock,), name=f"capture {self._interface}", daemon=True)
         self._reader.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.stop()
-        else:
-            self._end()
+        self.stop()
 
     def stop(self) -> None:
-        """Takes in what is still on its way and ends. Raises LabError when the kernel had to drop packets."""
-        if self._process is None:
+        """Takes in what has come, and listens no more. Raises LabError when the kernel had to drop frames."""
+        sock, self._socket = self._socket, None
+        if sock is None:
             return
-        try:
-            self._catch_up()
-        finally:
-            complaints = self._end()
-        dropped = re.search(r"(\d+) packets? dropped by kernel", complaints)
-        if dropped and int(dropped[1]):
-            raise LabError(f"the capture on {self._interface} has holes: {dropped[0]}")
+        assert self._reader is not None
+        os.eventfd_write(self._stop, 1)
+        self._reader.join()
+        os.close(self._stop)
+        with sock:
+            self._drain(sock)
+            _, dropped = STATISTICS.unpack(sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, STATISTICS.size))
+        if dropped:
+            raise LabError(f"the capture on {self._interface} of {self._namespace.name} lacks {dropped} frames")
+
+    def frames(self) -> list[pcap.Frame]:
+        """All Ethernet frames so far, in order."""
+        if self._socket is not None:
+            self._drain(self._socket)
+        with self._lock:
+            return list(self._frames)
 
     def packets(self) -> list[pcap.Packet]:
         """The TCP segments and UDP datagrams so far, in order."""
-        self._catch_up()
-        return pcap.parse(bytes(self._captured))
+        return pcap.packets(self.frames())
 
     def tcp_streams(self) -> list[pcap.Stream]:
         """The bytes of all TCP connections so far, see `pcap.tcp_streams`."""
         return pcap.tcp_streams(self.packets())
 
     def save(self, path: Path) -> None:
-        """Writes a pcap file, for other programs to read."""
-        self._catch_up()
-        path.write_bytes(self._captured)
+        """Writes what came so far to a pcap file, for other programs to read."""
+        path.write_bytes(pcap.dump(self.frames()))
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
-        while chunk := os.read(descriptor, 1 << 16):
-            with self._grown:
-                self._captured += chunk
-                self._grown.notify_all()
+    def _read(self, sock: socket.socket) -> None:
+        """The thread that keeps the kernel's buffer empty."""
+        while self._stop not in select.select([sock.fileno(), self._stop], [], [])[0]:
+            self._drain(sock)
 
-    def _catch_up(self) -> None:
-        """Waits until everything that crossed the interface before this call has been read."""
-        if self._process is None:
-            return
-        marker = os.urandom(MARKER_LENGTH)
-        searched = max(0, len(self._captured) - MARKER_LENGTH)
-        header = bytes(6) + bytes(6) + MARKER_ETHERTYPE.to_bytes(2, "big")  # to nobody, from nobody
-        with self._namespace.socket(socket.SOCK_RAW, socket.AF_PACKET) as raw:
-            raw.bind((self._interface, 0))
-            raw.send(header + marker)
-        with self._grown:
-            if not self._grown.wait_for(lambda: self._captured.find(marker, searched) >= 0, MARKER_TIMEOUT):
-                raise LabError(f"tcpdump on {self._interface} of {self._namespace.name} has stopped reading")
-
-    def _end(self) -> str:
-        """Ends tcpdump and returns what it had to say."""
-        process, self._process = self._process, None
-        assert process is not None
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.terminate()
-        if self._reader is not None:
-            self._reader.join()
-        complaints = process.stderr.read().decode(errors="replace")
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
-        return complaints
+    def _drain(self, sock: socket.socket) -> None:
+        """Reads all frames that there are."""
+        with self._lock, suppress(BlockingIOError):
+            while True:
+                frame, ancillary, _, _ = sock.recvmsg(LARGEST_FRAME, socket.CMSG_SPACE(TIMESPEC.size))
+                seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+                self._frames.append(pcap.Frame(seconds + nanoseconds / 1e9, frame))

@@ -2,7 +2,7 @@
 
     @pytest.mark.netns                needs a lab
     @pytest.mark.netns("delay")       and delay or loss on its links
-    @pytest.mark.netns("tcpdump")     and a program
+    @pytest.mark.netns("openssl")     and a program
 
 What happens follows `rootless.availability`:
 

@@ -154,9 +154,9 @@ class Lab:
         check = options.pop("check", True)
         return subprocess.run(self.command(host, argv), check=check, **options)
 
-    def capture(self, host: str, interface: str, expression: str = "") -> Capture:
+    def capture(self, host: str, interface: str) -> Capture:
         """A context manager that listens on an interface of a host, see `Capture`."""
-        return Capture(self.namespace(host), interface, expression)
+        return Capture(self.namespace(host), interface)
 
     def __enter__(self) -> Self:
         rootless.require()

@@ -1,16 +1,18 @@
-"""Reads capture files and puts TCP streams together, so that tests can look at the bytes on the wire.
+"""Reads and writes capture files, and puts TCP streams together, so that tests can look at the bytes on the wire.
 
 Understood are classic pcap files (https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-06.html) of Ethernet frames
 with IPv4, TCP and UDP; other frames are passed over, fragments of IP packets as well: nothing here sends any.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 
 GLOBAL_HEADER = 24  # bytes
+MICROSECONDS = 0xA1B2C3D4  # the magic number of files with timestamps in microseconds
+VERSION = 2, 4
+SNAPLEN = 262144  # bytes, the longest frame that is written
 LINKTYPE_ETHERNET = 1
 ETHERTYPE_IPV4 = b"\x08\x00"
 ETHERNET_HEADER = 14  # bytes
@@ -40,6 +42,14 @@ Endpoint = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """One Ethernet frame, without its checksum, and when it was seen (seconds since 1970)."""
+
+    time: float
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Packet:
     """One TCP segment or UDP datagram. `time` is in seconds since 1970; `sequence` and `flags` are 0 for UDP."""
 
@@ -61,17 +71,46 @@ class Stream:
     payload: bytes
 
 
-def read(path: Path) -> list[Packet]:
-    """The packets of a capture file; raises PcapError."""
-    return parse(path.read_bytes())
+def load(capture: bytes) -> list[Frame]:
+    """The frames of a capture file, in order; a record cut off at the end is left out. Raises PcapError."""
+    if len(capture) < GLOBAL_HEADER or capture[:4] not in FORMATS:
+        raise PcapError("this is no pcap file")
+    order, ticks = FORMATS[capture[:4]]
+    (linktype,) = struct.unpack_from(f"{order}I", capture, 20)
+    if linktype != LINKTYPE_ETHERNET:
+        raise PcapError(f"frames of link type {linktype} are not understood, only Ethernet")
+    record = struct.Struct(f"{order}IIII")
+    frames = []
+    position = GLOBAL_HEADER
+    while position + record.size <= len(capture):
+        seconds, fraction, captured, length = record.unpack_from(capture, position)
+        position += record.size
+        if captured < length:
+            raise PcapError("frames were cut short when they were captured")
+        if position + captured > len(capture):
+            break
+        frames.append(Frame(seconds + fraction / ticks, capture[position : position + captured]))
+        position += captured
+    return frames
 
 
-def parse(capture: bytes) -> list[Packet]:
-    """The packets of a capture, in order; a record cut off at the end is left out. Raises PcapError."""
-    return [packet for time, frame in _records(capture) if (packet := _packet(time, frame)) is not None]
+def dump(frames: Iterable[Frame]) -> bytes:
+    """A capture file of these frames, for `load` and for other programs."""
+    parts = [struct.pack("<IHHiIII", MICROSECONDS, *VERSION, 0, 0, SNAPLEN, LINKTYPE_ETHERNET)]
+    for frame in frames:
+        microseconds = round(frame.time * 1_000_000)
+        length = len(frame.content)
+        parts.append(struct.pack("<IIII", *divmod(microseconds, 1_000_000), length, length))
+        parts.append(frame.content)
+    return b"".join(parts)
 
 
-def tcp_streams(packets: Iterable[Packet]) -> list[Stream]:
+def packets(frames: Iterable[Frame]) -> list[Packet]:
+    """The TCP segments and UDP datagrams in these frames, in order."""
+    return [packet for frame in frames if (packet := _packet(frame)) is not None]
+
+
+def tcp_streams(segments: Iterable[Packet]) -> list[Stream]:
     """The streams of all TCP connections, one for each direction that carried anything, in order of their first packet.
 
     A port may be used again: a SYN with another initial sequence number begins a new connection, as repeated attempts
@@ -80,7 +119,7 @@ def tcp_streams(packets: Iterable[Packet]) -> list[Stream]:
     """
     open_now: dict[tuple[Endpoint, Endpoint], _Connection] = {}
     seen: list[_Connection] = []
-    for packet in packets:
+    for packet in segments:
         if packet.protocol is not Protocol.TCP:
             continue
         ends = packet.source, packet.destination
@@ -127,31 +166,10 @@ class _Connection:
         return Stream(self.source, self.destination, bytes(joined))
 
 
-def _records(capture: bytes) -> Iterator[tuple[float, bytes]]:
-    """Time and frame of each record."""
-    if len(capture) < GLOBAL_HEADER or capture[:4] not in FORMATS:
-        raise PcapError("this is no pcap file")
-    order, ticks = FORMATS[capture[:4]]
-    (linktype,) = struct.unpack_from(f"{order}I", capture, 20)
-    if linktype & 0xFFFF != LINKTYPE_ETHERNET:
-        raise PcapError(f"frames of link type {linktype & 0xFFFF} are not understood, only Ethernet")
-    header = struct.Struct(f"{order}IIII")
-    position = GLOBAL_HEADER
-    while position + header.size <= len(capture):
-        seconds, fraction, captured, length = header.unpack_from(capture, position)
-        position += header.size
-        if captured < length:
-            raise PcapError("frames were cut short when they were captured")
-        if position + captured > len(capture):
-            return
-        yield seconds + fraction / ticks, capture[position : position + captured]
-        position += captured
-
-
-def _packet(time: float, frame: bytes) -> Packet | None:
+def _packet(frame: Frame) -> Packet | None:
     """The TCP segment or UDP datagram inside an Ethernet frame; None for anything else."""
-    datagram = frame[ETHERNET_HEADER:]
-    if frame[12:14] != ETHERTYPE_IPV4 or len(datagram) < 20:
+    datagram = frame.content[ETHERNET_HEADER:]
+    if frame.content[12:14] != ETHERTYPE_IPV4 or len(datagram) < 20:
         return None
     total_length, _, fragment = struct.unpack_from("!HHH", datagram, 2)
     if fragment & 0x3FFF:  # more to come, or not the first
@@ -161,12 +179,12 @@ def _packet(time: float, frame: bytes) -> Packet | None:
     source, destination = _dotted(datagram[12:16]), _dotted(datagram[16:20])
     if datagram[9] == Protocol.UDP.value and len(segment) >= 8:
         ports = struct.unpack_from("!HH", segment)
-        return Packet(time, Protocol.UDP, (source, ports[0]), (destination, ports[1]), segment[8:])
+        return Packet(frame.time, Protocol.UDP, (source, ports[0]), (destination, ports[1]), segment[8:])
     if datagram[9] == Protocol.TCP.value and len(segment) >= 20:
         from_port, to_port, sequence = struct.unpack_from("!HHI", segment)
         payload = segment[(segment[12] >> 4) * 4 :]
         ends = (source, from_port), (destination, to_port)
-        return Packet(time, Protocol.TCP, *ends, payload, sequence, segment[13])
+        return Packet(frame.time, Protocol.TCP, *ends, payload, sequence, segment[13])
     return None
 
 

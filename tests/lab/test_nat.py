@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import netns, probe
+from tests.lab import netns, pcap, probe
 from tests.lab.kinds import KINDS, Filtering, Nat, Ports, Unsolicited
 from tests.lab.nat import Lab
 from tests.lab.netns import LabError, Namespace
@@ -271,10 +271,9 @@ with Lab("none", "none") as lab:
         assert not runs(orphan)
 
 
-@pytest.mark.netns("tcpdump")
 def test_captures_hold_the_bytes_on_the_wire(tmp_path: Path) -> None:
-    question, answer = os.urandom(300_000), os.urandom(100_000)
-    with Lab() as lab, lab.capture("med", "eth0", "tcp port 54700") as at_mediator, lab.capture("ra", "lan") as at_home:
+    question, answer = os.urandom(3_000_000), os.urandom(1_000_000)
+    with Lab() as lab, lab.capture("med", "eth0") as at_mediator, lab.capture("ra", "lan") as at_home:
         with tcp(lab, "med") as listener:
             listener.bind((lab.mediator_address, 54700))
             listener.listen()
@@ -283,20 +282,16 @@ def test_captures_hold_the_bytes_on_the_wire(tmp_path: Path) -> None:
                 server, seen = listener.accept()
                 with server:
                     server.settimeout(probe.REPLY_TIMEOUT)
-                    server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
                     exchange(client, server, question)
                     exchange(server, client, answer)
                 private = client.getsockname()
-        streams = at_mediator.tcp_streams()  # while it still runs
-        at_home.stop()
-        at_home.save(tmp_path / "home.pcap")
-    assert [(stream.source, stream.payload) for stream in streams] == [
-        (seen, question),
-        ((lab.mediator_address, 54700), answer),
-    ]
+        streams = at_mediator.tcp_streams()  # while it still listens
+    mediator = (lab.mediator_address, 54700)
+    assert streams == [pcap.Stream(seen, mediator, question), pcap.Stream(mediator, seen, answer)]
     assert seen[0] == lab.public_address("a")
-    assert [stream.source for stream in at_home.tcp_streams()] == [private, (lab.mediator_address, 54700)]
-    assert (tmp_path / "home.pcap").stat().st_size > len(question) + len(answer)
+    assert [stream.source for stream in at_home.tcp_streams()] == [private, mediator]
+    at_home.save(tmp_path / "home.pcap")
+    assert pcap.tcp_streams(pcap.packets(pcap.load((tmp_path / "home.pcap").read_bytes()))) == at_home.tcp_streams()
 
 
 def exchange(sender: socket.socket, receiver: socket.socket, content: bytes) -> None:
@@ -309,10 +304,8 @@ def exchange(sender: socket.socket, receiver: socket.socket, content: bytes) -> 
     assert received == content
 
 
-@pytest.mark.netns("tcpdump")
 def test_a_capture_that_cannot_be_says_why() -> None:
     with Lab("none", "none") as lab:
-        with pytest.raises(LabError, match="No such device"), lab.capture("a", "eth7"):
-            pytest.fail("captured nothing at all")
-        with pytest.raises(LabError, match="syntax error"), lab.capture("a", "eth0", "tcp prot 80"):
-            pytest.fail("captured by a filter that is none")
+        expected = pytest.raises(LabError, match=r"cannot listen on eth7 .*: No such device")
+        with expected, lab.capture("a", "eth7"):
+            pytest.fail("it listens to nothing")

@@ -44,7 +44,8 @@ def capture(*frames: bytes, order: str = "<", magic: int = 0xA1B2C3D4, linktype:
 
 
 def streams(*frames: bytes) -> list[bytes]:
-    return [stream.payload for stream in pcap.tcp_streams(pcap.parse(capture(*frames)))]
+    found = pcap.tcp_streams(pcap.packets(pcap.Frame(0, frame) for frame in frames))
+    return [stream.payload for stream in found]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,7 @@ def test_packets(order: str, magic: int, time: float) -> None:
     padded = udp(A, B, b"hi") + bytes(16)  # Ethernet fills short frames up
     fragment = ipv4(17, A[0], B[0], bytes(64), fragment=0x2000)
     content = capture(arp, padded, fragment, tcp(B, A, 9, b"x", FIN), order=order, magic=magic)
-    assert pcap.parse(content) == [
+    assert pcap.packets(pcap.load(content)) == [
         pcap.Packet(time, Protocol.UDP, A, B, b"hi"),
         pcap.Packet(time, Protocol.TCP, B, A, b"x", 9, FIN),
     ]
@@ -69,16 +70,21 @@ def test_packets(order: str, magic: int, time: float) -> None:
 def test_a_record_cut_off_at_the_end_is_left_out() -> None:
     whole = capture(udp(A, B, b"one"), udp(A, B, b"two"))
     for cut in range(1, 40):
-        assert [packet.payload for packet in pcap.parse(whole[:-cut])] == [b"one"]
+        assert len(pcap.load(whole[:-cut])) == 1
+
+
+def test_what_is_written_can_be_read() -> None:
+    frames = [pcap.Frame(1700000000.000001, b"one"), pcap.Frame(1700000001.999999, b"")]
+    assert pcap.load(pcap.dump(frames)) == frames
 
 
 def test_what_is_no_capture_of_whole_ethernet_frames() -> None:
     with pytest.raises(PcapError, match="no pcap file"):
-        pcap.parse(b"\x0a\x0d\x0d\x0a" + bytes(30))
+        pcap.load(b"\x0a\x0d\x0d\x0a" + bytes(30))
     with pytest.raises(PcapError, match="link type 113"):
-        pcap.parse(capture(linktype=113))
+        pcap.load(capture(linktype=113))
     with pytest.raises(PcapError, match="cut short"):
-        pcap.parse(capture() + struct.pack("<IIII", 0, 0, 4, 99) + bytes(4))
+        pcap.load(capture() + struct.pack("<IIII", 0, 0, 4, 99) + bytes(4))
 
 
 @given(

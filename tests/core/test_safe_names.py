@@ -1,0 +1,124 @@
+import re
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from p2p_core.errors import UnsafeName
+from p2p_core.safe_names import MAX_COMPONENT_BYTES, printable, safe_name, with_number
+
+DEVICES = ["con", "prn", "aux", "nul", "conin$", "conout$", "com1", "COM9", "lpt0", "LPT¹", "com³"]
+# Names made of what has made trouble before, and any others.
+PIECES = st.sampled_from([*DEVICES, ".", "..", " ", "x", ".txt", ":", "~", "-", "\u202e", "\u0301", "é", "\ud800", "\x1b", "😀"])
+NAMES = st.text(max_size=300) | st.lists(PIECES, max_size=12).map("".join) | st.lists(PIECES, min_size=100).map("".join)
+HOSTILE = [
+    "/etc/passwd", "../../.ssh/authorized_keys", "..\\..\\boot.ini", "a/b", "a\\b", "\\\\server\\share", "/",
+    "C:\\autoexec.bat", "C:autoexec.bat", "c:", "Z:x", "a\0.txt", "\0",
+    "", ".", "..", "...", ". .", " ", " . . ", "." * 300, " " * 300 + "x", "." * 300 + "x" * 20,
+]  # fmt: skip
+
+
+def is_control(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in "\u200e\u200f\u202e\u2066\ufeff"
+
+
+@given(NAMES)
+@example("con" + " " * 300 + "x")
+@example("con." + "x" * 300)
+@example("con .txt")
+@example(" " * 300 + ".txt")
+@example("é" * 300 + ".txt")
+@example("a." + "é" * 300)
+@example("x" * 218 + " . .txt")
+@example("\u212a:x")  # KELVIN SIGN, which NFC makes a K
+def test_whatever_the_name_one_harmless_component_comes_out(name: str) -> None:
+    try:
+        safe = safe_name(name)
+    except UnsafeName:
+        return
+    assert safe not in ("", ".", "..")
+    assert not set(safe) & set('/\\<>:"|?*\0')
+    assert not any(map(is_control, safe))
+    assert safe == safe.rstrip(" .")
+    assert not re.match(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)", safe)
+    assert len(safe.encode()) <= MAX_COMPONENT_BYTES - 32
+    assert safe_name(safe) == safe
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_a_name_that_means_to_go_elsewhere_or_is_none_is_refused(name: str) -> None:
+    with pytest.raises(UnsafeName) as caught:
+        safe_name(name)
+    assert not any(map(is_control, str(caught.value)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.txt", "read me.md", ".bashrc", "archive.tar.gz", "-rf", "~", "ü.txt", "写真.jpg", "console.log", "nullable", "com10",
+     "a..b", "क्‍ष.txt", "👩‍👩‍👧.png", "x" * 223],
+)  # fmt: skip
+def test_an_ordinary_name_stays(name: str) -> None:
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("ab:c.txt", "ab_c.txt"),
+        ("what?.txt", "what_.txt"),
+        ('<>:"|?*', "_______"),
+        ("file.txt::$DATA", "file.txt__$DATA"),
+        ("name. . .", "name"),
+        ("name ", "name"),
+        ("a\nb", "a_b"),
+        ("\x1b[2Ja", "_[2Ja"),
+        ("photo\u202egnp.exe", "photo_gnp.exe"),
+        ("a\udcff.txt", "a_.txt"),
+        ("e\u0301.txt", "é.txt"),
+        ("nul", "_nul"),
+        ("NUL.txt", "_NUL.txt"),
+        ("aux.tar.gz", "_aux.tar.gz"),
+        ("con .txt", "_con .txt"),
+        ("com¹", "_com¹"),
+        ("x" * 300 + ".txt", "x" * 219 + ".txt"),
+        ("x" * 300, "x" * 223),
+        ("é" * 300 + ".txt", "é" * 109 + ".txt"),
+        ("con" + " " * 300 + "x", "_con"),
+        ("con." + "x" * 300, "_con." + "x" * 218),
+    ],
+    ids=ascii,
+)
+def test_an_odd_name_is_mended(name: str, safe: str) -> None:
+    assert safe_name(name) == safe
+
+
+@pytest.mark.parametrize(
+    ("name", "numbered"),
+    [("a.txt", "a (2).txt"), ("a", "a (2)"), (".bashrc", ".bashrc (2)"), ("a.tar.gz", "a.tar (2).gz")],
+)
+def test_a_taken_name_gets_a_number(name: str, numbered: str) -> None:
+    assert with_number(name, 2) == numbered
+
+
+@given(NAMES, st.integers(1, 10**6))
+def test_a_numbered_name_is_safe_too(name: str, number: int) -> None:
+    try:
+        safe = safe_name(name)
+    except UnsafeName:
+        return
+    numbered = with_number(safe, number)
+    assert len(numbered.encode()) <= MAX_COMPONENT_BYTES
+    assert numbered.startswith("_") is safe.startswith("_")
+    assert with_number(safe, number + 1) != numbered != safe
+
+
+@given(st.text())
+def test_printable_text_has_nothing_a_terminal_obeys(text: str) -> None:
+    shown = printable(text)
+    assert not any(map(is_control, shown))
+    assert printable(shown) == shown
+
+
+def test_printable_text_says_what_was_there() -> None:
+    assert printable("a\x1b[2J\u202eb") == "a\\x1b[2J\\u202eb"
+    assert printable("日本 ü 👍") == "日本 ü 👍"

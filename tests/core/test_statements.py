@@ -1,0 +1,50 @@
+import pytest
+from p2p_core.agreement import Agreement
+from p2p_core.errors import ProofFailed
+from p2p_core.proof import Role, sign, verify_signature
+from p2p_core.statements import Speaker
+
+from tests.core.two_peers import INITIATOR_KEY, agreement, side
+
+INITIATOR = Speaker.of(agreement(Role.INITIATOR), Role.INITIATOR)
+RESPONDER = Speaker.of(agreement(Role.INITIATOR), Role.RESPONDER)
+ELSEWHERE = Speaker.of(
+    Agreement.between(Role.INITIATOR, side(Role.INITIATOR), side(Role.RESPONDER, b"another session")), Role.INITIATOR
+)
+
+
+def test_both_sides_hold_the_same_speakers() -> None:
+    for role in Role:
+        assert Speaker.of(agreement(Role.INITIATOR), role) == Speaker.of(agreement(Role.RESPONDER), role)
+    assert (INITIATOR.sender, INITIATOR.recipient) == (RESPONDER.recipient, RESPONDER.sender)
+
+
+def test_no_two_statements_are_alike() -> None:
+    statements = [
+        INITIATOR.message(1, 2, "text"),
+        INITIATOR.message(2, 2, "text"),
+        INITIATOR.message(1, 3, "text"),
+        INITIATOR.message(1, 2, "texT"),
+        RESPONDER.message(1, 2, "text"),
+        ELSEWHERE.message(1, 2, "text"),
+        INITIATOR.file_root(1, "name", 5, b"r" * 32),
+        INITIATOR.file_root(3, "name", 5, b"r" * 32),
+        INITIATOR.file_root(1, "namE", 5, b"r" * 32),
+        INITIATOR.file_root(1, "name", 6, b"r" * 32),
+        INITIATOR.file_root(1, "name", 5, b"R" * 32),
+        RESPONDER.file_root(1, "name", 5, b"r" * 32),
+        ELSEWHERE.file_root(1, "name", 5, b"r" * 32),
+        INITIATOR.file_receipt(1, "name", 5, b"r" * 32, 7),
+        INITIATOR.file_receipt(1, "name", 5, b"r" * 32, 8),
+        RESPONDER.file_receipt(1, "name", 5, b"r" * 32, 7),
+        ELSEWHERE.file_receipt(1, "name", 5, b"r" * 32, 7),
+    ]
+    assert len(set(statements)) == len(statements)
+
+
+@pytest.mark.parametrize("listener", [RESPONDER, ELSEWHERE], ids=["turned around", "another session"])
+def test_a_signed_statement_holds_nowhere_else(listener: Speaker) -> None:
+    signature = sign(INITIATOR_KEY, INITIATOR.message(1, 2, "text"))
+    verify_signature(INITIATOR_KEY.public_key(), INITIATOR.message(1, 2, "text"), signature)
+    with pytest.raises(ProofFailed):
+        verify_signature(INITIATOR_KEY.public_key(), listener.message(1, 2, "text"), signature)

@@ -1,0 +1,76 @@
+"""Everything that may go over the wire, for hypothesis."""
+
+from hypothesis import strategies as st
+from p2p_core import limits
+from p2p_core.wire import frames
+from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_core.wire.offer import Mapping, Offer
+
+__all__ = ["ADDRESSES", "CANDIDATES", "FRAMES", "OFFERS", "PORTS", "mutated"]
+
+U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+BYTES_32 = st.binary(min_size=32, max_size=32)
+SIGNATURES = st.binary(max_size=64)
+TEXTS = st.text(max_size=40)  # of any character but surrogates, which have no form in UTF-8
+
+PORTS = st.integers(1, 65535)
+IPS = st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda ip: ip.ipv4_mapped is None)
+ADDRESSES = st.builds(Address, IPS, PORTS)
+CANDIDATES = st.builds(Candidate, st.sampled_from(CandidateKind), st.sampled_from(Transport), ADDRESSES)
+OFFERS = st.builds(
+    Offer,
+    issued=U64,
+    expires=U64,
+    nonce=BYTES_32,
+    punch_share=BYTES_32,
+    candidates=st.lists(CANDIDATES, max_size=limits.MAX_CANDIDATES).map(tuple),
+    session_id=st.just(b"") | BYTES_32,
+    channel=U32,
+    udp_mapping=st.sampled_from(Mapping),
+    tcp_mapping=st.sampled_from(Mapping),
+)
+
+FRAMES: st.SearchStrategy[frames.Frame] = st.one_of(
+    st.builds(frames.KeyProof, SIGNATURES),
+    st.builds(frames.TextMessage, U64, U64, TEXTS, SIGNATURES),
+    st.builds(frames.MessageAck, U64),
+    st.builds(
+        frames.FileOffer,
+        U32,
+        TEXTS,
+        st.integers(0, limits.MAX_FILE_BYTES),
+        U32,
+        U64,
+        st.integers(limits.MIN_BLOCK_SIZE, limits.MAX_BLOCK_SIZE),
+    ),
+    st.builds(frames.FileAnswer, U32, st.booleans(), TEXTS),
+    st.builds(frames.FileEnd, U32, BYTES_32, SIGNATURES),
+    st.builds(frames.FileReceipt, U32, U64, SIGNATURES),
+    st.builds(frames.Cancel, U32, TEXTS),
+    st.just(frames.Done()),
+    st.builds(frames.Close, TEXTS),
+    st.builds(frames.Ping, U64),
+    st.builds(frames.Pong, U64),
+)
+
+
+@st.composite
+def mutated(draw: st.DrawFn, valid: st.SearchStrategy[bytes]) -> bytes:
+    """Draw valid bytes with something done to them: a byte changed, cut out, put in or said twice."""
+    data = bytearray(draw(valid))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        match draw(st.sampled_from(["change", "cut", "insert", "repeat", "end"])):
+            case "change" if at < len(data):
+                data[at] = draw(st.integers(0, 255))
+            case "cut":
+                del data[at : at + draw(st.integers(1, 8))]
+            case "insert":
+                data[at:at] = draw(st.binary(min_size=1, max_size=8))
+            case "repeat":
+                data[at:at] = data[: draw(st.integers(0, len(data)))]
+            case "end":
+                del data[at:]
+    return bytes(data)
+
+
