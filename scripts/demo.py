@@ -9,7 +9,6 @@ Exits with 0 only if everything the story tells was checked and is true.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -48,7 +47,7 @@ class DemoFailed(Exception):
 class Place:
     """Where the demo happens: how to start a process there."""
 
-    story: list[str]
+    description: list[str]
     mediator_host: str
     mediator: Start
     peers: dict[str, Start]
@@ -87,25 +86,36 @@ class Peer:
             except Empty:
                 raise DemoFailed(f"{self.name} was not {kind} within {patience:.0f} s") from None
             if heard is None or "error" in self.events:
-                raise DemoFailed(
-                    f"{self.name} ended before it was {kind}: {self.events.get('error', 'no reason given')}"
-                )
+                reason = self.events.get("error", {}).get("message", "no reason given")
+                raise DemoFailed(f"{self.name} ended before it was {kind}: {reason}")
         return self.events[kind]
+
+
+class Story:
+    """Prints one line for each step, with the time since the beginning."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def tell(self, what: str, *lines: str) -> None:
+        """Print what happened; further lines stand below the first."""
+        stamp = f"{time.monotonic() - self._began:6.2f} s"
+        for line in lines:
+            print(f"{stamp:>8}  {what:<10} {line}", flush=True)
+            stamp = what = ""
 
 
 def main() -> int:
     """Tell the story; return the exit code."""
     if availability().mode == "userns":
         enter()  # starts this program once more, inside a user namespace
-    began = time.monotonic()
+    story = Story()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="punchwire-demo-")))
         try:
             place = stack.enter_context(_lab() if availability().mode == "root" else _loopback())
-            _tell(began, place.story[0])
-            for line in place.story[1:]:
-                _tell(None, line)
-            _play(place, folder, began, _source(folder), stack)
+            story.tell("place", *place.description)
+            _play(story, place, folder, _source(folder), stack)
         except DemoFailed as failure:
             print(f"\nThe demo failed: {failure}", file=sys.stderr)
             return 1
@@ -114,92 +124,77 @@ def main() -> int:
     return 0
 
 
-def _play(place: Place, folder: Path, began: float, source: Path, stack: ExitStack) -> None:
+def _play(story: Story, place: Place, folder: Path, source: Path, stack: ExitStack) -> None:
     ids = {name: _keygen(folder / name) for name in place.peers}
-    _tell(
-        began, "keys       " + ", ".join(f"{name} is {ids[name].short}" for name in ids) + " (RSA, fresh, never leave)"
-    )
+    whose = ", ".join(f"{name} is {peer.short}" for name, peer in ids.items())
+    story.tell("keys", f"{whose} (RSA, made just now)")
 
     mediator_id, server = _start_mediator(place, folder)
     stack.callback(_end, server)
-    _tell(
-        began, f"mediator   up at {place.mediator_host}:{PORT} with TLS; its id is {mediator_id[:8]}; admits both keys"
-    )
+    where = f"{place.mediator_host}:{PORT}"
+    story.tell("mediator", f"up at {where} with TLS; its id is {mediator_id[:8]}; it admits both keys")
 
-    inbox = folder / "inbox"
-    errands = {"alice": ["--send", str(source)], "bob": ["--receive", str(inbox), "--yes"]}
-    started = time.monotonic()
+    errands = {"alice": ["--send", str(source)], "bob": ["--receive", str(folder / "inbox"), "--yes"]}
     peers = {name: _start_peer(place, folder, name, errands[name]) for name in place.peers}
     for peer in peers.values():
         stack.callback(_end, peer.process)
-    _tell_of_meeting(began, started, mediator_id, peers, ids)
-    _tell_of_talking(began, peers)
-    _tell_of_file(began, peers, source)
-    for name, peer in peers.items():
-        if peer.process.wait(PATIENCE) != 0:
-            raise DemoFailed(f"{name} ended with exit code {peer.process.returncode}")
-    server.terminate()
-    if server.wait(PATIENCE) != 0:
-        raise DemoFailed(f"the mediator ended with exit code {server.returncode}")
-    _tell(began, "end        both peers and the mediator ended with exit code 0")
+    _tell_of_mediator(story, peers, mediator_id)
+    _tell_of_connection(story, peers, ids)
+    _tell_of_messages(story, peers)
+    _tell_of_file(story, peers, source)
+    for name, process in [*((peer.name, peer.process) for peer in peers.values()), ("the mediator", server)]:
+        if process is server:
+            server.terminate()
+        if process.wait(PATIENCE) != 0:
+            raise DemoFailed(f"{name} ended with exit code {process.returncode}")
+    story.tell("end", "both peers and the mediator ended with exit code 0")
 
 
-def _tell_of_meeting(
-    began: float, started: float, mediator_id: str, peers: dict[str, Peer], ids: dict[str, PeerId]
-) -> None:
+def _tell_of_mediator(story: Story, peers: dict[str, Peer], mediator_id: str) -> None:
     for name, peer in peers.items():
         peer.wait_for("waiting")
         pinned = peer.events.get("mediator_pinned", {}).get("id")
         if pinned != mediator_id:
             raise DemoFailed(f"{name} pinned the mediator id {pinned}")
-        _tell(
-            began, f"proof      {name} pinned the mediator's key and proved its own to it, after {_ms(peer, 'waiting')}"
-        )
+        after = f"{peer.times['waiting'] * 1000:.0f} ms"
+        story.tell("proof", f"{name} pinned the mediator's key and proved its own to it, {after} after its start")
     roles = {name: str(peer.wait_for("matched")["role"]) for name, peer in peers.items()}
     if sorted(roles.values()) != ["initiator", "responder"]:
         raise DemoFailed(f"the roles do not fit: {roles}")
-    _tell(
-        began,
-        "match      they asked for each other: sealed offers swapped, "
-        + ", ".join(f"{n} {r}" for n, r in roles.items()),
-    )
-    connected = {name: peer.wait_for("connected") for name, peer in peers.items()}
-    for name, other in (("alice", "bob"), ("bob", "alice")):
-        if connected[name]["peer"] != str(ids[other]):
-            raise DemoFailed(f"{name} is connected to somebody else: {connected[name]['peer']}")
-    alice, bob = connected["alice"], connected["bob"]
-    _tell(
-        began, f"path       {alice['path']}: alice sees bob at {alice['address']}, bob sees alice at {bob['address']}"
-    )
-    _tell(
-        began,
-        f"proof      alice and bob proved their keys to each other, bound to TLS 1.3 with {alice['key_exchange']}",
-    )
-    slower = max(float(event["seconds"]) for event in connected.values())
+    who = ", ".join(f"{name} is the {role}" for name, role in roles.items())
+    story.tell("match", f"they asked for each other; the mediator swapped their sealed offers: {who}")
+
+
+def _tell_of_connection(story: Story, peers: dict[str, Peer], ids: dict[str, PeerId]) -> None:
+    alice, bob = peers["alice"].wait_for("connected"), peers["bob"].wait_for("connected")
+    if (alice["peer"], bob["peer"]) != (str(ids["bob"]), str(ids["alice"])):
+        raise DemoFailed(f"alice is connected to {alice['peer']}, bob to {bob['peer']}")
+    story.tell("path", f"{alice['path']}: alice sees bob at {alice['address']}, bob sees alice at {bob['address']}")
+    exchange = alice["key_exchange"]
+    story.tell("proof", f"alice and bob proved their keys to each other, bound to TLS 1.3 with {exchange}")
+    slower = max(float(alice["seconds"]), float(bob["seconds"]))
     whole = max(peer.times["connected"] for peer in peers.values())
-    _tell(
-        began, f"connected  {slower * 1000:.0f} ms after both had advertised, {whole * 1000:.0f} ms after the command"
-    )
+    story.tell("connected", f"{slower * 1000:.0f} ms after both had advertised, {whole * 1000:.0f} ms after the start")
 
 
-def _tell_of_talking(began: float, peers: dict[str, Peer]) -> None:
+def _tell_of_messages(story: Story, peers: dict[str, Peer]) -> None:
     for name, other in (("alice", "bob"), ("bob", "alice")):
         text = peers[other].wait_for("message")["text"]
         if text != HELLO[name]:
             raise DemoFailed(f"{other} read {text!r}")
-        _tell(began, f"message    {name}: {text}  (signed, encrypted, acknowledged)")
+        story.tell("message", f"{name}: {text}  (signed, encrypted, acknowledged)")
 
 
-def _tell_of_file(began: float, peers: dict[str, Peer], source: Path) -> None:
+def _tell_of_file(story: Story, peers: dict[str, Peer], source: Path) -> None:
     received = peers["bob"].wait_for("file_received", TRANSFER_PATIENCE)
     sent = peers["alice"].wait_for("file_sent")
     size, seconds = int(sent["size"]), float(sent["seconds"])
     rate = f"{size / seconds / 1e6:.0f} MB/s, {size * 8 / seconds / 1e9:.1f} Gbit/s" if seconds else "at once"
-    _tell(began, f"file       {sent['name']}: {size} bytes in {seconds * 1000:.0f} ms = {rate}, each block verified")
+    story.tell("file", f"{sent['name']}: {size} bytes in {seconds * 1000:.0f} ms = {rate}, every block verified")
     of_source, of_copy = _digest(source), _digest(Path(received["path"]))
     if of_copy != of_source or received["blake3"] != of_source:
         raise DemoFailed(f"the received file is not the sent one: {of_copy}, not {of_source}")
-    _tell(began, f"equal      BLAKE3 of both files, computed anew: {of_source[:32]}…")
+    story.tell("equal", f"BLAKE3 of both files, computed anew: {of_source[:32]}…")
 
 
 @contextmanager
@@ -210,12 +205,12 @@ def _lab() -> Iterator[Place]:
         def start_at(host: str) -> Start:
             return lambda argv: lab.popen(host, argv, stdout=subprocess.PIPE, text=True)
 
-        story = [
-            "place      two private networks behind two NATs (network namespaces, nftables)",
-            f"           alice {lab.address('a')} behind {lab.public_address('a')}, port-restricted",
-            f"           bob   {lab.address('b')} behind {lab.public_address('b')}, port-restricted, changes port numbers",
+        description = [
+            "two private networks behind two NATs (network namespaces, nftables)",
+            f"alice {lab.address('a')} behind {lab.public_address('a')}, port-restricted",
+            f"bob   {lab.address('b')} behind {lab.public_address('b')}, the same, and it renumbers ports",
         ]
-        yield Place(story, lab.mediator_address, start_at("med"), {"alice": start_at("a"), "bob": start_at("b")})
+        yield Place(description, lab.mediator_address, start_at("med"), {"alice": start_at("a"), "bob": start_at("b")})
 
 
 @contextmanager
@@ -225,8 +220,8 @@ def _loopback() -> Iterator[Place]:
     def start(argv: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
 
-    story = [f"place      loopback, no NAT: {availability().reason}"]
-    yield Place(story, "127.0.0.1", start, {"alice": start, "bob": start})
+    description = [f"loopback, no NAT: {availability().reason}"]
+    yield Place(description, "127.0.0.1", start, {"alice": start, "bob": start})
 
 
 def _source(folder: Path) -> Path:
@@ -287,16 +282,6 @@ def _digest(path: Path) -> str:
         while data := file.read(2**20):
             hasher.update(data)
     return hasher.hexdigest()
-
-
-def _ms(peer: Peer, kind: str) -> str:
-    return f"{peer.times[kind] * 1000:.0f} ms"
-
-
-def _tell(began: float | None, line: str) -> None:
-    width = shutil.get_terminal_size((120, 24)).columns
-    stamp = " " * 8 if began is None else f"{time.monotonic() - began:6.2f} s"
-    print(f"{stamp}  {line}"[: max(width, 120)], flush=True)
 
 
 if __name__ == "__main__":

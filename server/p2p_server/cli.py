@@ -56,7 +56,8 @@ def _announce(listening: "Listening", form: str) -> None:
         line = json.dumps({"event": "listening"} | dataclasses.asdict(listening))
     else:
         host = f"[{listening.host}]" if ":" in listening.host else listening.host
-        line = f"listening on {host}:{listening.port}, STUN on tcp {listening.stun_port}, mediator id {listening.mediator_id or 'none'}"
+        mediator = listening.mediator_id or "none"
+        line = f"listening on {host}:{listening.port}, STUN on tcp {listening.stun_port}, mediator id {mediator}"
     print(line, flush=True)  # noqa: T201
 
 

@@ -1,7 +1,7 @@
 """The rules of matching: who is matched with whom, in which role, and when both start. Pure and deterministic.
 
-A peer has one current stream. Each stream wants some peers and is matched with some. Two streams are matched when
-each wants the other's peer; the one that wanted first is the initiator.
+A peer has one current stream. Each stream wants some peers and is matched with some. Two streams are matched as soon
+as each wants the other's peer; the one that was waiting, which is the one that wanted first, is the initiator.
 """
 
 import hashlib
@@ -25,12 +25,6 @@ class Delivery:
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class _Advertisement:
-    order: int  # rises over all peers
-    offer: bytes
-
-
 @dataclass(slots=True)
 class _Presence:
     """A peer's current stream."""
@@ -39,7 +33,7 @@ class _Presence:
     peer: PeerId
     observed: Address | None
     round_trip: float
-    wanted: dict[PeerId, _Advertisement] = field(default_factory=dict)
+    wanted: dict[PeerId, bytes] = field(default_factory=dict)  # with the offer for each
     matched: set[PeerId] = field(default_factory=set)
 
 
@@ -61,7 +55,6 @@ class Table:
         self._max_others = max_others
         self._by_stream: dict[StreamId, _Presence] = {}
         self._by_peer: dict[PeerId, _Presence] = {}
-        self._order = 0
 
     def __len__(self) -> int:
         return len(self._by_stream)
@@ -87,17 +80,14 @@ class Table:
         own = self._by_stream.get(stream)
         if own is None:
             return ()
-        earlier = own.wanted.get(wanted)
-        if earlier is None:
-            others = own.wanted.keys() | own.matched
-            if wanted not in others and len(others) >= self._max_others:
-                raise TooManyOthers
-            self._order += 1
-        own.wanted[wanted] = _Advertisement(earlier.order if earlier else self._order, offer)
+        others = own.wanted.keys() | own.matched
+        if wanted not in others and len(others) >= self._max_others:
+            raise TooManyOthers
+        own.wanted[wanted] = offer
         other = self._by_peer.get(wanted)
         if other is None or own.peer not in other.wanted:
             return ()
-        return _match(own, other)
+        return _match(other, own)
 
     def signal(self, stream: StreamId, to: PeerId, body: bytes) -> tuple[Delivery, ...]:
         """Pass `body` on to a match."""
@@ -124,20 +114,22 @@ class Table:
             del self._by_peer[own.peer]
 
 
-def _match(one: _Presence, two: _Presence) -> tuple[Delivery, ...]:
-    ours, theirs = one.wanted.pop(two.peer), two.wanted.pop(one.peer)
-    one.matched.add(two.peer)
-    two.matched.add(one.peer)
-    first = Role.INITIATOR if ours.order < theirs.order else Role.RESPONDER
-    return (_told(one, ours, first, two, theirs), _told(two, theirs, first.other, one, ours))
+def _match(first: _Presence, second: _Presence) -> tuple[Delivery, ...]:
+    firsts, seconds = first.wanted.pop(second.peer), second.wanted.pop(first.peer)
+    first.matched.add(second.peer)
+    second.matched.add(first.peer)
+    return (
+        _told(first, Role.INITIATOR, firsts, second, seconds),
+        _told(second, Role.RESPONDER, seconds, first, firsts),
+    )
 
 
-def _told(own: _Presence, ours: _Advertisement, role: Role, other: _Presence, theirs: _Advertisement) -> Delivery:
+def _told(own: _Presence, role: Role, own_offer: bytes, other: _Presence, other_offer: bytes) -> Delivery:
     matched = Matched(
         peer=other.peer,
         role=role,
-        offer=theirs.offer,
-        own_offer_hash=hashlib.sha256(ours.offer).digest(),
+        offer=other_offer,
+        own_offer_hash=hashlib.sha256(own_offer).digest(),
         observed=other.observed,
         start_after=start_after(own.round_trip, other.round_trip),
         one_way=own.round_trip / 2,

@@ -107,6 +107,8 @@ def _result(report: pytest.TestReport) -> dict[str, str]:
     """What is told about one phase (setup, call, teardown) of one test."""
     if isinstance(report.longrepr, tuple):  # a skip: file, line, reason
         text = report.longrepr[2].removeprefix("Skipped: ")
+    elif hasattr(report, "wasxfail"):
+        text = f"expected to fail: {report.wasxfail}"
     else:
         sections = [f"{f' {title} ':-^80}\n{content}" for title, content in report.sections]
         text = "\n".join([report.longreprtext, *sections])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.lab.kinds import Filtering, Mapping
 from tests.lab.nat import Lab
@@ -49,7 +50,7 @@ class Observation:
 @contextmanager
 def reflector(lab: Lab) -> Iterator[list[Endpoint]]:
     """Runs the reflector on the mediator's host; its endpoints, both ports of the first address first."""
-    argv = [sys.executable, "-m", "tests.lab.reflector", *lab.mediator_addresses]
+    argv = [sys.executable, str(Path(__file__).with_name("reflector.py")), *lab.mediator_addresses]
     with lab.popen("med", argv, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -1,6 +1,6 @@
 """A server on the public segment that tells its clients how it sees them; with it the lab proves its own NATs.
 
-    python -m tests.lab.reflector ADDRESS ADDRESS      (the two addresses of the mediator's host)
+    python reflector.py ADDRESS ADDRESS      (the two addresses of the mediator's host)
 
 On each address it serves UDP and TCP on both PORTS, and prints "ready" when it does. All text, addresses as "IP PORT":
 

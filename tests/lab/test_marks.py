@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import rootless
+from tests.lab import marks, rootless
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,10 +52,12 @@ def run_pytest(folder: Path, mode: str, *options: str, ci: str = "", tests: str 
     (folder / "conftest.py").write_text(CONFTEST.format(mode=mode))
     (folder / "test_it.py").write_text(tests)
     (folder / "pytest.ini").write_text(f"[pytest]\npythonpath = {ROOT}\nmarkers = netns\n")
+    outer = {"CI", "PYTEST_ADDOPTS", marks.RESULTS, rootless.INSIDE}  # what may be set where this test runs
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", *options],
         cwd=folder,
-        env={**os.environ, "CI": ci},
+        env={**environment, "CI": ci},
         stdout=subprocess.PIPE,
         text=True,
         check=False,

@@ -19,6 +19,8 @@ from tests.lab.netns import LabError, Namespace
 
 pytestmark = pytest.mark.netns
 
+ROOT = Path(__file__).parents[2]
+
 PAIRS = [
     ("full-cone", "restricted"),
     ("port-restricted", "pr-nopreserve"),
@@ -261,7 +263,7 @@ with Lab("none", "none") as lab:
     print(os.getpid(), lab.popen("a", ["sleep", "1000"], stdout=subprocess.DEVNULL).pid, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
     killed, orphan = map(int, done.stdout.split())
     assert namespaces_of(killed)

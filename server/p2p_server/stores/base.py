@@ -74,7 +74,7 @@ class Store(ABC):
     async def advertise(self, stream: StreamId, wanted: PeerId, offer: bytes) -> None:
         """Want `wanted`, which is not the peer itself. When it wants this peer too, both are `Matched`.
 
-        Once more for the same peer takes the new offer and keeps the place in the order. Raises `TooManyOthers`.
+        Who wanted first is the initiator; wanting once more only takes the new offer. Raises `TooManyOthers`.
         """
 
     @abstractmethod

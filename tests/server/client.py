@@ -1,0 +1,159 @@
+"""A peer that says to a mediator what a test wants it to say, in order or not."""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from p2p_core.identity import PeerId, RSAPrivateKey, public_der
+from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript, prove
+from p2p_proto import mediator_pb2 as pb
+from p2p_proto import mediator_pb2_grpc as rpc
+from p2p_server.app import Mediator
+from p2p_server.endings import REASON_KEY
+from p2p_server.tls import CERTIFICATE_NAME
+
+PATIENCE = 10  # s until a test that waits for something that does not come fails
+
+
+@dataclass(frozen=True)
+class End:
+    """How a stream ended."""
+
+    code: grpc.StatusCode
+    reason: str
+    details: str
+
+
+def channel_to(mediator: Mediator, *options: tuple[str, Any]) -> grpc.aio.Channel:
+    target = f"127.0.0.1:{mediator.listening.port}"
+    options = (("grpc.use_local_subchannel_pool", 1), *options)
+    if mediator.certificate is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    leaf = x509.load_der_x509_certificate(mediator.certificate.leaf_der).public_bytes(Encoding.PEM)
+    return grpc.aio.secure_channel(
+        target,
+        grpc.ssl_channel_credentials(root_certificates=leaf),
+        options=(*options, ("grpc.ssl_target_name_override", CERTIFICATE_NAME)),
+    )
+
+
+class Peer:
+    """One stream. `step` methods send one message each; `read` takes the next one that is not a Ping."""
+
+    def __init__(self, mediator: Mediator, key: RSAPrivateKey, *options: tuple[str, Any]) -> None:
+        self.mediator = mediator
+        self.key = key
+        self.id = PeerId.of(key.public_key())
+        self.nonce = os.urandom(32)
+        self.pings: list[int] = []
+        self.answers_pings = True
+        self._channel = channel_to(mediator, *options)
+        self.call = rpc.MediatorStub(self._channel).Meet()
+
+    async def close(self) -> None:
+        self.call.cancel()
+        await self._channel.close()
+
+    async def send(self, **step: Any) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it has ended: `end` tells how
+            await self.call.write(pb.ToMediator(**step))
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a message that is not, or need not be, one of the protocol."""
+        raw = self._channel.stream_stream("/punchwire.v1.Mediator/Meet")
+        self.call = raw()
+        await self.call.write(data)
+
+    async def receive(self) -> pb.ToPeer:
+        """Take the next message, whatever it is."""
+        message = await asyncio.wait_for(self.call.read(), PATIENCE)
+        assert isinstance(message, pb.ToPeer), f"the stream ended: {await self.end()}"
+        return message
+
+    async def read(self, step: str) -> Any:
+        """Take the next message but Pings, which are answered; it has to be this step."""
+        while True:
+            message = await self.receive()
+            name = message.WhichOneof("step")
+            if name != "ping":
+                assert name == step
+                return getattr(message, name)
+            await self.on_ping(message.ping.id)
+
+    async def on_ping(self, ping: int) -> None:
+        self.pings.append(ping)
+        if self.answers_pings:
+            await self.pong(ping)
+
+    async def pong(self, ping: int) -> None:
+        await self.send(pong=pb.Pong(id=ping))
+
+    async def hello(self, **changed: Any) -> None:
+        fields = {"version": 1, "public_key": public_der(self.key.public_key()), "nonce": self.nonce}
+        await self.send(hello=pb.Hello(**(fields | changed)))
+
+    def transcript(self, challenge: pb.Challenge) -> Transcript:
+        certificate = self.mediator.certificate
+        return Transcript(
+            purpose=Purpose.PEER_TO_MEDIATOR,
+            prover=Role.INITIATOR,
+            path=PathKind.MEDIATOR,
+            binding=ChannelBinding.of_certificate(certificate.leaf_der) if certificate else ChannelBinding.none(),
+            initiator=self.id,
+            responder=PeerId.parse(self.mediator.listening.mediator_id) if certificate else b"",
+            initiator_nonce=self.nonce,
+            responder_nonce=challenge.nonce,
+        )
+
+    async def prove(self, challenge: pb.Challenge) -> None:
+        await self.send(proof=pb.Proof(signature=prove(self.key, self.transcript(challenge))))
+
+    async def challenged(self) -> pb.Challenge:
+        await self.hello()
+        return await self.read("challenge")
+
+    async def enter(self) -> pb.Welcome:
+        """Take all the steps up to Welcome, and answer the first Ping."""
+        await self.prove(await self.challenged())
+        welcome = await self.read("welcome")
+        first = await self.receive()
+        await self.on_ping(first.ping.id)
+        return welcome
+
+    async def advertise(self, wanted: bytes, offer: bytes = b"an offer") -> None:
+        await self.send(advertise=pb.Advertise(wanted=wanted, offer=offer))
+
+    async def signal(self, peer: bytes, body: bytes) -> None:
+        await self.send(signal=pb.Signal(peer=peer, body=body))
+
+    async def leave(self, peer: bytes) -> None:
+        await self.send(leave=pb.Leave(peer=peer))
+
+    async def settled(self) -> None:
+        """Return when the mediator has taken all that was sent before: by what it does with one message more.
+
+        A stream takes its messages in order, and a peer that wants itself is told so.
+        """
+        await self.advertise(self.id)
+        assert (await self.end()).reason == "advertised-self"
+
+    async def end(self) -> End:
+        """Wait for the end of the stream, passing over what comes before."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while isinstance(await self.call.read(), pb.ToPeer):
+                    pass
+        except grpc.aio.AioRpcError:
+            pass
+        trailing = dict(await self.call.trailing_metadata() or ())
+        return End(await self.call.code(), str(trailing.get(REASON_KEY, "")), await self.call.details() or "")
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
