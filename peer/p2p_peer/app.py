@@ -135,6 +135,7 @@ class _Meeting:
                 start=asyncio.get_running_loop().time() + introduction.start_after,
                 round_trip=4 * introduction.one_way,  # the other side is as far behind the mediator as we are before it
             )
+            self._resources.callback(path.socket.close)  # whatever comes in between; closing twice does no harm
             self._notify(PathFound(str(path.address)))
             channel = await establish(path, agreement, self._key, self._peer_key)
         self._notify(Authenticated(time.monotonic() - introduction.received_at + introduction.one_way))

@@ -11,7 +11,6 @@ import grpc
 import grpc.aio
 from p2p_core import limits
 from p2p_core.errors import (
-    LocalProtocolError,
     Malformed,
     MediatorUnreachable,
     NotAdmitted,
@@ -79,8 +78,10 @@ class MediatorClient:
     def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:  # a call's generic type is not importable
         self._channel = channel
         self._call = call
-        self._introductions: asyncio.Queue[Introduction] = asyncio.Queue(_MAX_INTRODUCTIONS)
-        self._reader: asyncio.Task[PunchwireError] | None = None
+        self._writing = asyncio.Lock()  # gRPC fails the whole call when two writes overlap
+        self._arrivals: asyncio.Queue[Introduction | PunchwireError] = asyncio.Queue(_MAX_INTRODUCTIONS)
+        self._reader: asyncio.Task[None] | None = None
+        self._ended: PunchwireError | None = None
         self.welcome = Welcome(None, ())
 
     @classmethod
@@ -106,16 +107,13 @@ class MediatorClient:
 
     async def introduction(self) -> Introduction:
         """Wait for the next match. Raises what ended the stream, if it ends first."""
-        if self._reader is None:
-            raise LocalProtocolError("the mediator has not been greeted")
-        arrival = asyncio.create_task(self._introductions.get())
-        try:
-            await asyncio.wait([arrival, self._reader], return_when=asyncio.FIRST_COMPLETED)
-            if arrival.done():
-                return arrival.result()
-            raise self._reader.result()
-        finally:
-            arrival.cancel()
+        if self._ended is not None:
+            raise self._ended
+        arrival = await self._arrivals.get()  # when it is cancelled, what has come stays in the queue
+        if isinstance(arrival, Introduction):
+            return arrival
+        self._ended = arrival
+        raise arrival
 
     async def close(self) -> None:
         """End the stream and the connection."""
@@ -129,8 +127,7 @@ class MediatorClient:
         nonce = os.urandom(limits.NONCE_BYTES)
         public = key.public_key()
         hello = pb.Hello(version=limits.PROTOCOL_VERSION, public_key=public_der(public), nonce=nonce)
-        await self._write(pb.ToMediator(hello=hello))
-        challenge = (await self._read_step("challenge")).challenge
+        challenge = (await self._ask(pb.ToMediator(hello=hello), "challenge")).challenge
         if len(challenge.nonce) != limits.NONCE_BYTES:
             raise RemoteProtocolError("the mediator's nonce has the wrong length")
         transcript = Transcript(
@@ -143,33 +140,35 @@ class MediatorClient:
             initiator_nonce=nonce,
             responder_nonce=challenge.nonce,
         )
-        await self._write(pb.ToMediator(proof=pb.Proof(signature=prove(key, transcript))))
-        self.welcome = _welcome((await self._read_step("welcome")).welcome)
+        proof = pb.ToMediator(proof=pb.Proof(signature=prove(key, transcript)))
+        self.welcome = _welcome((await self._ask(proof, "welcome")).welcome)
 
-    async def _read_step(self, step: str) -> pb.ToPeer:
+    async def _ask(self, message: pb.ToMediator, step: str) -> pb.ToPeer:
+        """Send `message`; the answer must be `step`."""
         try:
             async with asyncio.timeout(STEP_TIME):
-                message = await self._read()
+                await self._write(message)
+                answer = await self._read()
         except TimeoutError:
-            raise MediatorUnreachable(f"the mediator did not answer within {STEP_TIME:.0f} s") from None
-        if message.WhichOneof("step") != step:
-            raise RemoteProtocolError(f"the mediator sent {message.WhichOneof('step')} where a {step} belongs")
-        return message
+            raise MediatorUnreachable(f"the mediator did not answer within {STEP_TIME:g} s") from None
+        if answer.WhichOneof("step") != step:
+            raise RemoteProtocolError(f"the mediator sent {answer.WhichOneof('step')} where a {step} belongs")
+        return answer
 
-    async def _read_on(self) -> PunchwireError:
-        """Read until the stream ends; return why it did."""
+    async def _read_on(self) -> None:
+        """Read until the stream ends, and queue why it did."""
         try:
             while True:
                 message = await self._read()
                 match message.WhichOneof("step"):
                     case "match":
-                        await self._introductions.put(_introduction(message.match))
+                        await self._arrivals.put(_introduction(message.match))
                     case "ping":
                         await self._write(pb.ToMediator(pong=pb.Pong(id=message.ping.id)))
                     case _:  # a signal, which nobody waits for yet, or a step of a later version
                         continue
         except PunchwireError as error:
-            return error
+            await self._arrivals.put(error)
 
     async def _read(self) -> pb.ToPeer:
         try:
@@ -182,7 +181,8 @@ class MediatorClient:
 
     async def _write(self, message: pb.ToMediator) -> None:
         try:
-            await self._call.write(message)
+            async with self._writing:
+                await self._call.write(message)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             raise await self._why_it_ended() from error
 

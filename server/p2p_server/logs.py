@@ -1,6 +1,7 @@
 """Logs on standard error, as text or as one JSON object a line.
 
-Up to info no line has an address or a whole peer id, and none ever has a key, an offer or a nonce.
+Down to info no line has an address or a whole peer id, but for the name of a key file that is passed over; none ever
+has a key, an offer or a nonce.
 """
 
 import json

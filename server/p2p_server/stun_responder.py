@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from p2p_core.errors import Malformed, UsageError
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["StunResponder", "listen"]
 
 _BACKLOG = 128
-_MAX_UNREAD = 4096  # bytes of answers that a client may leave unread: some forty
+_MAX_UNANSWERED = 4096  # bytes that may arrive at once: two hundred requests, where a peer has one under way
+_SEND_BUFFER = 4096  # bytes the system keeps for a client that does not read; an answer has 32 or 44
 
 
 class StunResponder:
@@ -73,7 +74,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._client: Address | None = None
         self._counted = False
-        self._received = bytearray()
+        self._received = b""
         self._heard = 0.0
         self._timer: Timer | None = None
 
@@ -87,24 +88,26 @@ class _Connection(asyncio.Protocol):
         if not self._counted:
             transport.abort()
             return
-        transport.set_write_buffer_limits(high=_MAX_UNREAD)
+        transport.set_write_buffer_limits(high=0)
         self._heard = self._clock.now()
         self._wait()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if len(self._received) > _MAX_UNANSWERED:
+            self.close()
+            return
         try:
-            while len(self._received) >= stun.HEADER_BYTES:
-                length = stun.HEADER_BYTES + stun.body_length(bytes(self._received[: stun.HEADER_BYTES]))
-                if len(self._received) < length:
-                    break
-                self._answer(bytes(self._received[:length]))
-                del self._received[:length]
+            answers = [self._answer(request) for request in self._requests()]
         except Malformed:
             self.close()
+            return
+        if answers and self._transport is not None:
+            self._heard = self._clock.now()
+            self._transport.write(b"".join(answers))
 
     def pause_writing(self) -> None:
-        """Cut a client that asks and does not read."""
+        """Cut a client that asks and does not read: the system has taken all that it keeps for one."""
         self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -120,14 +123,20 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _answer(self, message: bytes) -> None:
+    def _requests(self) -> Iterator[bytes]:
+        """Take the whole messages out of what was received. Raises `Malformed`."""
+        while len(self._received) >= stun.HEADER_BYTES:
+            length = stun.HEADER_BYTES + stun.body_length(self._received[: stun.HEADER_BYTES])
+            if len(self._received) < length:
+                break
+            message, self._received = self._received[:length], self._received[length:]
+            yield message
+
+    def _answer(self, message: bytes) -> bytes:
         request = stun.decode(message)
-        if not isinstance(request, stun.BindingRequest):
+        if not isinstance(request, stun.BindingRequest) or self._client is None:
             raise Malformed("a STUN message that asks for nothing")
-        assert self._client is not None
-        assert self._transport is not None
-        self._heard = self._clock.now()
-        self._transport.write(stun.BindingResponse(request.transaction, self._client).encode())
+        return stun.BindingResponse(request.transaction, self._client).encode()
 
     def _wait(self) -> None:
         """Close when the client has been silent for long enough, else look again when it would have been."""
@@ -152,6 +161,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
                 if not host and family is socket.AF_INET6 and error.errno == errno.EAFNOSUPPORT:
                     continue
                 raise UsageError(f"cannot listen on {host or 'any address'}, port {port}: {_why(error)}") from None
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
             stack.callback(listening.close)
             sockets.append(listening)
             port = listening.getsockname()[1]

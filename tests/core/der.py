@@ -22,7 +22,9 @@ def integer(value: int) -> bytes:
     return tlv(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 
-def rsa_public_key(modulus: int, exponent: int, *, algorithm: bytes = _RSA_ENCRYPTION, long_form: bool = False) -> bytes:
+def rsa_public_key(
+    modulus: int, exponent: int, *, algorithm: bytes = _RSA_ENCRYPTION, long_form: bool = False
+) -> bytes:
     """Return a SubjectPublicKeyInfo."""
     numbers = tlv(0x30, integer(modulus) + integer(exponent))
     return tlv(0x30, algorithm + tlv(0x03, b"\0" + numbers), long_form=long_form)

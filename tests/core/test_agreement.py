@@ -32,7 +32,10 @@ def test_every_direction_and_purpose_has_its_own_key() -> None:
 
 def test_the_mirror_image_is_what_the_other_side_holds_when_both_have_one_role() -> None:
     for role in Role:
-        both = [Agreement.between(role, side(role), side(role.other)), Agreement.between(role, side(role.other), side(role))]
+        both = [
+            Agreement.between(role, side(role), side(role.other)),
+            Agreement.between(role, side(role.other), side(role)),
+        ]
         assert both[0].session_id != both[1].session_id
         assert both[0].mirrored().session_id == both[1].session_id
         assert both[0].mirrored().mirrored() == both[0]

@@ -41,7 +41,9 @@ def test_a_port_that_does_not_exist(port: int) -> None:
         Address.from_packed(b"\xc0\0\2\1", port)
 
 
-@pytest.mark.parametrize("host", ["", "localhost", "192.0.2", "192.0.2.256", "192.0.2.1:80", "[::1]", "::1%", "\0", "⁷"])
+@pytest.mark.parametrize(
+    "host", ["", "localhost", "192.0.2", "192.0.2.256", "192.0.2.1:80", "[::1]", "::1%", "\0", "⁷"]
+)
 def test_what_is_no_address(host: str) -> None:
     with pytest.raises(Malformed):
         Address.of(host, 80)

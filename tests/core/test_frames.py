@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
 from p2p_core.wire import frames
-from p2p_core.wire.frames import BLOCK_HEADER_BYTES, HEADER_BYTES, BlockHeader, Cancel, FileOffer, Frame, Kind, TextMessage
+from p2p_core.wire.frames import (
+    BLOCK_HEADER_BYTES,
+    HEADER_BYTES,
+    BlockHeader,
+    Cancel,
+    FileOffer,
+    Frame,
+    Kind,
+    TextMessage,
+)
 from p2p_proto import frames_pb2 as pb
 
 from tests.core.wire_strategies import BYTES_32, FRAMES, U32, U64, mutated

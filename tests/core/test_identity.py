@@ -64,7 +64,17 @@ def test_a_peer_id_has_32_bytes(length: int) -> None:
 def test_only_one_spelling_of_a_peer_id_is_read() -> None:
     text = str(PeerId.of(key(0).public_key()))
     last = "abcdefghijklmnopqrstuvwxyz234567"["abcdefghijklmnopqrstuvwxyz234567".index(text[-1]) + 1]
-    for other in (text.upper(), text + "====", text[:-1], text + "a", text[:-1] + last, " " + text, text[:8], "", "1" * 52):
+    for other in (
+        text.upper(),
+        text + "====",
+        text[:-1],
+        text + "a",
+        text[:-1] + last,
+        " " + text,
+        text[:8],
+        "",
+        "1" * 52,
+    ):
         with pytest.raises(Malformed):
             PeerId.parse(other)
 
@@ -193,9 +203,7 @@ NOT_CANONICAL = {
     "a length in the long form": der.rsa_public_key(MODULUS, 65537, long_form=True),
     "bytes behind it": der.rsa_public_key(MODULUS, 65537) + b"\0",
     "PKCS#1": der.tlv(0x30, der.integer(MODULUS) + der.integer(65537)),
-    "parameters left out": der.rsa_public_key(
-        MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d010101")
-    ),
+    "parameters left out": der.rsa_public_key(MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d010101")),
     "RSA-PSS": der.rsa_public_key(MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d01010a")),
     "PEM": identity.public_pem(key(0).public_key()),
 }

@@ -62,8 +62,8 @@ def test_too_many_candidates_are_refused() -> None:
 
 def test_what_a_later_version_adds_is_passed_over() -> None:
     later = body(udp_mapping=99)
-    later.candidates.add(kind=77, transport=pb.OVER_TCP, ip=bytes(3), port=0)  # type: ignore[arg-type]
-    later.candidates.add(kind=pb.HOST, transport=77, ip=bytes(3), port=0)  # type: ignore[arg-type]
+    later.candidates.add(kind=77, transport=pb.OVER_TCP, ip=bytes(3), port=0)
+    later.candidates.add(kind=pb.HOST, transport=77, ip=bytes(3), port=0)
     later.candidates.add()
     unknown_field = b"\xfa\x07\x03abc"  # field 127, bytes
     found = wire.decode(later.SerializeToString() + unknown_field)

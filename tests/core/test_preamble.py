@@ -40,7 +40,14 @@ def test_another_key_does_not_open_it() -> None:
 
 @pytest.mark.parametrize(
     ("magic", "kind", "role"),
-    [(b"PWT\x02", 1, 1), (b"XXXX", 1, 1), (b"PWT\x01", 0, 1), (b"PWT\x01", 3, 1), (b"PWT\x01", 1, 0), (b"PWT\x01", 1, 3)],
+    [
+        (b"PWT\x02", 1, 1),
+        (b"XXXX", 1, 1),
+        (b"PWT\x01", 0, 1),
+        (b"PWT\x01", 3, 1),
+        (b"PWT\x01", 1, 0),
+        (b"PWT\x01", 1, 3),
+    ],
 )
 def test_an_unknown_version_kind_or_role_is_refused_even_under_the_key(magic: bytes, kind: int, role: int) -> None:
     content = struct.pack(">4sBB2x16s", magic, kind, role, bytes(16))

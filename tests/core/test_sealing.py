@@ -32,7 +32,9 @@ def open_it(data: bytes, now: float = NOW) -> Offer:
     return open_offer(data, RECEIVER, SENDER.public_key(), now)
 
 
-def sealed_by_hand(body: bytes, *, signer: RSAPrivateKey = SENDER, content: Callable[[bytes], bytes] = lambda c: c) -> bytes:
+def sealed_by_hand(
+    body: bytes, *, signer: RSAPrivateKey = SENDER, content: Callable[[bytes], bytes] = lambda c: c
+) -> bytes:
     """Seal `body` whatever it is, signed by `signer`; `content` changes what is encrypted."""
     pair = PeerId.of(SENDER.public_key()), PeerId.of(RECEIVER.public_key())
     signature = sign(signer, sealing._signed(*pair, body))

@@ -24,7 +24,7 @@ def test_ordinary_addresses_are_dialled_in_their_order() -> None:
 
 
 def test_nobodys_group_broadcast_or_link_is_dialled() -> None:
-    assert hosts("0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "169.254.1.1", "fe80::1") == []  # noqa: S104
+    assert hosts("0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "169.254.1.1", "fe80::1") == []
 
 
 def test_loopback_is_dialled_only_between_peers_on_one_machine() -> None:

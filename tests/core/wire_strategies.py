@@ -14,8 +14,7 @@ SIGNATURES = st.binary(max_size=64)
 TEXTS = st.text(max_size=40)  # of any character but surrogates, which have no form in UTF-8
 
 PORTS = st.integers(1, 65535)
-IPS = st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda ip: ip.ipv4_mapped is None)
-ADDRESSES = st.builds(Address, IPS, PORTS)
+ADDRESSES = st.builds(lambda ip, port: Address.of(str(ip), port), st.ip_addresses(), PORTS)
 CANDIDATES = st.builds(Candidate, st.sampled_from(CandidateKind), st.sampled_from(Transport), ADDRESSES)
 OFFERS = st.builds(
     Offer,
@@ -72,5 +71,3 @@ def mutated(draw: st.DrawFn, valid: st.SearchStrategy[bytes]) -> bytes:
             case "end":
                 del data[at:]
     return bytes(data)
-
-

@@ -1,7 +1,7 @@
 """A cable with delay and loss between two namespaces, run by a small forwarding process between two TAP devices.
 
 The forwarder is delaylink.c, compiled once per process into a temporary folder, or delaylink.py where nothing compiles
-it. The Python one is good for some ten thousand packets a second, enough for punching and chatting.
+it. Either is good for tens of thousands of packets a second.
 """
 
 import atexit

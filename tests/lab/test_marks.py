@@ -71,6 +71,11 @@ def test_without_a_lab_marked_tests_are_skipped_by_name(tmp_path: Path) -> None:
     assert "test_marked[2]: for the sake of the test" in said
 
 
+def test_a_test_may_need_more_than_a_lab(tmp_path: Path) -> None:
+    said = run_pytest(tmp_path, "root", "-k", "test_needs_more")
+    assert "test_needs_more: no-such-program is not installed" in said
+
+
 def test_without_a_lab_marked_tests_fail_in_ci(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, "none", ci="true")
     assert "1 passed, 4 errors" in said
@@ -85,19 +90,13 @@ def user_namespaces() -> None:
 
 @pytest.mark.usefixtures("user_namespaces")
 def test_in_a_user_namespace_marked_tests_run_under_their_own_names(tmp_path: Path) -> None:
-    said = run_pytest(tmp_path, "userns")
-    assert "1 failed, 2 passed, 2 skipped" in said
+    said = run_pytest(tmp_path, "userns", "-m", "netns", "-k", "not test_needs_more")
+    assert "1 failed, 1 passed, 1 skipped, 2 deselected" in said
     assert "PASSED test_it.py::test_marked[1]" in said
     assert "FAILED test_it.py::test_marked[2]" in said
     assert "assert 2 == 1" in said
     assert "said inside" in said
     assert "for its own reasons" in said
-    assert "no-such-program is not installed" in said
-
-
-@pytest.mark.usefixtures("user_namespaces")
-def test_selection_works_in_a_user_namespace(tmp_path: Path) -> None:
-    assert "1 passed, 4 deselected" in run_pytest(tmp_path, "userns", "-m", "netns", "-k", "marked and 1")
 
 
 @pytest.mark.usefixtures("user_namespaces")

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +56,15 @@ class Peer:
         self.pings: list[int] = []
         self.answers_pings = True
         self._channel = channel_to(mediator, *options)
-        self.call = rpc.MediatorStub(self._channel).Meet()
+
+    @functools.cached_property
+    def call(self) -> Any:
+        """The stream, which begins when it is used first."""
+        return rpc.MediatorStub(self._channel).Meet()
 
     async def close(self) -> None:
-        self.call.cancel()
+        if "call" in self.__dict__:
+            self.call.cancel()
         await self._channel.close()
 
     async def send(self, **step: Any) -> None:
@@ -66,8 +73,7 @@ class Peer:
 
     async def send_bytes(self, data: bytes) -> None:
         """Send a message that is not, or need not be, one of the protocol."""
-        raw = self._channel.stream_stream("/punchwire.v1.Mediator/Meet")
-        self.call = raw()
+        self.call = self._channel.stream_stream("/punchwire.v1.Mediator/Meet")()
         await self.call.write(data)
 
     async def receive(self) -> pb.ToPeer:
@@ -157,3 +163,10 @@ class Peer:
 
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Let the loop run until the condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0)

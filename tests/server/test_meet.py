@@ -2,15 +2,21 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import pytest
-from p2p_core.identity import public_der
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from p2p_core.identity import PeerId, public_der
+from p2p_core.proof import ChannelBinding, PathKind, Purpose, prove
 from p2p_proto import mediator_pb2 as pb
 from p2p_server.app import Mediator
 
 from tests import keys
-from tests.server.client import Peer, sha256
+from tests.server.client import Peer, sha256, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
 
@@ -164,7 +170,7 @@ async def test_a_stream_that_did_not_prove_its_key_takes_nobodys_place(mediator:
 
 
 async def test_an_unknown_key_and_a_wrong_signature_end_alike(
-    start: StartMediator, peer: OpenPeer, tmp_path, admit
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path]
 ) -> None:
     mediator = await start(authorized=admit(0))
     stranger, forger = peer(mediator, 1), peer(mediator, 0)
@@ -179,10 +185,6 @@ async def test_an_unknown_key_and_a_wrong_signature_end_alike(
 
 @pytest.mark.parametrize("field", ["purpose", "nonce", "mediator", "binding"])
 async def test_a_proof_for_something_else_is_refused(start: StartMediator, peer: OpenPeer, field: str) -> None:
-    from dataclasses import replace
-
-    from p2p_core.proof import ChannelBinding, PathKind, Purpose, prove
-
     mediator = await start()
     a = peer(mediator, 0)
     right = a.transcript(await a.challenged())
@@ -206,9 +208,6 @@ async def test_another_version_is_refused(mediator: Mediator, peer: OpenPeer) ->
 
 
 def _ec_key() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
@@ -371,10 +370,9 @@ async def test_unproved_streams_of_one_address_are_fewer_but_behind_a_proxy(
 async def test_hello_has_a_deadline(start: StartMediator, peer: OpenPeer, clock: ManualClock) -> None:
     mediator = await start()
     silent, prompt = peer(mediator, 0), peer(mediator, 1)
-    await silent.call.wait_for_connection()  # returns when the server has seen the stream, or the connection
+    assert not silent.call.done()  # it begins
     await prompt.enter()
-    while clock.pending < 2:  # until the silent stream's deadline is armed beside the heartbeat
-        await asyncio.sleep(0)
+    await until(lambda: clock.pending == 2)  # the silent stream's deadline is armed beside the heartbeat
     clock.advance(9.9)
     assert not silent.call.done()
     clock.advance(0.1)
@@ -468,7 +466,7 @@ async def test_a_late_pong_makes_nobody_wait_for_more_than_two_seconds(
 
 
 async def test_a_key_that_is_taken_away_ends_its_stream_with_the_next_heartbeat(
-    start: StartMediator, peer: OpenPeer, clock: ManualClock, admit
+    start: StartMediator, peer: OpenPeer, clock: ManualClock, admit: Callable[..., Path]
 ) -> None:
     folder = admit(0)
     a = peer(await start(authorized=folder), 0)
@@ -489,15 +487,13 @@ async def test_a_peer_that_does_not_read_is_cut(start: StartMediator, peer: Open
             await a.signal(b.id, bytes(16 * 1024))
 
     flooding = asyncio.create_task(flood())
-    while b.id in {bytes(known) for known in _present(mediator)}:
-        assert not flooding.done()
-        await asyncio.sleep(0)
+    await until(lambda: b.id not in _present(mediator))
     flooding.cancel()
     assert (await b.end()).reason == "too-slow"
 
 
-def _present(mediator: Mediator) -> list[bytes]:
-    return list(mediator._store._table._by_peer)
+def _present(mediator: Mediator) -> set[PeerId]:
+    return set(mediator._store._table._by_peer)
 
 
 async def test_nothing_is_kept_of_streams_that_ended(start: StartMediator, peer: OpenPeer, clock: ManualClock) -> None:
@@ -507,8 +503,7 @@ async def test_nothing_is_kept_of_streams_that_ended(start: StartMediator, peer:
     await stranger.challenged()
     for one in (a, b, stranger):
         await one.close()
-    while clock.pending or mediator._meet._streams or mediator._meet._forgetting:
-        await asyncio.sleep(0)
+    await until(lambda: not (clock.pending or mediator._meet._streams or mediator._meet._forgetting))
     assert not _present(mediator)
     assert mediator._meet._setting.quota.inside == 0
     assert not mediator._meet._setting.inbox._takers

@@ -7,11 +7,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from p2p_core import limits
+from p2p_core.errors import Malformed
+from p2p_core.safe_names import printable
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 
 from p2p_peer.gather.interfaces import local_addresses
 from p2p_peer.gather.punch_port import PunchPort
-from p2p_peer.gather.stun import StunConnection, StunFailed
+from p2p_peer.gather.stun import ANSWER_TIME, StunConnection, StunFailed
 
 __all__ = ["Gathered", "gather"]
 
@@ -29,9 +31,9 @@ class Gathered:
         reflexive = (
             Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, connection.mapped) for connection in self.stun
         )
-        seen = {candidate.address: candidate for candidate in (*reflexive, *self.hosts)}
-        known_hosts = {candidate.address: candidate for candidate in self.hosts}
-        return tuple({**seen, **known_hosts}.values())[: limits.MAX_CANDIDATES]
+        # One candidate for each address; where STUN shows an address of our own, there is no NAT.
+        found = {candidate.address: candidate for candidate in (*reflexive, *self.hosts)}
+        return tuple(found.values())[: limits.MAX_CANDIDATES]
 
 
 async def gather(
@@ -48,19 +50,41 @@ async def gather(
     hosts = tuple(
         Candidate(CandidateKind.HOST, Transport.TCP, Address(ip, port.number)) for ip in dict.fromkeys(addresses)
     )
-    answers = await asyncio.gather(*(_ask(port, *server) for server in servers))
-    connections = [answer for answer in answers if isinstance(answer, StunConnection)]
-    for connection in connections:
-        await keep.enter_async_context(connection)
-    return Gathered(hosts, tuple(connections), tuple(answer for answer in answers if isinstance(answer, str)))
+    answers = [
+        answer
+        for of_server in await asyncio.gather(*(_ask(port, *server, keep) for server in servers))
+        for answer in of_server
+    ]
+    connections = tuple(answer for answer in answers if isinstance(answer, StunConnection))
+    return Gathered(hosts, connections, tuple(answer for answer in answers if isinstance(answer, str)))
 
 
-async def _ask(port: PunchPort, host: str, number: int) -> StunConnection | str:
-    """Return a connection that knows our address, or a sentence that says why there is none."""
+async def _ask(port: PunchPort, host: str, number: int, keep: AsyncExitStack) -> list[StunConnection | str]:
+    """Ask one server over each address family it has: each shows another address of ours.
+
+    Returns connections that know our address, and a sentence for each that does not.
+    """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, number, type=socket.SOCK_STREAM)
-        return await StunConnection.open(port, Address.of(str(found[0][4][0]), number))
+        async with asyncio.timeout(ANSWER_TIME):
+            addresses = await _resolve(host, number)
+    except TimeoutError:
+        return [f"STUN server {host}: its name was not resolved within {ANSWER_TIME:g} s"]
     except OSError as error:
-        return f"STUN server {host}: {error.strerror or error}"
+        return [f"STUN server {host}: {error.strerror or error}"]
+    except (UnicodeError, Malformed) as error:  # what the mediator named is no name at all
+        return [f"STUN server {printable(host)}: {error}"]
+    return await asyncio.gather(*(_ask_at(port, address, keep) for address in addresses))
+
+
+async def _ask_at(port: PunchPort, server: Address, keep: AsyncExitStack) -> StunConnection | str:
+    try:
+        return await keep.enter_async_context(await StunConnection.open(port, server))
     except StunFailed as error:
         return f"STUN server {error}"
+
+
+async def _resolve(host: str, number: int) -> list[Address]:
+    """Return the first address of each family that `host` has."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, number, type=socket.SOCK_STREAM)
+    first = {family: Address.of(str(name[0]), number) for family, _, _, _, name in reversed(found)}
+    return list(first.values())

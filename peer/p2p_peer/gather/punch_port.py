@@ -24,16 +24,19 @@ class PunchPort:
     def open(cls) -> "PunchPort":
         """Take a free port. Raises `NoPath` when there is none."""
         for _ in range(_TRIES):
-            first = _bound(socket.AF_INET, 0)
+            try:
+                first = _listening(_bound(socket.AF_INET, 0))
+            except OSError as error:
+                raise NoPath(f"no TCP port to listen on: {error.strerror}") from error
             number = first.getsockname()[1]
             try:
-                second = _bound(socket.AF_INET6, number)
+                second = _listening(_bound(socket.AF_INET6, number))
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     first.close()
                     continue
-                return cls(number, (_listening(first),))  # no IPv6 on this machine
-            return cls(number, (_listening(first), _listening(second)))
+                return cls(number, (first,))  # no IPv6 on this machine
+            return cls(number, (first, second))
         raise NoPath("no free TCP port on this computer")
 
     def socket_towards(self, address: Address) -> socket.socket:
@@ -62,5 +65,9 @@ def _bound(family: socket.AddressFamily, number: int) -> socket.socket:
 
 
 def _listening(sock: socket.socket) -> socket.socket:
-    sock.listen(_BACKLOG)
+    try:
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
     return sock

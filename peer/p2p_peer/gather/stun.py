@@ -11,7 +11,7 @@ from p2p_core.wire.stun import HEADER_BYTES, BindingRequest, BindingResponse
 
 from p2p_peer.gather.punch_port import PunchPort
 
-__all__ = ["StunConnection", "StunFailed"]
+__all__ = ["ANSWER_TIME", "StunConnection", "StunFailed"]
 
 ANSWER_TIME = 1.0  # s: a source of candidates that takes longer is left out
 KEEPALIVE = 15.0  # s; TCP mappings live longer, but home routers are seen to drop idle ones after a minute or less
@@ -42,7 +42,7 @@ class StunConnection:
                 mapped = await _ask(sock)
         except TimeoutError:
             sock.close()
-            raise StunFailed(f"{server}: no answer within {ANSWER_TIME:.0f} s") from None
+            raise StunFailed(f"{server}: no answer within {ANSWER_TIME:g} s") from None
         except (OSError, Malformed) as error:
             sock.close()
             raise StunFailed(f"{server}: {error}") from error
@@ -54,8 +54,10 @@ class StunConnection:
     async def close(self) -> None:
         """Let go of the mapping."""
         self._keeper.cancel()
-        await asyncio.gather(self._keeper, return_exceptions=True)
-        self._socket.close()
+        try:
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        finally:
+            self._socket.close()
 
     async def __aenter__(self) -> "StunConnection":
         return self

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2p_core.agreement import Agreement
-from p2p_core.errors import NoPath
+from p2p_core.errors import NoPath, PunchwireError
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.proof import PathKind
 from p2p_core.wire.candidate import Address
@@ -64,7 +64,11 @@ class _Driver:
         for listener in self._port.listeners:
             self._loop.add_reader(listener, self._accept, listener)
         self._go_on()
-        return await self._result
+        try:
+            return await self._result
+        except asyncio.CancelledError:
+            self._forget_result()
+            raise
 
     def close(self) -> None:
         """Let go of everything but the socket that was kept."""
@@ -99,15 +103,26 @@ class _Driver:
             case Keep(connection):
                 self._keep(connection)
             case Fail(error):
-                self._result.set_exception(error)
+                self._fail(error)
 
     def _keep(self, number: int) -> None:
+        if self._result.done():  # cancelled in this very moment
+            return
         held = self._held.pop(number, None)
         if held is None:
             self._result.set_exception(NoPath("the connection broke as it was chosen"))
             return
         self._loop.remove_reader(held.socket)
         self._result.set_result(Path(PathKind.TCP, held.socket, held.address))
+
+    def _fail(self, error: PunchwireError) -> None:
+        if not self._result.done():
+            self._result.set_exception(error)
+
+    def _forget_result(self) -> None:
+        """Nobody takes the path any more, if there is one."""
+        if self._result.done() and not self._result.cancelled() and self._result.exception() is None:
+            self._result.result().socket.close()
 
     def _on_deadline(self) -> None:
         self._machine.on_deadline(self._loop.time())

@@ -1,0 +1,194 @@
+"""A whole mediator: health, TLS, stopping."""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from p2p_core.errors import UsageError
+from p2p_core.identity import PeerId, spki_hash
+from p2p_core.wire import stun
+from p2p_proto import mediator_pb2_grpc as rpc
+from p2p_server import tls
+from p2p_server.app import Mediator
+from p2p_server.config import Config
+
+from tests.server.client import PATIENCE, channel_to
+from tests.server.conftest import OpenPeer, StartMediator
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_health_is_served_until_the_mediator_stops(mediator: Mediator) -> None:
+    async with channel_to(mediator) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "punchwire.v1.Mediator"):
+            assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="punchwire.v1.Mediator"))
+        assert (await watch.read()).status == SERVING
+        stopping = asyncio.create_task(mediator.stop())
+        assert (await asyncio.wait_for(watch.read(), PATIENCE)).status == NOT_SERVING
+        watch.cancel()
+        await stopping
+
+
+async def test_stopping_tells_everybody_and_closes_the_ports(mediator: Mediator, peer: OpenPeer) -> None:
+    peers = [peer(mediator, n) for n in range(6)]
+    for welcomed in peers[:4]:
+        await welcomed.enter()
+    await peers[4].challenged()
+    await peers[5].challenged()
+    started = time.monotonic()
+    await mediator.stop()
+    assert time.monotonic() - started < PATIENCE
+    for one in peers:
+        end = await one.end()
+        assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "shutting-down")
+    for port in (mediator.listening.port, mediator.listening.stun_port):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+
+
+async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop(start: StartMediator, peer: OpenPeer) -> None:
+    mediator = await start(outgoing_bytes=64 * 1024**2)
+    a, b = peer(mediator, 0), peer(mediator, 1)
+    await a.enter()
+    await b.enter()
+    await a.advertise(b.id)
+    await b.advertise(a.id)
+    await a.read("match")
+    for _ in range(400):  # more than the 4 MiB that gRPC takes for a reader that may yet come
+        await a.signal(b.id, bytes(16 * 1024))
+    await a.settled()
+    started = time.monotonic()
+    await mediator.stop()
+    assert time.monotonic() - started < PATIENCE
+
+
+async def test_only_the_protocols_methods_are_there(mediator: Mediator) -> None:
+    async with channel_to(mediator) as channel:
+        call = channel.unary_unary("/punchwire.v1.Mediator/Other")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call(b"")
+        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_the_mediator_id_is_that_of_the_certificate_shown(start: StartMediator, config: Config) -> None:
+    mediator = await start()
+    assert mediator.certificate is not None
+    shown = PeerId(spki_hash(mediator.certificate.leaf_der))
+    assert mediator.listening.mediator_id == str(shown)
+    again = await start()
+    assert again.listening.mediator_id == str(shown)
+    assert (await start(insecure=True)).listening.mediator_id is None
+
+
+async def test_a_certificate_that_was_given_is_shown(start: StartMediator, peer: OpenPeer, tmp_path: Path) -> None:
+    made = tls.load_or_create(tmp_path / "elsewhere", datetime.now(UTC))
+    folder = tmp_path / "elsewhere"
+    mediator = await start(tls_cert=folder / tls.CERTIFICATE_FILE, tls_key=folder / tls.KEY_FILE)
+    assert mediator.certificate == made
+    await peer(mediator, 0).enter()
+    assert not (tmp_path / "state").exists()
+
+
+async def test_an_expired_certificate_is_warned_of(
+    start: StartMediator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "old"
+    tls.load_or_create(folder, datetime(2000, 1, 1, tzinfo=UTC))
+    await start(tls_cert=folder / tls.CERTIFICATE_FILE, tls_key=folder / tls.KEY_FILE)
+    assert "the certificate expired on 2009-12-29" in caplog.text
+
+
+async def test_no_tls_and_open_doors_are_warned_of(start: StartMediator, caplog: pytest.LogCaptureFixture) -> None:
+    await start(insecure=True)
+    assert "peers cannot authenticate this mediator" in caplog.text
+    assert "every key that proves itself is admitted" in caplog.text
+
+
+async def test_plaintext_is_refused_where_there_is_tls(start: StartMediator) -> None:
+    mediator = await start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{mediator.listening.port}") as channel:
+        call = rpc.MediatorStub(channel).Meet(timeout=PATIENCE)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call.read()
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        call.cancel()
+
+
+async def test_keys_come_and_go_while_it_runs(start: StartMediator, peer: OpenPeer, admit: Callable[..., Path]) -> None:
+    folder = admit(0)
+    mediator = await start(authorized=folder)
+    await peer(mediator, 0).enter()
+    refused = peer(mediator, 1)
+    await refused.prove(await refused.challenged())
+    assert (await refused.end()).reason == "not-admitted"
+    admit(1)
+    await peer(mediator, 1).enter()
+    (folder / f"{refused.id}.pem").unlink()
+    refused = peer(mediator, 1)
+    await refused.prove(await refused.challenged())
+    assert (await refused.end()).reason == "not-admitted"
+
+
+async def test_the_default_folder_of_keys_is_made_and_another_has_to_be_there(
+    start: StartMediator, config: Config
+) -> None:
+    await start(authorized=config.state_dir / "authorized")
+    assert (config.state_dir / "authorized").is_dir()
+    with pytest.raises(UsageError, match="there is no folder"):
+        await start(authorized=config.state_dir / "elsewhere")
+
+
+@pytest.mark.parametrize("field", ["port", "stun_port"])
+async def test_a_port_that_is_taken_is_named(start: StartMediator, field: str) -> None:
+    first = await start()
+    taken = getattr(first.listening, field)
+    with pytest.raises(UsageError, match=f"port {taken}: it is in use"):
+        await start(**{field: taken})
+
+
+async def test_all_addresses(start: StartMediator, peer: OpenPeer) -> None:
+    mediator = await start(host="")
+    assert mediator.listening.host == "*"
+    await peer(mediator, 0).enter()
+
+
+async def test_the_log_names_nobody(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    """At debug: short ids, and neither addresses, keys, whole ids, offers nor nonces."""
+    caplog.set_level(logging.DEBUG, logger="p2p_server")
+    mediator = await start(authorized=admit(0, 1))
+    a, b, stranger = peer(mediator, 0), peer(mediator, 1), peer(mediator, 2)
+    await a.enter()
+    await b.enter()
+    await a.advertise(b.id, b"the offer of a")
+    await b.advertise(a.id)
+    await a.read("match")
+    await stranger.prove(await stranger.challenged())
+    await stranger.end()
+    await a.settled()
+    assert a.id.short in caplog.text
+    for secret in (str(a.id), str(stranger.id), "127.0.0.1", "the offer of a", a.nonce.hex(), a.id.hex()):
+        assert secret not in caplog.text
+    info = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert not any(a.id.short in line for line in info)
+
+
+async def test_the_stun_port_that_peers_are_told_answers(start: StartMediator, peer: OpenPeer) -> None:
+    mediator = await start()
+    (server,) = (await peer(mediator, 0).enter()).stun
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(stun.BindingRequest.fresh().encode())
+    response = stun.decode(await reader.readexactly(32))
+    assert isinstance(response, stun.BindingResponse)
+    assert response.mapped.port == writer.get_extra_info("sockname")[1]
+    writer.transport.abort()

@@ -1,0 +1,231 @@
+"""`p2p-server` as a user starts it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from p2p_core.identity import PeerId, private_pem, public_pem
+from p2p_server import cli
+from p2p_server.config import Config
+
+from tests import keys
+from tests.server.client import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+PATHS = os.pathsep.join(str(ROOT / folder) for folder in ("proto", "core", "server"))
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Start `p2p-server` with its state in the test's folder."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("P2P_SERVER_")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "p2p_server", *arguments],
+            env=clean | {"PYTHONPATH": PATHS, "XDG_STATE_HOME": str(tmp_path)} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def first_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    watchdog = threading.Timer(30, process.kill)
+    watchdog.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        watchdog.cancel()
+    assert line, process.communicate()[1]
+    return line.rstrip("\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_where_it_listens_and_stops_on_a_signal(run: Run, tmp_path: Path, number: int) -> None:
+    process = run("--host", "127.0.0.1", "--port", "0", "--stun-port", "0")
+    line = first_line(process)
+    found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+), STUN on tcp (\d+), mediator id ([a-z2-7]{52})", line)
+    assert found is not None, line
+    for port in found.group(1, 2):
+        socket.create_connection(("127.0.0.1", int(port)), PATIENCE).close()
+    assert (tmp_path / "punchwire" / "server" / "key.pem").exists()
+    assert (tmp_path / "punchwire" / "server" / "authorized").is_dir()
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (0, "")
+    assert "Traceback" not in errors
+
+
+def test_json(run: Run) -> None:
+    process = run("--port", "0", "--stun-port", "0", "--insecure", "--open", "--log-format", "json")
+    listening = json.loads(first_line(process))
+    assert listening == {
+        "event": "listening",
+        "host": "*",
+        "port": listening["port"],
+        "stun_port": listening["stun_port"],
+        "mediator_id": None,
+    }
+    process.terminate()
+    lines = [json.loads(line) for line in process.communicate(timeout=PATIENCE)[1].splitlines()]
+    assert process.returncode == 0
+    assert {"time", "level", "logger", "message"} == set(lines[0])
+    assert [line["message"] for line in lines][-1] == "stopping"
+
+
+def test_every_flag_is_also_a_variable(run: Run, tmp_path: Path) -> None:
+    process = run(
+        P2P_SERVER_HOST="127.0.0.1",
+        P2P_SERVER_PORT="0",
+        P2P_SERVER_STUN_PORT="0",
+        P2P_SERVER_STATE_DIR=str(tmp_path / "elsewhere"),
+        P2P_SERVER_OPEN="yes",
+        P2P_SERVER_INSECURE="",
+        P2P_SERVER_LOG_FORMAT="json",
+    )
+    assert json.loads(first_line(process))["host"] == "127.0.0.1"
+    assert (tmp_path / "elsewhere" / "key.pem").exists()
+    assert not (tmp_path / "elsewhere" / "authorized").exists()
+
+
+def test_a_taken_port_is_one_sentence(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = run("--host", "127.0.0.1", "--port", str(port), "--open", "--insecure", "--log-level", "error")
+        out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (2, "")
+    assert errors == f"p2p-server: cannot listen on 127.0.0.1, port {port}: it is in use\n"
+
+
+def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
+    peers = [PeerId.of(keys.key(n).public_key()) for n in range(3)]
+    (tmp_path / "a.pem").write_bytes(private_pem(keys.key(0)))
+    (tmp_path / "b.pem").write_bytes(public_pem(keys.key(1).public_key()))
+    folder = tmp_path / "punchwire" / "server" / "authorized"
+    process = run("authorize", str(tmp_path / "a.pem"), str(tmp_path / "b.pem"))
+    out, errors = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, errors) == (0, "")
+    assert out == "".join(f"{peer}  {folder / f'{peer}.pem'}\n" for peer in peers[:2])
+    assert (folder / f"{peers[0]}.pem").read_bytes() == public_pem(keys.key(0).public_key())
+
+
+# In this process: what the parser makes of its arguments.
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    for name in list(os.environ):
+        if name.startswith("P2P_SERVER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return monkeypatch
+
+
+def config_of(*arguments: str) -> Config:
+    parser = cli._parser()
+    return cli._config(parser, parser.parse_args(arguments))
+
+
+def test_the_defaults(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    state = tmp_path / "punchwire" / "server"
+    assert config_of() == Config(state_dir=state, authorized=state / "authorized", port=54700, stun_port=54701)
+
+
+def test_a_flag_wins_over_its_variable(clean: pytest.MonkeyPatch) -> None:
+    clean.setenv("P2P_SERVER_PORT", "1000")
+    assert config_of().port == 1000
+    assert config_of("--port", "2000").port == 2000
+
+
+def test_open_needs_no_folder(clean: pytest.MonkeyPatch) -> None:
+    clean.setenv("P2P_SERVER_AUTHORIZED", "/nowhere")
+    assert config_of("--open").authorized is None
+    assert config_of().authorized == Path("/nowhere")
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_authorize_takes_the_folder_before_or_after_its_name(
+    clean: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: int
+) -> None:
+    (tmp_path / "a.pem").write_bytes(public_pem(keys.key(0).public_key()))
+    folder = ["--authorized", str(tmp_path / "keys")]
+    words = [*folder, "authorize"] if order else ["authorize", *folder]
+    assert cli.main([*words, str(tmp_path / "a.pem")]) == 0
+    peer = PeerId.of(keys.key(0).public_key())
+    assert capsys.readouterr().out == f"{peer}  {tmp_path / 'keys' / f'{peer}.pem'}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--port", "70000"], "there is no port 70000"),
+        (["--port", "http"], "invalid"),
+        (["--log-level", "loud"], "'loud' is none of"),
+        (["--tls-cert", "x"], "go together"),
+        (["--insecure", "--tls-cert", "x", "--tls-key", "y"], "without TLS"),
+        (["authorize"], "required"),
+        (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "cannot read /nowhere/c.pem"),
+        (["--authorized", "/nowhere/keys"], "there is no folder /nowhere/keys"),
+        (["--host", "no-such-host.invalid", "--insecure", "--open"], "no-such-host.invalid"),
+        (["authorize", "/nowhere/a.pem"], "cannot read /nowhere/a.pem"),
+        (["--state-dir", "/dev/null/state", "--open"], "/dev/null/state"),
+        (["authorize", "--authorized", "/dev/null/keys", "a.pem"], "cannot"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_exit_code_2(
+    clean: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    clean.chdir(tmp_path)
+    (tmp_path / "a.pem").write_bytes(public_pem(keys.key(0).public_key()))
+    try:
+        code = cli.main(arguments)
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    out, errors = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert sentence in errors
+
+
+@pytest.mark.parametrize(("variable", "value"), [("OPEN", "perhaps"), ("PORT", "http"), ("LOG_FORMAT", "xml")])
+def test_a_variable_that_makes_no_sense_is_said(
+    clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variable: str, value: str
+) -> None:
+    clean.setenv(f"P2P_SERVER_{variable}", value)
+    try:
+        code = cli.main([])
+    except SystemExit as end:
+        code = end.code  # type: ignore[assignment]
+    assert code == 2
+    assert value in capsys.readouterr().err
+
+
+def test_help_names_every_variable_and_loads_no_grpc(run: Run) -> None:
+    program = (
+        "import sys; from p2p_server.cli import main\ntry: main(['--help'])\nfinally: assert 'grpc' not in sys.modules"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], env={"PYTHONPATH": PATHS}, capture_output=True, text=True, check=True
+    ).stdout
+    for flag in Config.__dataclass_fields__.keys() - {"limits"} | {"log_format", "log_level", "open"}:
+        assert f"--{flag.replace('_', '-')}" in shown
+        assert f"P2P_SERVER_{flag.upper()}" in shown
+    assert "authorize" in shown

@@ -1,0 +1,35 @@
+import pytest
+from p2p_core.wire.candidate import Address
+from p2p_server.quota import Quota, source_of
+
+
+def test_places_in_all_and_for_each_source() -> None:
+    quota = Quota(total=3, per_source=2)
+    assert [quota.enter(b"a"), quota.enter(b"a"), quota.enter(b"a"), quota.enter(b"b"), quota.enter(b"c")] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    quota.leave(b"a")
+    assert quota.enter(b"c")
+    assert quota.inside == 3
+
+
+def test_sources_need_not_be_counted() -> None:
+    quota = Quota(total=3, per_source=None)
+    assert [quota.enter(b"") for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+    ],
+)
+def test_an_ipv6_customer_is_one_source(one: str, other: str, same: bool) -> None:
+    assert (source_of(Address.of(one, 1)) == source_of(Address.of(other, 2))) is same
