@@ -72,5 +72,9 @@ def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: P
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:  # half a key is worse than none
+        path.unlink()
+        raise

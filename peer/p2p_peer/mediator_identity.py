@@ -109,7 +109,7 @@ async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None,
 async def _roots_vouch(host: str, port: int, leaf: bytes) -> bool:
     try:
         vouched, _ = await _fetch_leaf(host, port, ssl.create_default_context())
-    except (ssl.SSLError, MediatorUnreachable):
+    except MediatorUnreachable:
         return False
     return vouched == leaf
 
@@ -140,9 +140,13 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyn
             f"{host}:{port} does not speak TLS as a mediator does ({error.reason}); "
             "if its TLS ends somewhere else, both sides need --insecure"
         ) from error
-    except OSError as error:
-        raise MediatorUnreachable(f"cannot reach a mediator at {host}:{port}: {error.strerror or error}") from error
+    except (OSError, UnicodeError) as error:  # a name like "a..b" does not even get as far as a look-up
+        raise MediatorUnreachable(f"cannot reach a mediator at {host}:{port}: {_why(error)}") from error
     return transport
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _blind_context() -> ssl.SSLContext:

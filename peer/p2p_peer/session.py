@@ -36,6 +36,7 @@ from p2p_peer.transfer.source import OpenFile
 
 __all__ = ["Session"]
 
+_EARLY_END = "the other side ended early"  # as it is told there
 _T = TypeVar("_T")
 
 
@@ -67,6 +68,8 @@ class Session:
         self._over: asyncio.Future[None] = self._loop.create_future()
         self._error: PunchwireError | None = None
         self._farewell = ""
+        self._other_leaves = False
+        self._letting_go: asyncio.Task[None] | None = None
         self._pump.start()
         self._arm()
 
@@ -122,8 +125,8 @@ class Session:
     def send_message(self, text: str) -> Awaitable[None]:
         """Send `text` at once; the result can be awaited for the other side's acknowledgement.
 
-        Raises `LocalProtocolError` for a text over 64 KiB or a session being closed; the awaitable raises
-        `ConnectionLost` when the session ends before the acknowledgement.
+        Raises `LocalProtocolError` for a text over 64 KiB or a session that we are closing, `ConnectionLost` when
+        the other side leaves; the awaitable raises it when the session ends before the acknowledgement.
         """
         self._check_open()
         sequence = self._machine.send_message(text, _now_ms())
@@ -159,7 +162,8 @@ class Session:
     def accept_file(self, offered: FileOffered, folder: FilePath | str = ".") -> None:
         """Take an offered file into `folder`, under its name made safe, or a fresh one if that is taken.
 
-        Raises `TransferFailed` when it cannot be written there; the other side is told.
+        Raises `TransferFailed` when it cannot be written there, and the other side is told; or when it is not offered
+        any more: `FileFailed` says why.
         """
         try:
             self._incoming.accept(offered.offer, FilePath(folder))
@@ -167,8 +171,8 @@ class Session:
             self._go_on()
 
     def refuse_file(self, offered: FileOffered, reason: str = "") -> None:
-        """Do not take an offered file; `reason` is shown to the other side."""
-        self._machine.refuse_file(offered.transfer, reason)
+        """Do not take an offered file; `reason` is shown to the other side. Nothing happens when it is over."""
+        self._incoming.refuse(offered.offer, reason)
         self._go_on()
 
     def cancel_file(self, transfer: int, reason: str) -> None:
@@ -200,10 +204,9 @@ class Session:
     async def wait_closed(self) -> None:
         """Wait until the session is over and nothing of it is left: no socket, task, thread or temporary file."""
         await asyncio.shield(self._over)
-        await self._pump.close()
-        await self._outgoing.stop()
-        await self._incoming.stop()
-        await self._resources.aclose()
+        if self._letting_go is None:  # one task, however many wait for it
+            self._letting_go = self._loop.create_task(self._let_go())
+        await asyncio.shield(self._letting_go)
 
     async def __aenter__(self) -> "Session":
         return self
@@ -211,10 +214,14 @@ class Session:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is not None:
+            await self.abort(_EARLY_END)
+            return
+        try:
             await self.close()
-        else:
-            await self.abort("the other side ended early")
+        except asyncio.CancelledError:  # whoever does not want to wait for the farewell still leaves nothing behind
+            await self.abort(_EARLY_END)
+            raise
 
     async def __aiter__(self) -> AsyncIterator[SessionEvent]:
         """Yield events until the session is over. Raises what ended it, if it was no farewell."""
@@ -286,6 +293,7 @@ class Session:
                     _resolve(self._deliveries.pop(delivered), None)
                 self._emit(event)
             case machine_events.FileOffered(offer):
+                self._incoming.offered(offer)
                 self._emit(FileOffered(offer))
             case machine_events.FileAccepted(transfer):
                 self._outgoing.accepted(transfer)
@@ -305,7 +313,10 @@ class Session:
             case machine_events.Closed(reason):
                 self._farewell = reason
                 self._end(None)
-            case machine_events.MessageReceived() | machine_events.PeerDone() | machine_events.PeerLeaving():
+            case machine_events.PeerLeaving():
+                self._other_leaves = True
+                self._emit(event)
+            case machine_events.MessageReceived() | machine_events.PeerDone():
                 self._emit(event)
 
     def _fail_sending(self, transfer: int, error: PunchwireError) -> None:
@@ -323,8 +334,11 @@ class Session:
         self._timer = None if deadline is None else self._loop.call_at(deadline, self._on_deadline)
 
     def _on_deadline(self) -> None:
+        now = self._loop.time()
+        if self._pump.is_held_up and self._machine.liveness.is_dead(now):
+            self._machine.heard(now)  # it is we who do not listen: a disk has been slow for long
         try:
-            self._machine.on_deadline(self._loop.time())
+            self._machine.on_deadline(now)
         except ConnectionLost as error:
             self._end(error)
         else:
@@ -341,6 +355,7 @@ class Session:
         for waiting in unfinished:
             if not waiting.done():
                 waiting.set_exception(ending)
+        self._incoming.session_ended()
         self._events.put_nowait(None)
         self._over.set_result(None)
         if error is not None:
@@ -349,6 +364,16 @@ class Session:
     def _check_open(self) -> None:
         if self._over.done():
             raise self._error or ConnectionLost("the session is over")
+        if self._other_leaves:
+            raise ConnectionLost("the other side is leaving")
+
+    async def _let_go(self) -> None:
+        try:
+            await self._pump.close()
+            await self._outgoing.stop()
+            await self._incoming.stop()
+        finally:
+            await self._resources.aclose()
 
 
 def _fetch_exception(future: "asyncio.Future[Any]") -> None:

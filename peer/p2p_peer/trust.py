@@ -38,16 +38,22 @@ class TrustStore:
         return None if text is None else self._parse(text)
 
     def remember(self, name: str, mediator: MediatorId) -> None:
-        """Remember `mediator` under `name`."""
+        """Remember `mediator` under `name`. Raises `UsageError` when the file is damaged or cannot be written."""
         entries = self._read()
         if entries.get(name) == str(mediator):
             return
         entries[name] = str(mediator)
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._replace(json.dumps(entries, indent=2, sort_keys=True))
+        except OSError as error:
+            raise UsageError(f"{self.folder} cannot be written to: {error.strerror}") from error
+
+    def _replace(self, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=_FILE)  # mkstemp makes it 0600
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(entries, file, indent=2, sort_keys=True)
+                file.write(text)
             Path(temporary).replace(self._path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

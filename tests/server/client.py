@@ -20,6 +20,9 @@ from p2p_server.app import Mediator
 from p2p_server.endings import REASON_KEY
 from p2p_server.tls import CERTIFICATE_NAME
 
+from tests import keys
+
+HELPER = 7  # the test key of the peer that `taken` needs
 PATIENCE = 10  # s until a test that waits for something that does not come fails
 
 
@@ -141,13 +144,14 @@ class Peer:
     async def leave(self, peer: bytes) -> None:
         await self.send(leave=pb.Leave(peer=peer))
 
-    async def settled(self) -> None:
-        """Return when the mediator has taken all that was sent before: by what it does with one message more.
-
-        A stream takes its messages in order, and a peer that wants itself is told so.
-        """
-        await self.advertise(self.id)
-        assert (await self.end()).reason == "advertised-self"
+    async def taken(self) -> None:
+        """Return when the mediator has taken all that was sent before, in order: it then makes one match more."""
+        helper = Peer(self.mediator, keys.key(HELPER))
+        await helper.enter()
+        await helper.advertise(self.id)
+        await self.advertise(helper.id)
+        assert (await self.read("match")).peer == helper.id
+        await helper.close()
 
     async def end(self) -> End:
         """Wait for the end of the stream, passing over what comes before."""

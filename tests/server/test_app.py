@@ -65,7 +65,7 @@ async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop(start: StartM
     await a.read("match")
     for _ in range(400):  # more than the 4 MiB that gRPC takes for a reader that may yet come
         await a.signal(b.id, bytes(16 * 1024))
-    await a.settled()
+    await a.taken()
     started = time.monotonic()
     await mediator.stop()
     assert time.monotonic() - started < PATIENCE
@@ -175,7 +175,6 @@ async def test_the_log_names_nobody(
     await a.read("match")
     await stranger.prove(await stranger.challenged())
     await stranger.end()
-    await a.settled()
     assert a.id.short in caplog.text
     for secret in (str(a.id), str(stranger.id), "127.0.0.1", "the offer of a", a.nonce.hex(), a.id.hex()):
         assert secret not in caplog.text

@@ -53,6 +53,7 @@ async def test_two_that_want_each_other_are_matched(mediator: Mediator, peer: Op
     a_welcome, b_welcome = await a.enter(), await b.enter()
     await a.advertise(b.id, b"offer of a")
     await a.advertise(b.id, b"fresh offer of a")
+    await a.taken()
     await b.advertise(a.id, b"offer of b")
     to_a, to_b = await a.read("match"), await b.read("match")
     assert (to_a.peer, to_a.offer, to_a.observed) == (b.id, b"offer of b", b_welcome.observed)
@@ -64,13 +65,10 @@ async def test_two_that_want_each_other_are_matched(mediator: Mediator, peer: Op
 
 async def test_who_advertised_first_is_the_initiator(mediator: Mediator, peer: OpenPeer) -> None:
     a, b = await pair(mediator, peer)
-    c = peer(mediator, 2)
-    await c.enter()
-    await c.advertise(a.id)
     await a.advertise(b.id, b"first")
+    await a.taken()
     await a.advertise(b.id, b"second")
-    await a.advertise(c.id)
-    await a.read("match")  # with c; a's messages are taken in order, so those for b were taken before
+    await a.taken()
     await b.advertise(a.id)
     assert (await a.read("match")).role == pb.INITIATOR
     assert (await b.read("match")).role == pb.RESPONDER
@@ -101,10 +99,11 @@ async def test_nobody_is_signalled_after_it_left(mediator: Mediator, peer: OpenP
     a, b = await matched(mediator, peer)
     await a.signal(b.id, b"first")
     await a.leave(b.id)
-    await a.advertise(b.id, b"later")  # no signal can overtake it
+    await a.taken()
     assert (await b.read("signal")).body == b"first"
     await b.signal(a.id, b"into the void")  # not b's fault
     await b.advertise(a.id)
+    await a.advertise(b.id)
     assert (await a.read("match")).peer == b.id  # and not the signal
     await b.read("match")
 
@@ -120,10 +119,9 @@ async def test_leave_withdraws_an_advertisement(mediator: Mediator, peer: OpenPe
     a, b = await pair(mediator, peer)
     await a.advertise(b.id)
     await a.leave(b.id)
-    await a.settled()
+    await a.taken()
     await b.advertise(a.id)
-    a = peer(mediator, 0)
-    await a.enter()
+    await b.taken()
     await a.advertise(b.id)
     assert (await a.read("match")).role == pb.RESPONDER  # b was the only one who waited
     assert (await b.read("match")).role == pb.INITIATOR
@@ -132,10 +130,12 @@ async def test_leave_withdraws_an_advertisement(mediator: Mediator, peer: OpenPe
 async def test_the_end_of_a_stream_withdraws_what_it_advertised(mediator: Mediator, peer: OpenPeer) -> None:
     a, b = await pair(mediator, peer)
     await a.advertise(b.id)
+    await a.taken()
     await a.call.done_writing()
     end = await a.end()
     assert (end.code, end.reason) == (grpc.StatusCode.OK, "")
     await b.advertise(a.id)
+    await b.taken()
     a = peer(mediator, 0)
     await a.enter()
     await a.advertise(b.id)
@@ -147,6 +147,7 @@ async def test_a_newer_stream_takes_the_older_ones_place(mediator: Mediator, pee
     await older.enter()
     await b.enter()
     await older.advertise(b.id)
+    await older.taken()
     await newer.enter()
     end = await older.end()
     assert (end.code, end.reason) == (grpc.StatusCode.ABORTED, "replaced")
@@ -398,6 +399,7 @@ async def test_waiting_has_no_deadline_while_pings_are_answered(
         clock.advance(15)
         assert (await a.receive()).ping.id == ping
         await a.pong(ping)
+        await a.taken()
     b = peer(a.mediator, 1)
     await b.enter()
     await a.advertise(b.id)
@@ -426,7 +428,7 @@ async def test_an_invented_pong_is_no_sign_of_life(start: StartMediator, peer: O
     await a.enter()
     clock.advance(30)
     await a.pong(77)
-    await a.advertise(bytes(32))
+    await a.taken()
     clock.advance(15)
     assert (await a.end()).reason == "heartbeat-lost"
 
@@ -435,10 +437,11 @@ async def test_both_start_together(start: StartMediator, peer: OpenPeer, clock: 
     """A's round trip is 80 ms by its Pong; b's is 20 ms, by the time its Proof took. A's Match travels 30 ms longer."""
     mediator = await start()
     a, b = peer(mediator, 0), peer(mediator, 1)
-    a.answers_pings = False
+    a.answers_pings = b.answers_pings = False
     await a.enter()
     clock.advance(0.080)
     await a.pong(1)
+    await a.taken()
     challenge = await b.challenged()
     clock.advance(0.020)
     await b.prove(challenge)
@@ -459,6 +462,7 @@ async def test_a_late_pong_makes_nobody_wait_for_more_than_two_seconds(
     await a.enter()
     clock.advance(14)
     await a.pong(1)
+    await a.taken()
     await b.enter()
     await a.advertise(b.id)
     await b.advertise(a.id)

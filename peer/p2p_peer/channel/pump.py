@@ -84,18 +84,25 @@ class Pump:
             self._resume_reading()
             self._loop.call_soon(self._on_readable)
 
+    @property
+    def is_held_up(self) -> bool:
+        """Whether reading has stopped until there is a buffer for a block."""
+        return not self._over and self._reader.space() is None
+
     async def close(self) -> None:
         """Send what is queued, end the stream, wait a little for the other side's end, and close the socket."""
-        if not self._over:
-            self._flushed = self._loop.create_future()
-            self.kick()
-            self._check_flushed()
-            await asyncio.wait([self._flushed, self._ended], timeout=LINGER, return_when=asyncio.FIRST_COMPLETED)
-        self._stop_writing()
-        if not self._over:
-            self._tls.end()
-            await asyncio.wait([self._ended], timeout=LINGER)
-        self.abandon()
+        try:
+            if not self._over:
+                self._flushed = self._loop.create_future()
+                self.kick()
+                self._check_flushed()
+                await asyncio.wait([self._flushed, self._ended], timeout=LINGER, return_when=asyncio.FIRST_COMPLETED)
+            self._stop_writing()
+            if not self._over:
+                self._tls.end()
+                await asyncio.wait([self._ended], timeout=LINGER)
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Close the socket at once."""

@@ -5,9 +5,12 @@ import os
 import sys
 import threading
 
+from p2p_core import limits
+
 __all__ = ["InputLines"]
 
 _CHUNK = 65536
+_LONGEST = 2 * limits.MAX_TEXT_BYTES  # no message can be this long: what comes without an end is not collected for ever
 
 
 class InputLines:
@@ -20,12 +23,16 @@ class InputLines:
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._room = threading.Semaphore(64)  # lines read ahead: a huge file must not fill the memory
+        self._ended = False
         threading.Thread(target=self._run, name="stdin", daemon=True).start()
 
     async def next(self) -> str | None:
-        """Return the next line without its end, or None at the end of input."""
+        """Return the next line without its end, or None at the end of input and ever after."""
+        if self._ended:
+            return None
         line = await self._lines.get()
         self._room.release()
+        self._ended = line is None
         return line
 
     def _run(self) -> None:
@@ -36,7 +43,7 @@ class InputLines:
             except OSError:  # the terminal is gone
                 data = b""
             *lines, rest = (rest + data).split(b"\n")
-            if not data and rest:
+            if rest and (not data or len(rest) > _LONGEST):
                 lines, rest = [*lines, rest], b""
             for line in lines:
                 self._hand_over(line.removesuffix(b"\r").decode("utf-8", "replace"))

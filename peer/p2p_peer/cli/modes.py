@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, Refused, TransferFailed, UsageError
-from p2p_core.safe_names import printable
 
 from p2p_peer.cli.lines import InputLines
 from p2p_peer.cli.report import Report
-from p2p_peer.events import FileFailed, FileOffered, FileReceived, PeerDone, SessionEvent
+from p2p_peer.events import FileFailed, FileOffered, FileReceived, PeerDone, PeerLeaving, SessionEvent
 from p2p_peer.session import Session
 
 __all__ = ["Chat", "Errand", "Mode", "Pipe"]
@@ -60,13 +59,15 @@ class Chat:
 
     def happened(self, event: SessionEvent) -> None:
         """Ask about files."""
-        if isinstance(event, FileOffered):
-            if self._options.yes:
+        match event:
+            case FileOffered() if self._options.yes:
                 self._accept(event)
-            else:
+            case FileOffered():
                 self._asked.append(event)
                 if len(self._asked) == 1:
                     self._ask()
+            case FileFailed(transfer):
+                self._not_offered_any_more(transfer)
 
     def session_ended(self) -> bool:
         """There is nobody left to talk to."""
@@ -87,13 +88,13 @@ class Chat:
         try:
             await self._session.send_file(path)
         except Refused as error:
-            self._report.notice(printable(str(error)))
+            self._report.notice(str(error))
         except PunchwireError as error:  # what ends a transfer under way is told as an event
             if not self._session.is_over:
-                self._report.notice(printable(str(error)))
+                self._report.notice(str(error))
 
     def _ask(self) -> None:
-        self._report.notice(f"accept {printable(self._asked[0].offer.name)}? [y/n]")
+        self._report.notice(f"accept {self._asked[0].offer.name}? [y/n]")
 
     def _answer(self, line: str) -> None:
         answer = line.strip().lower()
@@ -106,6 +107,12 @@ class Chat:
         else:
             self._session.refuse_file(offered)
         if self._asked:
+            self._ask()
+
+    def _not_offered_any_more(self, transfer: int) -> None:
+        was_asked = self._asked[0] if self._asked else None
+        self._asked = deque(offered for offered in self._asked if offered.transfer != transfer)
+        if self._asked and self._asked[0] is not was_asked:
             self._ask()
 
     def _accept(self, offered: FileOffered) -> None:
@@ -121,7 +128,6 @@ class Pipe:
     def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines) -> None:
         self._session, self._options, self._report, self._lines = session, options, report, lines
         self._other_is_done = asyncio.Event()
-        self._failed: PunchwireError | None = None
 
     async def run(self) -> None:
         """Send every line, wait for the acknowledgements, then for the other side to be done or to close."""
@@ -131,6 +137,8 @@ class Pipe:
                 unacknowledged.append(self._session.send_message(line))
             except LocalProtocolError as error:
                 raise UsageError(f"a line of standard input cannot be sent: {error}") from error
+            except ConnectionLost:  # the other side leaves, or is gone: the session's end says which
+                break
             if len(unacknowledged) > _MAX_UNACKNOWLEDGED:
                 await unacknowledged.popleft()
         for delivery in unacknowledged:
@@ -143,7 +151,7 @@ class Pipe:
         match event:
             case FileOffered():
                 _answer_unasked(self._session, event, self._options, Path(), self._report)
-            case PeerDone():
+            case PeerDone() | PeerLeaving():
                 self._other_is_done.set()
 
     def session_ended(self) -> bool:
@@ -203,7 +211,7 @@ class Errand:
     async def _ask(self, offered: FileOffered, folder: Path, lines: InputLines) -> None:
         answer: str | None = ""
         while answer not in ("y", "yes", "n", "no", None):
-            self._report.notice(f"accept {printable(offered.offer.name)}? [y/n]")
+            self._report.notice(f"accept {offered.offer.name}? [y/n]")
             answer = await lines.next()
         if self._session.is_over:
             return
@@ -232,7 +240,7 @@ def _answer_unasked(
     """Accept with --yes, refuse without; return why a file is not taken."""
     if not options.yes:
         session.refuse_file(offered, _NOBODY_TO_ASK)
-        report.notice(f"refused {printable(offered.offer.name)}: {_NOBODY_TO_ASK}; --yes accepts without asking")
+        report.notice(f"refused {offered.offer.name}: {_NOBODY_TO_ASK}; --yes accepts without asking")
         return Refused("a file was refused: there is no terminal to ask at; --yes accepts without asking")
     try:
         session.accept_file(offered, folder)

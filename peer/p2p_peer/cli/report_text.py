@@ -65,34 +65,31 @@ class TextReport:
                 sys.stdout.flush()
             case FileOffered(offer):
                 self._names[offer.transfer] = printable(offer.name)
-                self.notice(f"{session.peer.short} offers {printable(offer.name)} ({human_size(offer.size)})")
+                self.notice(f"{session.peer.short} offers {offer.name} ({human_size(offer.size)})")
             case FileProgress():
                 self._progress(event)
             case FileSent(transfer, name, size, seconds):
                 self._done(transfer)
-                self.notice(
-                    f"sent {printable(name)} ({human_size(size)} in {seconds:.1f} s); it was verified and stored"
-                )
+                self.notice(f"sent {name} ({human_size(size)} in {seconds:.1f} s); it was verified and stored")
             case FileReceived(transfer, stored, seconds):
                 self._done(transfer)
-                path = printable(str(stored.path))
-                self.notice(f"received {path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
+                self.notice(f"received {stored.path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
             case FileFailed(transfer, error):
                 self._done(transfer)
-                self.notice(f"{self._names.get(transfer, 'a file')}: {printable(str(error))}")
+                self.notice(f"{self._names.get(transfer, 'a file')}: {error}")
             case PeerDone():
                 self.notice("the other side has nothing more to say")
             case PeerLeaving(reason):
-                self.notice("the other side leaves" + (f": {printable(reason)}" if reason else ""))
+                self.notice("the other side leaves" + (f": {reason}" if reason else ""))
 
     def notice(self, text: str) -> None:
-        """Print a sentence."""
-        sys.stderr.write(f"* {text}\n")
+        """Print a sentence; what a terminal might obey in it is shown as an escape."""
+        sys.stderr.write(f"* {printable(text)}\n")
         sys.stderr.flush()
 
     def closed(self, reason: str) -> None:
         """Say that it is over."""
-        self.notice("closed" + (f": {printable(reason)}" if reason else ""))
+        self.notice("closed" + (f": {reason}" if reason else ""))
 
     def failed(self, error: PunchwireError) -> None:
         """Say why it did not work out."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from p2p_core import limits
 from p2p_core.errors import PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.machines.session import SessionMachine
+from p2p_core.safe_names import printable
 from p2p_core.wire.frame_reader import BlockStarts
 from p2p_core.wire.frames import BlockHeader, FileOffer
 
@@ -52,15 +53,23 @@ class IncomingFiles:
         self._machine, self._provide, self._report = machine, provide, report
         self._go_on, self._broken = go_on, broken
         self._loop = asyncio.get_running_loop()
+        self._offered: set[int] = set()  # and not answered yet
         self._files: dict[int, _Receiving] = {}
         self._ended: list[FileSink] = []
         self._waiting: BlockStarts | None = None  # for a buffer
         self._arriving: _Arriving | None = None
         self._nowhere: memoryview | None = None
 
+    def offered(self, offer: FileOffer) -> None:
+        """The other side offers a file."""
+        self._offered.add(offer.transfer)
+
     def accept(self, offer: FileOffer, folder: Path) -> None:
         """Take a file into `folder`. Raises `TransferFailed` when that cannot be; the other side is told."""
         transfer = offer.transfer
+        if transfer not in self._offered:
+            raise TransferFailed(f"{printable(offer.name)} is not offered any more")
+        self._offered.remove(transfer)
         try:
             sink = FileSink(
                 offer,
@@ -74,6 +83,12 @@ class IncomingFiles:
             raise
         self._files[transfer] = _Receiving(offer, sink, Progress(transfer, offer.size, self._report))
         self._machine.accept_file(transfer)
+
+    def refuse(self, offer: FileOffer, reason: str) -> None:
+        """Do not take a file; nothing happens when it is not offered any more."""
+        if offer.transfer in self._offered:
+            self._offered.remove(offer.transfer)
+            self._machine.refuse_file(offer.transfer, reason)
 
     def block_starts(self, block: BlockStarts) -> memoryview | None:
         """Return the buffer for a block's data; None while its sink has none free."""
@@ -93,10 +108,15 @@ class IncomingFiles:
 
     def drop(self, transfer: int) -> None:
         """A file was given up; what there is of it goes."""
+        self._offered.discard(transfer)
         receiving = self._files.pop(transfer, None)
         if receiving is not None:
             self._end(receiving.sink)
             self._on_buffer_free()
+
+    def session_ended(self) -> None:
+        """Nothing can be taken any more."""
+        self._offered.clear()
 
     async def stop(self) -> None:
         """Let go of everything; returns when no thread and no temporary file is left."""

@@ -108,7 +108,8 @@ class OutgoingFiles:
         assert self._in_flight is not None
         (sending, block), self._in_flight = self._in_flight, None
         sending.source.give_back(block)
-        sending.progress.add(block.length)
+        if sending.transfer in self._accepted:  # else it was given up while the block went out
+            sending.progress.add(block.length)
 
     async def stop(self) -> None:
         """Let go of every file; returns when no thread is left."""

@@ -1,0 +1,54 @@
+import asyncio
+import gc
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from p2p_core.proof import Role
+
+from tests.peer.pair import Pair, Peer, channels, punched_paths, session_on, soon
+
+_KEPT = ("asyncio_", "stdin", "grpc", "MainThread")  # of the event loop, of the process, of libraries
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Every thread of ours has ended, and what is collected says if a socket or a file was left open."""
+    yield
+    gc.collect()
+    left = [thread.name for thread in threading.enumerate() if thread.name.startswith(("read ", "write "))]
+    assert not left, f"threads left: {left}"
+
+
+@pytest.fixture(autouse=True)
+async def no_tasks_left() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task() and not task.done()}
+    if left:  # one turn of the loop for those that are just ending
+        await asyncio.wait(left, timeout=0.1)
+    left = {task for task in left if not task.done()}
+    assert not left, f"tasks left: {left}"
+
+
+@pytest.fixture
+def no_dangling_files(tmp_path: Path) -> None:
+    """Only for its name."""
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two live sessions over a punched connection. At the end nothing of them may be left."""
+    ours, theirs = await channels(await punched_paths())
+    for folder in ("outbox", "inbox"):
+        (tmp_path / folder).mkdir()
+    made = Pair(
+        Peer(session_on(ours, Role.INITIATOR)),
+        Peer(session_on(theirs, Role.RESPONDER)),
+        tmp_path / "outbox",
+        tmp_path / "inbox",
+    )
+    yield made
+    await soon(asyncio.gather(*(session.abort("the test is over") for session in made.sessions)))
+    await asyncio.gather(made.initiator.end(), made.responder.end())
