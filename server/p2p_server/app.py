@@ -63,8 +63,13 @@ class Mediator:
         identity = certificate.identity if certificate else tls.Identity.none()
         admits = _admits(config)
         server = grpc.aio.server(options=GRPC_OPTIONS)
-        port = await _listen(server, config, certificate)
         stun_sockets = await listen(config.host, config.stun_port)
+        try:
+            port = await _listen(server, config, certificate)
+        except UsageError:
+            for one in stun_sockets:
+                one.close()
+            raise
         stun_port = stun_sockets[0].getsockname()[1]
         stun = StunResponder(config.limits, clock)
         # Behind a proxy that ends TLS all peers come from one address.

@@ -5,6 +5,7 @@ the file system's clock does. The whole folder is looked through only to warn ab
 """
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class KeyFolder:
         """Look through `folder` for the first time. While it does not exist, nobody is admitted."""
         self._folder = folder
         self._seen: _Signature | str = ""  # as the folder was when it was looked through; a str says why it was not
+        self._names: set[str] = set()
         self._problems: dict[str, str] = {}
         self._look()
 
@@ -51,20 +53,26 @@ class KeyFolder:
         return problem is None
 
     def _look(self) -> None:
-        """Warn about files that admit nobody, if the folder has changed since the last time."""
+        """Warn about files that admit nobody, if the folder has changed since the last time.
+
+        Only names that are new, or were warned of, are read: a folder of ten thousand keys holds nobody up.
+        """
         try:
             status = self._folder.stat()
             signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
             if signature == self._seen:
                 return
-            names = sorted(entry.name for entry in self._folder.iterdir() if not entry.name.startswith("."))
+            names = {name for name in os.listdir(self._folder) if not name.startswith(".")}
         except OSError as error:
             if error.strerror != self._seen:
                 _log.warning("cannot read the folder of authorized keys: %s; nobody is admitted", error.strerror)
             self._seen = str(error.strerror)
             return
-        self._seen = signature
-        problems = {name: problem for name in names if (problem := _problem(self._folder / name)) is not None}
+        doubtful = (names - self._names) | (names & self._problems.keys())
+        self._seen, self._names = signature, names
+        problems = {
+            name: problem for name in sorted(doubtful) if (problem := _problem(self._folder / name)) is not None
+        }
         for name, problem in problems.items():
             self._warn(name, problem)
         self._problems = problems

@@ -50,6 +50,5 @@ GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     # Clients may ping every 10 s, with or without a stream, and are not sent away for it (GOAWAY too_many_pings).
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 9_000),  # a second less, for timers that run early
 )

@@ -98,10 +98,11 @@ class MeetService:
     async def meet(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         """Hold one conversation."""
         stream = MeetStream(context, self._setting.limits.outgoing_bytes)
+        if self._stopping:
+            await stream.refuse(Ending.SHUTTING_DOWN)
+            return
         conversation = _Conversation(self._setting, stream, observed.from_grpc(context.peer()), self._in_background)
         self._streams.add(stream)
-        if self._stopping:
-            stream.end(Ending.SHUTTING_DOWN)
         try:
             await stream.run(conversation.hold(), conversation.over)
         finally:

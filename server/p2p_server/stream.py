@@ -61,6 +61,10 @@ class MeetStream:
         elif self._writer is not None:
             await self._writer
 
+    async def refuse(self, ending: Ending) -> None:
+        """End the stream before it has begun. Raises what gRPC expects."""
+        await self._abort(ending, ending.sentence)
+
     async def read(self) -> pb.ToMediator:
         """Return the next message. Raises `HalfClosed` and `StreamEnded`."""
         data = await self._context.read()

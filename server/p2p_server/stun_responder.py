@@ -6,6 +6,7 @@ Peers ask from the port they are going to punch from, and once more every 15 s t
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["StunResponder", "listen"]
 
 _BACKLOG = 128
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _MAX_UNANSWERED = 4096  # bytes that may arrive at once: two hundred requests, where a peer has one under way
 _SEND_BUFFER = 4096  # bytes the system keeps for a client that does not read; an answer has 32 or 44
 
@@ -158,7 +160,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
             try:
                 listening = socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
             except OSError as error:
-                if not host and family is socket.AF_INET6 and error.errno == errno.EAFNOSUPPORT:
+                if not host and family is socket.AF_INET6 and error.errno in _NO_IPV6:
                     continue
                 raise UsageError(f"cannot listen on {host or 'any address'}, port {port}: {_why(error)}") from None
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
@@ -182,4 +184,4 @@ async def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _why(error: OSError) -> str:
-    return "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
+    return "it is in use" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)

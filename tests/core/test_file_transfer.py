@@ -365,6 +365,15 @@ def test_a_receipt_before_the_end_is_an_error(stage: Callable[[Conversation], in
         talk.initiator.hears(receipt())
 
 
+@pytest.mark.parametrize("bring", [Conversation.offered, Conversation.accepted])
+def test_an_empty_file_is_not_receipted_before_its_end_either(bring: Callable[..., int]) -> None:
+    talk = Conversation()
+    transfer = bring(talk, talk.initiator, b"")
+    statement = BY_RESPONDER.file_receipt(transfer, "a.txt", 0, root_of(b""), 7)
+    with pytest.raises(RemoteProtocolError, match="not all sent"):
+        talk.initiator.hears(FileReceipt(transfer, 7, sign(RESPONDER_KEY, statement)))
+
+
 def test_a_second_receipt_is_dropped() -> None:
     talk = Conversation()
     talk.arrived(talk.initiator, DATA)

@@ -34,6 +34,12 @@ def test_nobody_is_asked_early_or_twice() -> None:
     assert watch.on_deadline(9.999) is None
 
 
+def test_asking_late_does_not_put_off_death() -> None:
+    watch = Liveness(0.0)
+    assert watch.on_deadline(12.0) == Ping(1)
+    assert watch.deadline() == DEAD_AFTER
+
+
 def test_an_answer_gives_the_round_trip() -> None:
     watch = Liveness(0.0)
     assert watch.round_trip is None

@@ -73,8 +73,8 @@ def test_what_was_never_sent_cannot_be_acknowledged() -> None:
 def test_a_message_that_comes_again_is_acknowledged_again_and_not_shown() -> None:
     talk = Conversation()
     first, second = message_of(talk.initiator), message_of(talk.initiator)
-    talk.responder.hears(first, second, first)
-    assert talk.responder.said() == [MessageAck(1), MessageAck(2), MessageAck(2)]
+    talk.responder.hears(first, second, first, second)
+    assert talk.responder.said() == [MessageAck(1), MessageAck(2), MessageAck(2), MessageAck(2)]
     assert [event.sequence for event in talk.responder.drain() if isinstance(event, MessageReceived)] == [1, 2]
 
 

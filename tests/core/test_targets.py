@@ -51,6 +51,11 @@ def test_only_the_transport_asked_for() -> None:
     assert dialable([udp, tcp("203.0.113.8")], Transport.UDP, own=OWN) == [udp.address]
 
 
+def test_however_many_are_offered_few_are_dialled() -> None:
+    offered = [f"203.0.113.{n}" for n in range(1, 33)]
+    assert hosts(*offered) == offered[:MAX_TARGETS]
+
+
 def test_observed_addresses_come_last_and_once() -> None:
     extra = [Address.of("203.0.113.9", 5000), Address.of("203.0.113.10", 1), Address.of("127.0.0.1", 1)]
     found = dialable([tcp("203.0.113.9")], Transport.TCP, own=OWN, extra=extra)

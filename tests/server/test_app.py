@@ -71,6 +71,13 @@ async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop(start: StartM
     assert time.monotonic() - started < PATIENCE
 
 
+async def test_who_comes_while_it_stops_is_told(mediator: Mediator, peer: OpenPeer) -> None:
+    mediator._meet.stop()
+    late = peer(mediator, 0)
+    await late.hello()
+    assert (await late.end()).reason == "shutting-down"
+
+
 async def test_only_the_protocols_methods_are_there(mediator: Mediator) -> None:
     async with channel_to(mediator) as channel:
         call = channel.unary_unary("/punchwire.v1.Mediator/Other")

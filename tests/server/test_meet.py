@@ -500,7 +500,9 @@ def _present(mediator: Mediator) -> set[PeerId]:
     return set(mediator._store._table._by_peer)
 
 
-async def test_nothing_is_kept_of_streams_that_ended(start: StartMediator, peer: OpenPeer, clock: ManualClock) -> None:
+async def test_nothing_is_kept_of_streams_that_ended(
+    start: StartMediator, peer: OpenPeer, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
     mediator = await start()
     a, b = await matched(mediator, peer)
     stranger = peer(mediator, 2)
@@ -511,3 +513,22 @@ async def test_nothing_is_kept_of_streams_that_ended(start: StartMediator, peer:
     assert not _present(mediator)
     assert mediator._meet._setting.quota.inside == 0
     assert not mediator._meet._setting.inbox._takers
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_fault_of_the_mediator_is_logged_and_not_told(
+    start: StartMediator, peer: OpenPeer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mediator = await start()
+    a = peer(mediator, 0)
+    await a.enter()
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(mediator._store, "advertise", fail)
+    await a.advertise(bytes(32))
+    end = await a.end()
+    assert (end.code, end.reason) == (grpc.StatusCode.INTERNAL, "internal")
+    assert "secret" not in end.details
+    assert "a secret" in caplog.text

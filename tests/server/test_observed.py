@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from p2p_server.observed import from_grpc, from_socket
 
@@ -27,6 +27,7 @@ def test_what_grpc_says(peer: str, expected: str) -> None:
     assert str(from_grpc(peer)) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_anything_else_is_nothing(text: str) -> None:
     from_grpc(text)

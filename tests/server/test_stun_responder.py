@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -224,6 +226,21 @@ async def test_stopping_closes_everything(start: Start, connect) -> None:
     assert await client.closed() == b""
     with pytest.raises(ConnectionRefusedError):
         await connect(port)
+
+
+@pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+async def test_without_ipv6_there_is_ipv4(start: Start, connect, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    create_server = socket.create_server
+
+    def refuse_ipv6(address: tuple[str, int], *, family: int, **options: object) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(number, os.strerror(number))
+        return create_server(address, family=family, backlog=options["backlog"])
+
+    monkeypatch.setattr(socket, "create_server", refuse_ipv6)
+    _, port = await start("")
+    client = await connect(port)
+    assert await client.ask() == client.address
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
