@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from p2p_peer import FileOffered, MessageReceived, PeerDone, connect, load_key_pair, load_public_key
+from p2p_peer import FileOffered, MessageReceived, connect, load_key_pair, load_public_key
 
 
 async def main(host: str, port: str, keypair: str, peerkey: str) -> None:
@@ -13,15 +13,13 @@ async def main(host: str, port: str, keypair: str, peerkey: str) -> None:
     peer_key = load_public_key(Path(peerkey).read_bytes())
     async with await connect(host, int(port), key, peer_key) as session:
         await session.send_message(f"hello, {session.peer.short}")
-        session.finish()  # we start nothing more; the other side may
+        session.finish()  # with both sides done, the session ends by itself
         async for event in session:
             match event:
                 case MessageReceived(text=text):
                     print(text)
                 case FileOffered():
                     session.accept_file(event, ".")
-                case PeerDone():
-                    break
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class Mediator:
         return end(self.process)
 
 
-@dataclass
+@dataclass(eq=False)
 class Peer:
     """A running `p2p-peer --json`, and what it has said so far."""
 

@@ -193,15 +193,18 @@ class MediatorClient:
 
 
 def _error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
-    """Turn how a call ended into the error its user can act on."""
-    match code:
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return NotAdmitted(f"the mediator does not admit this key: {details}")
-        case grpc.StatusCode.ABORTED if reason == "replaced":
+    """Turn how a call ended into the error its user can act on: by the mediator's reason, else by gRPC's code."""
+    match reason:
+        case "not-admitted":
+            return NotAdmitted("the mediator does not admit this key; its owner can, with: p2p-server authorize")
+        case "replaced":
             return Replaced("another process with the same key took this one's place at the mediator")
+        case "unsupported-version":
+            return RemoteProtocolError(f"the mediator speaks another version: {details}")
+    match code:
         case grpc.StatusCode.UNIMPLEMENTED:
             return MediatorUnreachable("what answers there is not a mediator")
-        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.INVALID_ARGUMENT:
+        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.PERMISSION_DENIED:
             return RemoteProtocolError(f"the mediator refused: {details}")
         case _:
             return MediatorUnreachable(f"the mediator ended the connection: {details or code.name}")

@@ -19,6 +19,7 @@ class Terminal:
 
     def __init__(self, argv: list[str], folder: Path) -> None:
         self._screen = ""
+        self._seen = 0  # how much of it has been waited for
         self._changed = threading.Condition()
         self._over = False
         self._keyboard, terminal = pty.openpty()
@@ -40,11 +41,12 @@ class Terminal:
         os.close(self._keyboard)
 
     def shows(self, text: str) -> None:
-        """Wait until `text` is on the screen."""
+        """Wait until `text` is on the screen, behind what was waited for before."""
         with self._changed:
-            shown = self._changed.wait_for(lambda: text in self._screen or self._over, PATIENCE)
-            assert shown, f"{text!r} was not shown:\n{self._screen}"
-            assert text in self._screen, f"the program ended without {text!r}:\n{self._screen}"
+            self._changed.wait_for(lambda: text in self._screen[self._seen :] or self._over, PATIENCE)
+            at = self._screen.find(text, self._seen)
+            assert at >= 0, f"{text!r} was not shown:\n{self._screen}"
+            self._seen = at + len(text)
 
     def types(self, line: str) -> None:
         """Type a line."""

@@ -79,7 +79,7 @@ class SessionMachine:
         self.liveness = Liveness(now)
         self._frames: deque[Frame] = deque()
         self._events: deque[Event] = deque()
-        self._done_sent = False
+        self._done_sent = self._done_received = False
         self._leaving: Close | None = None  # what we will say, or said
         self._close_sent: float | None = None
         self._close_received: Close | None = None
@@ -122,6 +122,7 @@ class SessionMachine:
         if not self._done_sent and self._close_sent is None:  # the farewell says it too, and nothing may follow it
             self._done_sent = True
             self._frames.append(Done())
+            self._maybe_close()
 
     def close(self, reason: str = "") -> None:
         """Leave once nothing of ours is outstanding. Files that were offered and not answered yet are refused."""
@@ -193,6 +194,8 @@ class SessionMachine:
         """Act on a frame. Raises `RemoteProtocolError` when it breaks the rules; the channel is to be closed then."""
         if self._close_received is not None and isinstance(frame, TextMessage | FileOffer | Done | Close):
             raise RemoteProtocolError("something new after the farewell")
+        if self._done_received and isinstance(frame, TextMessage | FileOffer | Done):
+            raise RemoteProtocolError("something new after the other side was done")
         match frame:
             case TextMessage():
                 ack, message = self._messages.received(frame)
@@ -218,6 +221,7 @@ class SessionMachine:
                 if self._forget(transfer):
                     self._events.append(FileFailed(transfer, TransferFailed(f"the other side gave up: {reason}")))
             case Done():
+                self._done_received = True
                 self._events.append(PeerDone())
             case Close():
                 self._left(frame)
@@ -340,6 +344,8 @@ class SessionMachine:
         return not (self._messages.unacknowledged or self._outgoing or self._incoming)
 
     def _maybe_close(self) -> None:
+        if self._done_sent and self._done_received and self._leaving is None and self._nothing_outstanding():
+            self._leaving = Close()
         if self._leaving is not None and self._close_sent is None and self._nothing_outstanding():
             self._say_close()
         if self._close_sent is not None and self._close_received is not None:

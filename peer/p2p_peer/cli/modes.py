@@ -164,6 +164,8 @@ class Errand:
 
     def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines | None) -> None:
         self._session, self._options, self._report, self._lines = session, options, report, lines
+        # Before anything is read: the other side may have done its own errand already, and be about to leave.
+        self._deliveries = [session.send_message(text) for text in options.message]
         self._received: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._received.add_done_callback(lambda received: received.cancelled() or received.exception())
         self._asking: set[asyncio.Task[None]] = set()
@@ -171,7 +173,7 @@ class Errand:
 
     async def run(self) -> None:
         """Do it all, one after the other."""
-        for delivery in [self._session.send_message(text) for text in self._options.message]:
+        for delivery in self._deliveries:
             await delivery
         try:
             for path in self._options.send:

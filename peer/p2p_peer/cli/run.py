@@ -109,31 +109,26 @@ class _Run:
                     options.host, options.port, key, peer_key, options=connect_options, notify=self._on_connecting
                 )
                 self._report.connected(session, self._seconds)
-                await self._drive(session, self._mode(session, lines))
+                await self._drive(session, lines)
         except TimeoutError:
             raise self._missing(f"not done within {options.timeout:g} s") from None
 
-    async def _drive(self, session: Session, mode: Mode) -> None:
-        """Run `mode` on the session until both are done."""
-        job = asyncio.create_task(mode.run())
-        try:
-            async with session:
-                # What the mode wants is done, failed, or the session is over: whichever comes first.
-                reading = asyncio.create_task(self._read_events(session, mode))
-                try:
-                    await asyncio.wait([job, reading], return_when=asyncio.FIRST_COMPLETED)
-                    if not job.done() and not mode.session_ended():
-                        reading.result()
-                    else:
-                        await job
-                        await session.close()
-                        await reading
-                finally:
-                    reading.cancel()
-                    await asyncio.gather(reading, return_exceptions=True)
-        finally:
-            job.cancel()
-            await asyncio.gather(job, return_exceptions=True)
+    async def _drive(self, session: Session, lines: InputLines | None) -> None:
+        """Do on the session what was asked for, until that is done or the session is over."""
+        async with session:
+            mode = self._mode(session, lines)
+            job = asyncio.create_task(mode.run())
+            reading = asyncio.create_task(self._read_events(session, mode))
+            try:
+                await asyncio.wait([job, reading], return_when=asyncio.FIRST_COMPLETED)
+                if job.done() or mode.session_ended():
+                    await job
+                    await session.close()
+                await reading
+            finally:
+                for task in (job, reading):
+                    task.cancel()
+                await asyncio.gather(job, reading, return_exceptions=True)
         self._report.closed(session.farewell)
 
     async def _read_events(self, session: Session, mode: Mode) -> None:
