@@ -1,7 +1,7 @@
 """Finds out how a peer's NAT behaves, with the reflector's help, in the manner of RFC 5780.
 
-No test of filtering waits for silence over UDP: what should be kept out is sent first, then something that is let in on
-the same way, and packets do not overtake each other in the lab.
+No test of filtering waits for silence over UDP: what may be kept out is sent first, and then, on the same way, what is
+let in.
 """
 
 import socket
@@ -81,8 +81,8 @@ def _udp_filtering(sock: socket.socket, endpoints: list[Endpoint]) -> Filtering:
     """Who may answer a socket that has spoken to the first endpoint only."""
     contacted, other_port, other_address = endpoints[0], endpoints[1], endpoints[2]
     ask(sock, contacted)
-    for answering in (other_address, other_port, contacted):
-        sock.sendto(f"from {answering[0]} {answering[1]}".encode(), contacted)
+    answering = (other_address, other_port, contacted)
+    sock.sendto(f"from {' '.join(f'{address} {port}' for address, port in answering)}".encode(), contacted)
     heard = []
     while contacted not in heard:
         _, sender = sock.recvfrom(2048)
@@ -135,7 +135,7 @@ class _TcpPort:
         sock = self._socket()
         sock.settimeout(patience)
         sock.connect(endpoint)
-        return _endpoint(f"here {sock.recv(2048).decode()}"), sock
+        return _endpoint(sock.recv(2048).decode()), sock
 
     def _socket(self) -> socket.socket:
         sock = self._namespace.socket(socket.SOCK_STREAM)
@@ -147,5 +147,5 @@ class _TcpPort:
 
 
 def _endpoint(reply: str) -> Endpoint:
-    _, address, port = reply.split()
+    address, port = reply.split()
     return address, int(port)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from p2p_core.wire.preamble import PREAMBLE_BYTES
 
-from tests.lab.nat import Lab
+from tests.lab.nat import Lab, Topology
 from tests.programs import Keys, Mediator, Peer, Programs
 
 pytestmark = pytest.mark.netns
@@ -49,23 +49,24 @@ def _meet(
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "topology"),
+    ("a", "b", "topology", "delay"),
     [
-        ("port-restricted", "port-restricted", "two"),
-        ("port-restricted", "pr-nopreserve", "two"),
-        ("pr-nopreserve", "pr-nopreserve", "two"),
-        ("pr-reject", "port-restricted", "two"),
-        ("none", "port-restricted", "two"),
-        ("none", "none", "two"),
-        ("port-restricted", "port-restricted", "same-lan"),
+        ("port-restricted", "port-restricted", "two", 0),
+        ("port-restricted", "pr-nopreserve", "two", 0),
+        ("pr-nopreserve", "pr-nopreserve", "two", 0),
+        ("pr-reject", "port-restricted", "two", 0),
+        ("none", "port-restricted", "two", 0),
+        ("none", "none", "two", 0),
+        ("port-restricted", "port-restricted", "same-lan", 0),
+        pytest.param("port-restricted", "pr-nopreserve", "two", 20, marks=pytest.mark.netns("delay")),
     ],
 )
 def test_messages_and_a_file_across_nats(
-    a: str, b: str, topology: str, programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
+    a: str, b: str, topology: Topology, delay: float, programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
 ) -> None:
     content = os.urandom(3 * 2**20 + 1)
     (tmp_path / "source.bin").write_bytes(content)
-    with Lab(a=a, b=b, topology=topology, delay=20) as lab:
+    with Lab(a=a, b=b, topology=topology, delay=delay) as lab:
         alice, bob, mediator = _meet(
             lab,
             programs,
