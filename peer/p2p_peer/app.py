@@ -4,6 +4,7 @@ mediator's certificate → Meet stream → candidates → offer → match → pu
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import time
@@ -35,6 +36,8 @@ __all__ = ["ConnectOptions", "connect"]
 
 OFFER_LIFE = 300  # s; half of what is allowed, and renewed before it ends
 RENEW_AFTER = 240.0  # s
+MAX_STUN_SERVERS = 4  # of those the mediator names: two show how the NAT maps, more only make us knock at doors
+LEAVE_TIME = 1.0  # s for the mediator to take our farewell; it will find out by itself
 OFFERS_KEPT = 2  # the mediator may match the offer that a renewal is just replacing
 
 
@@ -98,6 +101,7 @@ class _Meeting:
             raise SameKey("the other peer's key is our own: each side needs its own key pair")
         self._options, self._notify, self._resources = options, notify, resources
         self._offers: dict[bytes, _OwnOffer] = {}
+        self._loopback: Address | None = None  # the mediator's, when it runs on this machine
 
     async def reach(self, host: str, port: int) -> MediatorIdentity:
         """Reach the mediator and judge its key."""
@@ -109,6 +113,8 @@ class _Meeting:
             mediator = await recognise(
                 host, port, store=store, expected=options.mediator_id, confirm=options.confirm_mediator
             )
+        # What we dialled, not what the mediator says of us: nobody talks us into trying our own services.
+        self._loopback = mediator.address if mediator.address.ip.is_loopback else None
         self._notify(MediatorReached(mediator))
         return mediator
 
@@ -123,8 +129,9 @@ class _Meeting:
         async with AsyncExitStack() as punching:
             port = PunchPort.open()
             punching.callback(port.close)
-            servers = [(s.host or host, s.port) for s in client.welcome.stun if s.transport is Transport.TCP]
-            gathered = await gather(port, servers, client.welcome.observed, punching)
+            named = [server for server in client.welcome.stun if server.transport is Transport.TCP]
+            servers = [(server.host or host, server.port) for server in named[:MAX_STUN_SERVERS]]
+            gathered = await gather(port, servers, self._loopback, punching)
             introduction = await self._introduced(client, gathered)
             agreement = self._agree(introduction)
             self._notify(Matched(agreement.role, agreement.other.offer.candidates))
@@ -209,8 +216,7 @@ def _guesses(offered: tuple[Candidate, ...], observed: Address | None) -> list[A
 
 
 async def _take_leave(client: MediatorClient, peer: PeerId) -> None:
-    """Tell the mediator that the session is over. It may be gone: then there is nobody to tell."""
-    try:
-        await client.leave(peer)
-    except PunchwireError:
-        return
+    """Tell the mediator that the session is over. It may be gone, or not listen: then there is nobody to tell."""
+    with contextlib.suppress(PunchwireError, TimeoutError):
+        async with asyncio.timeout(LEAVE_TIME):
+            await client.leave(peer)

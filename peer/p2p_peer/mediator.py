@@ -37,6 +37,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 2 * limits.MAX_OFFER_BYTES),
     ("grpc.keepalive_time_ms", 20_000),  # shorter than routers forget an idle TCP mapping; the mediator allows it
     ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),  # else it stops asking after two, and a dead mediator goes unnoticed
     ("grpc.enable_retries", 0),
 )
 

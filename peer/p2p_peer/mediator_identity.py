@@ -134,18 +134,18 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyn
                 asyncio.Protocol, host, port, ssl=context, happy_eyeballs_delay=_HAPPY_EYEBALLS
             )
     except TimeoutError:
-        raise MediatorUnreachable(f"no answer from {host}:{port} within {CONNECT_TIME:.0f} s") from None
+        raise MediatorUnreachable(f"no answer from {host}:{port} within {CONNECT_TIME:g} s") from None
     except ssl.SSLError as error:
         raise MediatorUnreachable(
             f"{host}:{port} does not speak TLS as a mediator does ({error.reason}); "
             "if its TLS ends somewhere else, both sides need --insecure"
         ) from error
-    except (OSError, UnicodeError) as error:  # a name like "a..b" does not even get as far as a look-up
+    except (OSError, ValueError) as error:  # a name like "a..b" does not even get as far as a look-up
         raise MediatorUnreachable(f"cannot reach a mediator at {host}:{port}: {_why(error)}") from error
     return transport
 
 
-def _why(error: OSError | UnicodeError) -> str:
+def _why(error: OSError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -166,6 +166,8 @@ def _valid_name(certificate: x509.Certificate) -> str:
     """Return a name that the certificate covers: gRPC insists on checking one, and the leaf itself is pinned."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except ValueError as error:  # it does not parse
+        raise MediatorUnreachable(f"the mediator's certificate cannot be read: {error}") from error
     except x509.ExtensionNotFound:
         common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return str(common[0].value) if common else ""

@@ -10,7 +10,7 @@ Everything here runs in one event loop; the machine in `p2p_core.machines.sessio
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -25,7 +25,7 @@ from p2p_core.machines.session import SessionMachine
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frame_reader import BlockStarts
-from p2p_core.wire.frames import Close, Frame, encode
+from p2p_core.wire.frames import Close, FileAnswer, Frame, MessageAck, Pong, encode
 
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
@@ -122,7 +122,7 @@ class Session:
 
     # What a user does.
 
-    def send_message(self, text: str) -> Awaitable[None]:
+    def send_message(self, text: str) -> asyncio.Future[None]:
         """Send `text` at once; the result can be awaited for the other side's acknowledgement.
 
         Raises `LocalProtocolError` for a text over 64 KiB or a session that we are closing, `ConnectionLost` when
@@ -277,14 +277,20 @@ class Session:
         """Hand on what the machine has to say, to the other side and to the user, and arm its timer."""
         if self._over.done():
             return
+        # Events before frames: sending makes the pump ask for the next block, which may not be one of a file that the
+        # machine has given up.
+        self._hand_on_events()
         self._outgoing.go_on()
+        self._hand_on_events()
         while (frame := self._machine.next_frame()) is not None:
-            self._pump.send(encode(frame))
+            self._pump.send(encode(frame), is_reply=isinstance(frame, Pong | MessageAck | FileAnswer))
             if isinstance(frame, Close):
                 self._machine.close_went_out(self._loop.time())
+        self._arm()
+
+    def _hand_on_events(self) -> None:
         while (event := self._machine.next_event()) is not None:
             self._handle(event)
-        self._arm()
 
     def _handle(self, event: machine_events.Event) -> None:
         match event:

@@ -1,6 +1,6 @@
 import pytest
 from p2p_core.errors import ConnectionLost
-from p2p_core.machines.liveness import DEAD_AFTER, PING_AFTER, Liveness
+from p2p_core.machines.liveness import DEAD_AFTER, PING_EVERY, Liveness
 from p2p_core.wire.frames import Ping, Pong
 
 from tests.core.conversation import Conversation
@@ -15,15 +15,23 @@ def test_silence_is_asked_about_and_then_means_death() -> None:
     assert now == 100.0 + DEAD_AFTER
 
 
-def test_any_sign_of_life_puts_it_off() -> None:
+def test_any_sign_of_life_puts_death_off() -> None:
     watch = Liveness(0.0)
     watch.heard(4.0)
-    assert watch.deadline() == 4.0 + PING_AFTER
-    watch.on_deadline(9.0)
+    watch.on_deadline(5.0)
+    watch.on_deadline(10.0)
     watch.heard(9.5)
-    assert watch.deadline() == 9.5 + PING_AFTER
     assert not watch.is_dead(9.4 + DEAD_AFTER)
     assert watch.is_dead(9.5 + DEAD_AFTER)
+
+
+def test_each_side_asks_by_the_clock_whatever_it_hears() -> None:
+    """So that a side which only receives gives a sign of life unasked."""
+    watch = Liveness(0.0)
+    for due in (PING_EVERY, 2 * PING_EVERY, 3 * PING_EVERY):
+        watch.heard(due - 0.001)
+        assert watch.deadline() == due
+        assert watch.on_deadline(due) is not None
 
 
 def test_nobody_is_asked_early_or_twice() -> None:
@@ -64,7 +72,7 @@ def test_a_quiet_session_stays_alive() -> None:
         for talker in (talk.initiator, talk.responder):
             talker.machine.on_deadline(talk.now)
         talk.settle()
-    assert talk.now >= 20 * PING_AFTER
+    assert talk.now >= 20 * PING_EVERY
     assert talk.initiator.machine.liveness.round_trip == 0.0
 
 

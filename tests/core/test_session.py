@@ -218,8 +218,20 @@ def test_an_offer_that_crosses_a_farewell_is_refused_and_shown_to_nobody() -> No
     close(talk.initiator)
     talk.settle()
     assert_closed(talk)
-    assert FileRefused(1, "the other side is leaving") in talk.initiator.events
+    assert FileRefused(1, "the other side left") in talk.initiator.events
     assert not [event for event in talk.responder.events if isinstance(event, FileOffered)]
+
+
+def test_who_leaves_with_our_file_accepted_will_not_receipt_it() -> None:
+    talk = Conversation()
+    transfer = talk.initiator.offer(DATA)
+    talk.settle()
+    talk.responder.machine.accept_file(transfer)
+    talk.settle()
+    talk.initiator.hears(Close())
+    failed = [event for event in talk.initiator.drain() if isinstance(event, FileFailed)]
+    assert [(event.transfer, str(event.error)) for event in failed] == [(transfer, "the other side left")]
+    assert talk.initiator.machine.is_closed
 
 
 def test_a_message_that_crosses_a_farewell_is_shown() -> None:
@@ -328,6 +340,8 @@ def test_a_farewell_that_is_not_answered_ends_by_itself() -> None:
     assert talker.machine.deadline() == 5.0  # only the watch: it has not gone out
     assert talker.said(now=3.0) == [Close()]
     talker.machine.heard(7.9)
+    talker.machine.on_deadline(7.0)
+    assert talker.said() == [Ping(1)]
     assert talker.machine.deadline() == 3.0 + FAREWELL_TIME
     talker.machine.on_deadline(7.99)
     assert not talker.machine.is_closed

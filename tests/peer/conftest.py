@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from p2p_core.proof import Role
 
-from tests.peer.pair import Pair, Peer, channels, punched_paths, session_on, soon
+from tests.peer.other_side import OtherSide
+from tests.peer.pair import Clock, Pair, Peer, channels, punched_paths, session_on, soon
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,6 +41,14 @@ async def no_tasks_left() -> AsyncIterator[None]:
 
 
 @pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The event loop's clock, which can be put forward."""
+    clock = Clock(asyncio.get_running_loop())
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+    return clock
+
+
+@pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     """Two live sessions over a punched connection. At the end nothing of them may be left."""
     ours, theirs = await channels(await punched_paths())
@@ -54,3 +63,15 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     yield made
     await soon(asyncio.gather(*(session.abort("the test is over") for session in made.sessions)))
     await asyncio.gather(made.initiator.end(), made.responder.end())
+
+
+@pytest.fixture(params=[Role.INITIATOR, Role.RESPONDER], ids=["initiator", "responder"])
+async def honest(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Peer, OtherSide]]:
+    """A live session, in either role, and the other side's end of its channel."""
+    role: Role = request.param
+    made = dict(zip((Role.INITIATOR, Role.RESPONDER), await channels(), strict=True))
+    peer, other = Peer(session_on(made[role], role)), OtherSide(made[role.other], role.other)
+    yield peer, other
+    other.pump.abandon()
+    await soon(peer.session.abort("the test is over"))
+    await peer.end()

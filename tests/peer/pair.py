@@ -42,6 +42,21 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.001)
 
 
+class Clock:
+    """Shows the event loop's time, and whatever was added to it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._real = loop.time
+        self._ahead = 0.0
+
+    def __call__(self) -> float:
+        return self._real() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass at once."""
+        self._ahead += seconds
+
+
 def offer(seed: int) -> Offer:
     return Offer(NOW, NOW + 600, bytes([seed, 1]) * 16, bytes([seed, 2]) * 16, ())
 
@@ -53,7 +68,9 @@ def agreement(role: Role, seed: int = 1) -> Agreement:
     """What the peer in `role` holds; another `seed` makes other offers, so another session."""
     sides = {
         Role.INITIATOR: Side.of(PeerId.of(INITIATOR_KEY.public_key()), offer(seed), b"initiator's sealed %d" % seed),
-        Role.RESPONDER: Side.of(PeerId.of(RESPONDER_KEY.public_key()), offer(seed + 1), b"responder's sealed %d" % seed),
+        Role.RESPONDER: Side.of(
+            PeerId.of(RESPONDER_KEY.public_key()), offer(seed + 1), b"responder's sealed %d" % seed
+        ),
     }
     return Agreement.between(role, sides[role], sides[role.other])
 

@@ -91,9 +91,7 @@ async def test_loopback_only_where_the_mediator_is_seen_on_it(
     assert hosts == ([OWN, observed] if added else [OWN])
 
 
-async def test_not_more_than_an_offer_may_hold(
-    port: PunchPort, interfaces: list[IPv4Address | IPv6Address]
-) -> None:
+async def test_not_more_than_an_offer_may_hold(port: PunchPort, interfaces: list[IPv4Address | IPv6Address]) -> None:
     interfaces.extend(IPv4Address("10.0.0.0") + number for number in range(100))
     async with stun_server(behind_nat) as server:
         found = await gathered(port, ("127.0.0.1", server.address.port))

@@ -60,7 +60,7 @@ async def test_when_the_server_goes_the_last_answer_stands(
         return honest(request, source) if len(server.sources) == 1 else later
 
     async with stun_server(answer) as server, await soon(StunConnection.open(port, server.address)) as connection:
-        await until(lambda: connection._keeper.done())
+        await until(connection._keeper.done)
         assert connection.mapped.port == port.number
 
 
@@ -134,5 +134,3 @@ async def test_a_close_that_is_cancelled_closes_the_socket(port: PunchPort) -> N
         closing.cancel()
         await asyncio.wait([closing])
         await until(lambda: server.closed == 1)
-
-

@@ -1,19 +1,22 @@
-"""Is the other side still there? Asks when it is quiet, and keeps NAT mappings alive on the way."""
+"""Is the other side still there? Both sides ask all the time, which keeps NAT mappings alive as well.
+
+A side that only sends hears nothing but answers, and its question may wait long behind file data on a slow link. So
+each side asks by the clock, not when it is quiet: a side that only receives then gives a sign of life unasked.
+"""
 
 from p2p_core.wire.frames import Ping, Pong
 
-__all__ = ["DEAD_AFTER", "PING_AFTER", "Liveness"]
+__all__ = ["DEAD_AFTER", "PING_EVERY", "Liveness"]
 
-PING_AFTER = 5.0  # s of silence; well under the 15 s at which the shortest NAT mappings are kept alive
-DEAD_AFTER = 15.0  # s of silence: two pings went unanswered
+PING_EVERY = 5.0  # s; well under the 15 s at which the shortest NAT mappings are kept alive
+DEAD_AFTER = 15.0  # s of silence: the other side said nothing where it should have asked three times
 
 
 class Liveness:
     """Watches one channel."""
 
     def __init__(self, now: float) -> None:
-        self._heard = now
-        self._asked: float | None = None
+        self._heard = self._asked = now
         self._id = 0
         self.round_trip: float | None = None  # s, of the last answered ping
 
@@ -23,13 +26,11 @@ class Liveness:
 
     def deadline(self) -> float:
         """When `on_deadline` is to be called."""
-        if self._asked is None or self._asked < self._heard:
-            return self._heard + PING_AFTER
-        return min(self._asked + PING_AFTER, self._heard + DEAD_AFTER)
+        return min(self._asked + PING_EVERY, self._heard + DEAD_AFTER)
 
     def on_deadline(self, now: float) -> Ping | None:
         """Return a ping when it is time for one."""
-        if now < self.deadline():
+        if now < self._asked + PING_EVERY:
             return None
         self._asked = now
         self._id += 1
@@ -41,5 +42,5 @@ class Liveness:
 
     def answered(self, pong: Pong, now: float) -> None:
         """Take an answer; one to an older ping only counts as a sign of life."""
-        if pong.id == self._id and self._asked is not None:
+        if pong.id == self._id > 0:
             self.round_trip = now - self._asked

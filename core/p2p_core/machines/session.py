@@ -36,7 +36,7 @@ from p2p_core.machines.events import (
 from p2p_core.machines.liveness import Liveness
 from p2p_core.machines.messages import Messages
 from p2p_core.machines.receiver import FileReceiver, ReceiverState
-from p2p_core.machines.sender import FileSender
+from p2p_core.machines.sender import FileSender, SenderState
 from p2p_core.proof import Role
 from p2p_core.statements import Speaker
 from p2p_core.wire.frames import (
@@ -298,6 +298,11 @@ class SessionMachine:
     def _left(self, farewell: Close) -> None:
         self._close_received = farewell
         self._leaving = self._leaving or Close()
+        for transfer, sender in tuple(self._outgoing.items()):  # nobody is left to receipt them
+            was_offered = sender.state is SenderState.OFFERED
+            self._forget(transfer)
+            failed = FileFailed(transfer, TransferFailed("the other side left"))
+            self._events.append(FileRefused(transfer, "the other side left") if was_offered else failed)
         for transfer in tuple(self._incoming):  # whoever leaves has nothing outstanding, or has lost interest
             self._forget(transfer)
             self._events.append(FileFailed(transfer, TransferFailed("the other side left")))

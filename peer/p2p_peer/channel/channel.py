@@ -46,7 +46,7 @@ async def establish(path: Path, agreement: Agreement, key: RSAPrivateKey, other_
             reader = await _prove(tls, path, agreement, key, other_key)
     except TimeoutError:
         tls.close()
-        raise ConnectionLost(f"the other side did not prove its key within {HANDSHAKE_TIME:.0f} s") from None
+        raise ConnectionLost(f"the other side did not prove its key within {HANDSHAKE_TIME:g} s") from None
     except BaseException:
         tls.close()
         raise

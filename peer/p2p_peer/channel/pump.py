@@ -17,6 +17,8 @@ from p2p_peer.channel.tls import StreamEnded, TlsSocket
 __all__ = ["FrameHandler", "Pump"]
 
 TURN_BYTES = 1024 * 1024  # read or written before others get their turn in the event loop
+TURN_READS = 256  # the same for small frames: each costs far more than its bytes
+MAX_REPLIES = 256 * 1024  # bytes of answers that wait to be written; a peer that asks and never reads is read no more
 LINGER = 1.0  # s to wait for the other side's end of stream, so that nothing on its way is cut off by a reset
 
 
@@ -52,9 +54,10 @@ class Pump:
         self._tls, self._reader, self._handler = tls, reader, handler
         self._loop = asyncio.get_running_loop()
         self._fd = tls.socket.fileno()
-        self._control: deque[memoryview] = deque()
+        self._control: deque[tuple[memoryview, bool]] = deque()  # frames, and whether each is a reply
+        self._reply_bytes = 0
         self._current: memoryview | None = None
-        self._current_is_block = False
+        self._current_is_block = self._current_is_reply = False
         self._reading = self._writing = False
         self._over = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -66,10 +69,12 @@ class Pump:
         self._loop.call_soon(self._on_readable)  # TLS may hold bytes that the socket no longer shows
         self.kick()
 
-    def send(self, frame: bytes) -> None:
-        """Send a control frame, before any block that has not begun."""
+    def send(self, frame: bytes, *, is_reply: bool = False) -> None:
+        """Send a control frame, before any block that has not begun; a reply is one that the other side caused."""
         if not self._over:
-            self._control.append(memoryview(frame))
+            self._control.append((memoryview(frame), is_reply))
+            if is_reply:
+                self._reply_bytes += len(frame)
             self.kick()
 
     def kick(self) -> None:
@@ -114,21 +119,21 @@ class Pump:
         self._tls.close()
 
     def _on_readable(self) -> None:
-        left = TURN_BYTES
+        left, reads = TURN_BYTES, TURN_READS
         heard = False
         try:
-            while left > 0 and not self._over:
+            while left > 0 and reads > 0 and not self._over:
                 space = self._reader.space()
-                if space is None:
+                if space is None or self._reply_bytes > MAX_REPLIES:
                     self._stop_reading()
                     break
                 count = self._tls.read_into(space)
                 if count is None:
                     break
                 heard = True
-                left -= count
+                left, reads = left - count, reads - 1
                 self._take(count)
-            if left <= 0 and not self._over:
+            if (left <= 0 or reads <= 0) and not self._over:
                 self._loop.call_soon(self._on_readable)  # TLS may hold more than the socket shows
         except StreamEnded:
             self._lose(None)
@@ -175,14 +180,20 @@ class Pump:
 
     def _take_next(self) -> bool:
         if self._control:
-            self._current, self._current_is_block = self._control.popleft(), False
+            (self._current, self._current_is_reply), self._current_is_block = self._control.popleft(), False
         else:
             self._current, self._current_is_block = self._handler.next_block(), True
+            self._current_is_reply = False
         return self._current is not None
 
     def _wrote(self, count: int) -> None:
         assert self._current is not None
         self._current = self._current[count:] or None
+        if self._current_is_reply:
+            self._reply_bytes -= count
+            if self._reply_bytes <= MAX_REPLIES and self._reader.space() is not None and not self._reading:
+                self._resume_reading()
+                self._loop.call_soon(self._on_readable)
         if self._current is None and self._current_is_block:
             self._handler.block_written()
 

@@ -1,7 +1,8 @@
 """TLS 1.3 on the punched, non-blocking socket itself (RFC 8446), by pyOpenSSL.
 
 A call that cannot go on returns None (or raises `WouldBlock` in the handshake); the caller waits for the socket.
-No resumption, no tickets, no 0-RTT data from the client; the certificate is bound by the key proof, not checked.
+No resumption, no 0-RTT data from the client; the certificate is bound by the key proof, not checked. OpenSSL sends two
+session tickets all the same, as cryptography binds nothing that stops it; no session is kept behind them.
 """
 
 import socket

@@ -35,6 +35,11 @@ class InputLines:
         self._ended = line is None
         return line
 
+    @property
+    def has_more(self) -> bool:
+        """Whether lines have been read that nobody took yet."""
+        return not self._lines.empty()
+
     def _run(self) -> None:
         descriptor, rest = sys.stdin.fileno(), b""
         while True:

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +16,8 @@ from p2p_peer.session import Session
 __all__ = ["Chat", "Errand", "Mode", "Pipe"]
 
 _NOBODY_TO_ASK = "nobody is there to be asked"
+_LINES_LEFT = "the other side left before it had every line"
+_QUIET = 1.0  # s in which the other side says nothing: then an errand that is done leaves
 _MAX_UNACKNOWLEDGED = 256  # messages on their way before a pipe waits: enough to fill the longest link
 
 
@@ -76,7 +77,7 @@ class Chat:
     def _say(self, text: str) -> None:
         try:
             self._session.send_message(text)
-        except LocalProtocolError as error:
+        except PunchwireError as error:  # it is too long, or the other side is leaving
             self._report.notice(str(error))
 
     def _send(self, path: str) -> None:
@@ -128,20 +129,20 @@ class Pipe:
     def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines) -> None:
         self._session, self._options, self._report, self._lines = session, options, report, lines
         self._other_is_done = asyncio.Event()
+        self._unacknowledged: deque[asyncio.Future[None]] = deque()
 
     async def run(self) -> None:
         """Send every line, wait for the acknowledgements, then for the other side to be done or to close."""
-        unacknowledged: deque[Awaitable[None]] = deque()
         while (line := await self._lines.next()) is not None:
             try:
-                unacknowledged.append(self._session.send_message(line))
+                self._unacknowledged.append(self._session.send_message(line))
             except LocalProtocolError as error:
                 raise UsageError(f"a line of standard input cannot be sent: {error}") from error
-            except ConnectionLost:  # the other side leaves, or is gone: the session's end says which
-                break
-            if len(unacknowledged) > _MAX_UNACKNOWLEDGED:
-                await unacknowledged.popleft()
-        for delivery in unacknowledged:
+            except ConnectionLost as error:
+                raise ConnectionLost(_LINES_LEFT) from error
+            while len(self._unacknowledged) > _MAX_UNACKNOWLEDGED or self._oldest_is_acknowledged():
+                await self._unacknowledged.popleft()
+        for delivery in self._unacknowledged:
             await delivery
         self._session.finish()
         await self._other_is_done.wait()
@@ -155,8 +156,13 @@ class Pipe:
                 self._other_is_done.set()
 
     def session_ended(self) -> bool:
-        """There is nobody left to read what would still come."""
+        """There is nobody left to read what would still come. Raises `ConnectionLost` when something already had."""
+        if self._lines.has_more or any(delivery.exception() is not None for delivery in self._unacknowledged):
+            raise ConnectionLost(_LINES_LEFT)
         return False
+
+    def _oldest_is_acknowledged(self) -> bool:
+        return bool(self._unacknowledged) and self._unacknowledged[0].done()
 
 
 class Errand:
@@ -169,10 +175,12 @@ class Errand:
         self._received: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._received.add_done_callback(lambda received: received.cancelled() or received.exception())
         self._asking: set[asyncio.Task[None]] = set()
-        self._accepted: set[int] = set()
+        self._taken: int | None = None  # the one file that is received
+        self._stirred = asyncio.Event()
+        self._other_is_done = False
 
     async def run(self) -> None:
-        """Do it all, one after the other."""
+        """Do it all, one after the other; then give the other side a moment to say what it has to say."""
         for delivery in self._deliveries:
             await delivery
         try:
@@ -182,30 +190,49 @@ class Errand:
             raise TransferFailed(f"the file was not sent: {error}") from error
         if self._options.receive is not None:
             await self._received
+        self._session.finish()
+        await self._until_quiet()
 
     def happened(self, event: SessionEvent) -> None:
         """Answer offers; note when a file has come."""
+        self._stirred.set()
         match event:
             case FileOffered():
                 self._offered(event)
             case FileReceived():
                 self._settle(None)
-            case FileFailed(transfer, error) if transfer in self._accepted:
+            case FileFailed(transfer, error) if transfer == self._taken:
                 self._settle(error)
+            case PeerDone() | PeerLeaving():
+                self._other_is_done = True
 
     def session_ended(self) -> bool:
         """Whatever is not done by now comes to nothing, and `run` finds that out by itself."""
         self._settle(TransferFailed("the other side left before it had sent a file"))
+        self._other_is_done = True
+        self._stirred.set()
         return True
+
+    async def _until_quiet(self) -> None:
+        while not self._other_is_done:
+            self._stirred.clear()
+            try:
+                async with asyncio.timeout(_QUIET):
+                    await self._stirred.wait()
+            except TimeoutError:
+                return
 
     def _offered(self, offered: FileOffered) -> None:
         folder = self._options.receive
+        if folder is not None and self._taken is not None:
+            self._session.refuse_file(offered, "only one file was asked for")
+            return
+        self._taken = offered.transfer
         if folder is not None and self._lines is not None:
             task = asyncio.create_task(self._ask(offered, folder, self._lines))
             self._asking.add(task)
             task.add_done_callback(self._asking.discard)
             return
-        self._accepted.add(offered.transfer)
         refusal = _answer_unasked(self._session, offered, self._options, folder or Path(), self._report)
         if refusal is not None and folder is not None:
             self._settle(refusal)
@@ -217,7 +244,6 @@ class Errand:
             answer = await lines.next()
         if self._session.is_over:
             return
-        self._accepted.add(offered.transfer)
         if answer in ("y", "yes"):
             try:
                 self._session.accept_file(offered, folder)

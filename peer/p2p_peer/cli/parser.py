@@ -47,8 +47,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _looks_like_chat(arguments: Sequence[str]) -> bool:
-    """A host may be named as a command is: four arguments with an integer second are the chat."""
-    return len(arguments) >= _POSITIONALS and arguments[1].isdecimal()
+    """A host may be named as a command is: four positionals with an integer second are the chat."""
+    first = arguments[:_POSITIONALS]
+    return len(first) == _POSITIONALS and first[1].isdecimal() and not any(word.startswith("-") for word in first)
 
 
 def _chat() -> argparse.ArgumentParser:

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
+from p2p_core import limits
 from p2p_core.errors import (
     ConnectionLost,
     Interrupted,
@@ -100,7 +100,7 @@ class _Run:
         options = self._options
         key = read_key_pair(options.keypair, ask_passphrase)
         peer_key = read_public_key(options.peerkey, ask_passphrase)
-        _check_files(options)
+        _check(options)
         lines = InputLines() if _wants_input(options) else None
         connect_options = self._connect_options(lines)
         try:
@@ -121,6 +121,9 @@ class _Run:
             reading = asyncio.create_task(self._read_events(session, mode))
             try:
                 await asyncio.wait([job, reading], return_when=asyncio.FIRST_COMPLETED)
+                error = reading.exception() if reading.done() else None
+                if error is not None and not isinstance(error, ConnectionLost):
+                    raise error  # the other side broke the rules: whatever else failed, failed because of that
                 if job.done() or mode.session_ended():
                     await job
                     await session.close()
@@ -172,12 +175,17 @@ def _wants_input(options: argparse.Namespace) -> bool:
     return not errand or (options.receive is not None and not options.yes and sys.stdin.isatty())
 
 
-def _check_files(options: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> None:
     """Find out now what would otherwise fail once the other peer has been met."""
+    for text in options.message:
+        if len(text.encode("utf-8", "surrogateescape")) > limits.MAX_TEXT_BYTES:
+            raise UsageError(f"a message has at most {limits.MAX_TEXT_BYTES} bytes")
+        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python shows bytes that are no UTF-8
+            raise UsageError("a message is not valid UTF-8")
     for path in options.send:
         if not path.is_file() or not os.access(path, os.R_OK):
             raise UsageError(f"{path} is not a file that can be read")
-    folder: Path | None = options.receive
+    folder = options.receive
     if folder is None:
         return
     try:

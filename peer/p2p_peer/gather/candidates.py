@@ -37,16 +37,18 @@ class Gathered:
 
 
 async def gather(
-    port: PunchPort, servers: Iterable[tuple[str, int]], observed: Address | None, keep: AsyncExitStack
+    port: PunchPort,
+    servers: Iterable[tuple[str, int]],
+    loopback: Address | None,
+    keep: AsyncExitStack,
 ) -> Gathered:
     """Gather candidates for `port`; `servers` are STUN servers over TCP as (host, port).
 
-    `observed` is our address as the mediator sees it: a loopback address means that it runs on this machine, and the
-    other peer may too.
+    `loopback` is the mediator's address when it runs on this machine: the other peer may run here too.
     """
     addresses = local_addresses()
-    if observed is not None and observed.ip.is_loopback:
-        addresses.append(observed.ip)
+    if loopback is not None:
+        addresses.append(loopback.ip)
     hosts = tuple(
         Candidate(CandidateKind.HOST, Transport.TCP, Address(ip, port.number)) for ip in dict.fromkeys(addresses)
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2p_core import limits
-from p2p_core.errors import Refused
+from p2p_core.errors import Refused, SourceChanged
 from p2p_core.machines.session import SessionMachine
 from p2p_core.wire.frames import BlockHeader
 
@@ -86,7 +86,10 @@ class OutgoingFiles:
         if sending is None:
             return
         if sending.source.error is not None:
-            self._machine.fail_file(sending.transfer, sending.source.error)
+            # The sentence for our user has the whole path; the other side has no business with it.
+            changed = isinstance(sending.source.error, SourceChanged)
+            reason = "the file changed while it was sent" if changed else "the file cannot be read"
+            self._machine.fail_file(sending.transfer, sending.source.error, reason)
         elif self._is_all_sent(sending):
             sending.ended = True
             self._machine.file_ended(sending.transfer)

@@ -65,7 +65,8 @@ class FileSink:
         """
         self._name = safe_name(offer.name)
         self._offer, self._folder = offer, folder
-        self._mode = offer.mode & 0o777 & ~_umask()  # never set-uid, never wider than this user's files are
+        # Never set-uid, never wider than this user's files are, and never out of this user's own reach.
+        self._mode = offer.mode & 0o777 & ~_umask() | 0o400
         self._verified, self._buffer_free, self._failed = verified, buffer_free, failed
         self._temporary = f".{self._name}.{secrets.token_hex(4)}.part"
         try:
@@ -80,7 +81,8 @@ class FileSink:
             raise TransferFailed(f"{folder} cannot be written to: {error.strerror}") from error
         self._hasher = blake3()
         self._room = min(offer.block_size, offer.size)
-        self._free: deque[memoryview] = deque(memoryview(bytearray(self._room)) for _ in range(BUFFERS))
+        self._free: deque[memoryview] = deque()
+        self._unmade = BUFFERS  # made when they are needed: many files may be accepted before the first block comes
         self._somebody_waits = False
         self._work: SimpleQueue[_Block | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"write {self._name}", daemon=True)
@@ -88,6 +90,9 @@ class FileSink:
 
     def take(self) -> memoryview | None:
         """Return a free buffer of a block's size, or None: `buffer_free` is called then."""
+        if not self._free and self._unmade:
+            self._unmade -= 1
+            return memoryview(bytearray(self._room))
         if not self._free:
             self._somebody_waits = True
             if not self._free:

@@ -1,0 +1,131 @@
+"""The other side of a session, moved by hand: it has the right key, and says what a test wants it to say."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from p2p_core.errors import PunchwireError
+from p2p_core.file_root import FileRoot, block_digest
+from p2p_core.proof import Role, sign
+from p2p_core.statements import Speaker
+from p2p_core.wire.frame_reader import BlockStarts
+from p2p_core.wire.frames import (
+    BLOCK_HEADER_BYTES,
+    HEADER_BYTES,
+    BlockHeader,
+    FileEnd,
+    FileOffer,
+    FileReceipt,
+    Frame,
+    TextMessage,
+    encode,
+)
+from p2p_peer.channel.channel import Channel
+from p2p_peer.channel.pump import Pump
+
+from tests.peer.pair import PATIENCE, agreement, own_key
+
+BLOCK_SIZE = 4096
+_ROOM = HEADER_BYTES + BLOCK_HEADER_BYTES
+_T = TypeVar("_T")
+
+
+@dataclass
+class Handler:
+    """Implements `FrameHandler` by writing down what comes."""
+
+    came: list[Frame | bytes] = field(default_factory=list)  # a block as its data
+    blocks: deque[memoryview] = field(default_factory=deque)  # to send
+    written: int = 0
+    heard_of: int = 0
+    lost: list[PunchwireError | None] = field(default_factory=list)
+    gives_buffers: bool = True
+    wanted: BlockStarts | None = None
+    _buffer: bytearray = field(default_factory=bytearray)
+
+    def frame_received(self, frame: Frame) -> None:
+        self.came.append(frame)
+
+    def block_starts(self, block: BlockStarts) -> memoryview | None:
+        self.wanted = block
+        return self.buffer() if self.gives_buffers else None
+
+    def buffer(self) -> memoryview:
+        assert self.wanted is not None
+        self._buffer = bytearray(self.wanted.length)
+        return memoryview(self._buffer)
+
+    def block_ended(self) -> None:
+        self.came.append(bytes(self._buffer))
+
+    def next_block(self) -> memoryview | None:
+        return self.blocks.popleft() if self.blocks else None
+
+    def block_written(self) -> None:
+        self.written += 1
+
+    def heard(self) -> None:
+        self.heard_of += 1
+
+    def channel_lost(self, error: PunchwireError | None) -> None:
+        self.lost.append(error)
+
+
+def block(data: bytes, index: int = 0, transfer: int = 1, digest: bytes | None = None) -> memoryview:
+    """A block as it goes over the wire, header and all."""
+    frame = memoryview(bytearray(_ROOM) + data)
+    BlockHeader(transfer, 0, index, digest or block_digest(data)).write(frame, len(data))
+    return frame
+
+
+class OtherSide:
+    """One end of an authenticated channel without a session on it."""
+
+    def __init__(self, channel: Channel, role: Role) -> None:
+        self.channel = channel
+        self.handler = Handler()
+        self.pump = Pump(channel.tls, channel.reader, self.handler)
+        self.pump.start()
+        self._role = role
+        self._speaker = Speaker.of(agreement(role), role)
+
+    @property
+    def came(self) -> list[Frame | bytes]:
+        """Frames, and the data of blocks."""
+        return self.handler.came
+
+    def send(self, *frames: Frame | memoryview | bytes) -> None:
+        """Send frames, blocks, or plain bytes."""
+        for frame in frames:
+            self.pump.send(bytes(frame) if isinstance(frame, memoryview | bytes) else encode(frame))
+
+    async def wait_for(self, kind: type[_T], count: int = 1) -> _T:
+        """Return frame number `count` of this kind, once it has come."""
+        async with asyncio.timeout(PATIENCE):
+            while len(found := [frame for frame in self.came if isinstance(frame, kind)]) < count:
+                assert not self.handler.lost, f"lost before {kind.__name__}: {self.handler.lost}"
+                await asyncio.sleep(0)
+        return found[count - 1]
+
+    def message(self, sequence: int, text: str) -> TextMessage:
+        """A message, signed as it must be."""
+        return TextMessage(sequence, 0, text, sign(own_key(self._role), self._speaker.message(sequence, 0, text)))
+
+    def end_of(self, offer: FileOffer, content: bytes) -> FileEnd:
+        """The end of a file that was sent in `BLOCK_SIZE` blocks."""
+        root = root_of(offer, content)
+        statement = self._speaker.file_root(offer.transfer, offer.name, offer.size, root)
+        return FileEnd(offer.transfer, root, sign(own_key(self._role), statement))
+
+    def receipt_for(self, offer: FileOffer, content: bytes) -> FileReceipt:
+        """A receipt for a file that has come."""
+        statement = self._speaker.file_receipt(offer.transfer, offer.name, offer.size, root_of(offer, content), 0)
+        return FileReceipt(offer.transfer, 0, sign(own_key(self._role), statement))
+
+
+def root_of(offer: FileOffer, content: bytes) -> bytes:
+    root = FileRoot(offer.size, offer.block_size)
+    for at in range(0, len(content), offer.block_size):
+        root.add(block_digest(content[at : at + offer.block_size]))
+    return root.digest()

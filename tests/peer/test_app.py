@@ -1,0 +1,445 @@
+"""From two keys to a session: against the real mediator, and against one that lies."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from p2p_core.errors import (
+    ConnectionLost,
+    Malformed,
+    MediatorLied,
+    MediatorUnreachable,
+    NoPath,
+    NotAdmitted,
+    NotAuthenticated,
+    OfferRejected,
+    PeerDidNotCome,
+    PunchwireError,
+    RemoteProtocolError,
+    Replaced,
+    SameKey,
+)
+from p2p_core.identity import PeerId
+from p2p_core.machines import tcp_punch
+from p2p_core.proof import Role
+from p2p_core.sealing import open_offer, seal_offer
+from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_peer import app
+from p2p_peer.app import ConnectOptions, connect
+from p2p_peer.events import (
+    Advertised,
+    Authenticated,
+    ConnectEvent,
+    Matched,
+    MediatorReached,
+    MessageReceived,
+    PathFound,
+)
+from p2p_peer.mediator import Introduction
+from p2p_peer.mediator_identity import Vouched
+from p2p_peer.session import Session
+from p2p_peer.trust import MediatorId
+from p2p_proto import mediator_pb2 as pb
+from p2p_server.app import Mediator
+from p2p_server.config import Config
+from p2p_server.limits import Limits
+
+from tests.keys import key
+from tests.peer.mediator_script import Script, Stream, scripted_mediator
+from tests.peer.pair import agreement, changed, offer, sha256, soon, until
+
+OURS, THEIRS = key(0), key(1)
+THEIR_ID = PeerId.of(THEIRS.public_key())
+
+
+@asynccontextmanager
+async def real_mediator(folder: Path, **changed: Any) -> AsyncIterator[Mediator]:
+    config = Config(
+        state_dir=folder / "mediator",
+        authorized=None,
+        host="127.0.0.1",
+        port=0,
+        stun_port=0,
+        limits=Limits(stop_grace=0.05),
+    )
+    mediator = await Mediator.start(replace(config, **changed))
+    try:
+        yield mediator
+    finally:
+        await mediator.stop()
+
+
+@pytest.fixture
+async def mediator(tmp_path: Path) -> AsyncIterator[Mediator]:
+    async with real_mediator(tmp_path) as mediator:
+        yield mediator
+
+
+Start = Callable[..., "asyncio.Task[Session]"]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Begin to connect test key `n` to test key `other`; sessions that come of it are closed at the end."""
+    begun: list[asyncio.Task[Session]] = []
+
+    def start(
+        mediator: Mediator,
+        n: int,
+        other: int,
+        notify: Callable[[ConnectEvent], None] = lambda event: None,
+        **options: Any,
+    ) -> "asyncio.Task[Session]":
+        chosen = ConnectOptions(state_dir=tmp_path / f"peer {n}", **options)
+        host, port = "127.0.0.1", mediator.listening.port
+        begun.append(
+            asyncio.create_task(connect(host, port, key(n), key(other).public_key(), options=chosen, notify=notify))
+        )
+        return begun[-1]
+
+    yield start
+    for task in begun:
+        task.cancel()
+    ended = await asyncio.gather(*begun, return_exceptions=True)
+    sessions = [end for end in ended if isinstance(end, Session)]
+    await soon(asyncio.gather(*(session.abort("the test is over") for session in sessions)))
+
+
+# Against the real mediator.
+
+
+@pytest.mark.parametrize("insecure", [False, True])
+async def test_two_peers_meet(start: Start, tmp_path: Path, insecure: bool) -> None:
+    events: dict[int, list[ConnectEvent]] = {0: [], 1: []}
+    async with real_mediator(tmp_path, insecure=insecure) as mediator:
+        ours = start(mediator, 0, 1, events[0].append, insecure=insecure)
+        await until(lambda: any(isinstance(event, Advertised) for event in events[0]))
+        theirs = start(mediator, 1, 0, events[1].append, insecure=insecure)
+        session, other = await soon(asyncio.gather(ours, theirs))
+        assert session.peer == THEIR_ID
+        assert session.session_id == other.session_id
+        assert (session.role, other.role) == (Role.INITIATOR, Role.RESPONDER)  # who advertised first
+        await soon(session.send_message("hello"))
+        async for event in other:
+            if isinstance(event, MessageReceived):
+                assert event.text == "hello"
+                break
+        await soon(asyncio.gather(session.close(), other.close()))
+    for told in events.values():
+        assert [type(event) for event in told] == [MediatorReached, Advertised, Matched, PathFound, Authenticated]
+        reached, advertised, matched, _, authenticated = told
+        assert isinstance(reached, MediatorReached)
+        assert (reached.identity.vouched is None) is insecure
+        assert isinstance(advertised, Advertised)
+        assert any(candidate.address.ip.is_loopback for candidate in advertised.candidates)
+        assert isinstance(matched, Matched)
+        assert isinstance(authenticated, Authenticated)
+        assert 0 < authenticated.seconds < 10
+
+
+async def test_the_mediators_key_is_remembered(start: Start, mediator: Mediator) -> None:
+    vouched: list[Vouched | None] = []
+
+    def notify(event: ConnectEvent) -> None:
+        if isinstance(event, MediatorReached):
+            vouched.append(event.identity.vouched)
+
+    for _ in range(2):
+        with pytest.raises(PeerDidNotCome):
+            await soon(start(mediator, 0, 1, notify, wait=0.01))
+    assert vouched == [Vouched.ON_FIRST_USE, Vouched.BY_MEMORY]
+
+
+async def test_the_peer_does_not_come(start: Start, mediator: Mediator) -> None:
+    with pytest.raises(PeerDidNotCome, match=rf"\({THEIR_ID.short}\) did not come within 0\.05 s"):
+        await soon(start(mediator, 0, 1, wait=0.05))
+
+
+async def test_the_other_wants_somebody_else(start: Start, mediator: Mediator) -> None:
+    ends = [start(mediator, 0, 1, wait=0.1), start(mediator, 1, 2, wait=0.1)]
+    results = await soon(asyncio.gather(*ends, return_exceptions=True))
+    assert [type(result) for result in results] == [PeerDidNotCome, PeerDidNotCome]
+
+
+async def test_our_own_key(start: Start, mediator: Mediator) -> None:
+    with pytest.raises(SameKey):
+        await soon(start(mediator, 0, 0))
+
+
+async def test_a_key_that_is_not_admitted(start: Start, tmp_path: Path) -> None:
+    folder = tmp_path / "authorized"
+    folder.mkdir()
+    async with real_mediator(tmp_path, authorized=folder) as mediator:
+        with pytest.raises(NotAdmitted):
+            await soon(start(mediator, 0, 1))
+
+
+async def test_replaced(start: Start, mediator: Mediator) -> None:
+    waiting = asyncio.Event()
+    first = start(mediator, 0, 1, lambda event: waiting.set() if isinstance(event, Advertised) else None)
+    await soon(waiting.wait())
+    start(mediator, 0, 1)
+    with pytest.raises(Replaced):
+        await soon(first)
+
+
+async def test_the_mediator_stops_while_we_wait(start: Start, tmp_path: Path) -> None:
+    waiting = asyncio.Event()
+    async with real_mediator(tmp_path) as mediator:
+        first = start(mediator, 0, 1, lambda event: waiting.set() if isinstance(event, Advertised) else None)
+        await soon(waiting.wait())
+    with pytest.raises(MediatorUnreachable):
+        await soon(first)
+
+
+async def test_another_mediator_than_expected(start: Start, mediator: Mediator) -> None:
+    with pytest.raises(NotAuthenticated):
+        await soon(start(mediator, 0, 1, mediator_id=MediatorId(bytes(32))))
+
+
+async def test_the_user_does_not_know_the_mediator(start: Start, mediator: Mediator) -> None:
+    async def confirm(mediator: MediatorId) -> bool:
+        return False
+
+    with pytest.raises(NotAuthenticated):
+        await soon(start(mediator, 0, 1, confirm_mediator=confirm))
+
+
+async def test_an_offer_is_renewed_while_the_peer_is_awaited(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "RENEW_AFTER", 0.01)
+    told: list[ConnectEvent] = []
+    advertised: list[bytes] = []
+    real = app.MediatorClient.advertise
+
+    async def advertise(self: Any, wanted: PeerId, offer: bytes) -> None:
+        advertised.append(offer)
+        await real(self, wanted, offer)
+
+    monkeypatch.setattr(app.MediatorClient, "advertise", advertise)
+    ours = start(mediator, 0, 1, told.append)
+    await until(lambda: len(advertised) >= 4)
+    assert len(set(advertised)) == len(advertised)
+    assert sum(isinstance(event, Advertised) for event in told) == 1
+    session, other = await soon(asyncio.gather(ours, start(mediator, 1, 0)))
+    assert session.session_id == other.session_id
+
+
+@pytest.mark.parametrize("step", [MediatorReached, Advertised, Matched, PathFound])
+async def test_cancelled_on_the_way(start: Start, mediator: Mediator, step: type[ConnectEvent]) -> None:
+    """Nothing is left, wherever it was; the fixtures of this folder see to that."""
+
+    def notify(event: ConnectEvent) -> None:
+        if isinstance(event, step):
+            ours.cancel()
+
+    ours = start(mediator, 0, 1, notify)
+    theirs = start(mediator, 1, 0)
+    with pytest.raises(asyncio.CancelledError):
+        await soon(ours)
+    theirs.cancel()
+
+
+@pytest.mark.parametrize("step", [MediatorReached, Advertised, Matched, PathFound, Authenticated])
+async def test_a_listener_that_fails(start: Start, mediator: Mediator, step: type[ConnectEvent]) -> None:
+    def notify(event: ConnectEvent) -> None:
+        if isinstance(event, step):
+            raise KeyError("mine")
+
+    ours = start(mediator, 0, 1, notify)
+    theirs = start(mediator, 1, 0)
+    with pytest.raises(KeyError):
+        await soon(ours)
+    theirs.cancel()
+
+
+# Against a mediator that follows a script.
+
+
+def theirs_sealed(**changed: Any) -> bytes:
+    """The other peer's offer, as it would be but for what is changed."""
+    now = int(time.time())
+    fresh = replace(offer(1), issued=now, expires=now + 300)
+    return seal_offer(replace(fresh, **changed), THEIRS, OURS.public_key())
+
+
+def match(own: bytes, **changed: Any) -> pb.Match:
+    fields = {
+        "peer": THEIR_ID,
+        "role": pb.INITIATOR,
+        "offer": theirs_sealed(),
+        "own_offer_hash": sha256(own),
+        "start_after_us": 0,
+    }
+    return pb.Match(**fields | changed)
+
+
+async def outcome(script: Script, **options: Any) -> Any:
+    """Connect to the owner of THEIRS through a mediator that follows `script`."""
+    async with scripted_mediator(script) as mediator:
+        chosen = ConnectOptions(insecure=True, **options)
+        connecting = connect("127.0.0.1", mediator.address.port, OURS, THEIRS.public_key(), options=chosen)
+        return (await soon(asyncio.gather(connecting, return_exceptions=True)))[0]
+
+
+def matching(make: Callable[[bytes], pb.Match]) -> Script:
+    """A mediator that answers the first offer with a match."""
+
+    async def script(stream: Stream) -> None:
+        await stream.admit(observed=pb.Endpoint(ip=bytes([127, 0, 0, 1]), port=5000))
+        advertised = await stream.read("advertise")
+        assert advertised.wanted == THEIR_ID
+        await stream.send(match=make(advertised.offer))
+        await stream.stay()
+
+    return script
+
+
+LIES: list[tuple[Callable[[bytes], pb.Match], type[PunchwireError]]] = [
+    (lambda own: match(own, peer=PeerId.of(key(2).public_key())), MediatorLied),
+    (lambda own: match(own, own_offer_hash=bytes(32)), MediatorLied),
+    (lambda own: match(own, offer=own), OfferRejected),
+    (lambda own: match(own, offer=b"\x01\x01\x00" + bytes(500)), OfferRejected),
+    (lambda own: match(own, offer=seal_offer(offer(1), key(2), OURS.public_key())), OfferRejected),
+    (lambda own: match(own, offer=theirs_sealed(issued=1000, expires=1300)), OfferRejected),
+    (lambda own: match(own, offer=b""), Malformed),
+    (lambda own: match(own, offer=theirs_sealed(session_id=bytes(32))), RemoteProtocolError),
+    (lambda own: match(own, offer=theirs_sealed(channel=1)), RemoteProtocolError),
+]
+
+
+@pytest.mark.parametrize(
+    ("lie", "error"),
+    LIES,
+    ids=["stranger", "foreign own offer", "own offer", "garbage", "forged", "old", "empty", "session", "channel"],
+)
+async def test_lies(lie: Callable[[bytes], pb.Match], error: type[PunchwireError]) -> None:
+    assert type(await outcome(matching(lie))) is error
+
+
+@pytest.mark.parametrize(("age", "believed"), [(0, True), (1, True), (2, False)])
+async def test_the_offer_that_a_renewal_replaces_may_still_be_matched(
+    monkeypatch: pytest.MonkeyPatch, age: int, believed: bool
+) -> None:
+    monkeypatch.setattr(app, "RENEW_AFTER", 0.001)
+    monkeypatch.setattr(tcp_punch, "PUNCH_TIME", 0.01)
+    made = 0
+    real = app.MediatorClient.advertise
+
+    async def advertise(self: Any, wanted: PeerId, offer: bytes) -> None:
+        nonlocal made
+        await real(self, wanted, offer)
+        made += 1
+        if made == age + 1:
+            monkeypatch.setattr(app, "RENEW_AFTER", 3600)
+
+    async def script(stream: Stream) -> None:
+        await stream.admit()
+        offers = [(await stream.read("advertise")).offer for _ in range(age + 1)]
+        await stream.send(match=match(offers[0]))
+        await stream.stay()
+
+    monkeypatch.setattr(app.MediatorClient, "advertise", advertise)
+    ended = await outcome(script)
+    assert type(ended) is (NoPath if believed else MediatorLied)  # nobody is there to punch with
+
+
+async def test_what_is_offered() -> None:
+    offers = []
+
+    async def script(stream: Stream) -> None:
+        await stream.admit(observed=pb.Endpoint(ip=bytes([127, 0, 0, 1]), port=5000))
+        sealed = (await stream.read("advertise")).offer
+        offers.append(open_offer(sealed, THEIRS, OURS.public_key(), time.time()))
+        await stream.end(grpc.StatusCode.UNAVAILABLE)
+
+    assert isinstance(await outcome(script), MediatorUnreachable)
+    assert offers[0].expires - offers[0].issued == app.OFFER_LIFE
+    assert app.RENEW_AFTER < app.OFFER_LIFE
+    assert len({candidate.address.port for candidate in offers[0].candidates}) == 1
+    assert "127.0.0.1" in [candidate.address.host for candidate in offers[0].candidates]
+
+
+async def test_the_mediator_is_told_when_it_is_over(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[PeerId] = []
+    real = app.MediatorClient.leave
+
+    async def leave(self: Any, peer: PeerId) -> None:
+        left.append(peer)
+        await real(self, peer)
+
+    monkeypatch.setattr(app.MediatorClient, "leave", leave)
+    session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    assert left == []
+    await soon(asyncio.gather(session.close(), other.close()))
+    assert sorted(left) == sorted([session.peer, other.peer])
+
+
+async def test_a_session_outlives_the_mediator(start: Start, tmp_path: Path) -> None:
+    async with real_mediator(tmp_path) as mediator:
+        session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    await soon(session.send_message("still here"))
+    await soon(asyncio.gather(session.close(), other.close()))
+    async for _ in session:
+        pass
+
+
+async def test_a_stranger_takes_the_connection(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Punched, and then nothing: no session, and nothing left."""
+
+    async def establish(path: Any, *_: Any) -> None:
+        path.socket.close()
+        raise ConnectionLost("cut")
+
+    monkeypatch.setattr(app, "establish", establish)
+    ends = [start(mediator, 0, 1), start(mediator, 1, 0)]
+    results = await soon(asyncio.gather(*ends, return_exceptions=True))
+    assert [type(result) for result in results] == [ConnectionLost, ConnectionLost]
+
+
+# What is dialled.
+
+
+def candidate(kind: CandidateKind, host: str, port: int, transport: Transport = Transport.TCP) -> Candidate:
+    return Candidate(kind, transport, Address.of(host, port))
+
+
+def introduction(observed: Address | None) -> Introduction:
+    return Introduction(THEIR_ID, Role.INITIATOR, b"", b"", observed, 0, 0, 0)
+
+
+def targets(theirs: list[Candidate], observed: str | None) -> list[str]:
+    held = agreement(Role.INITIATOR)
+    held = changed(held, responder=changed(held.responder, offer=replace(offer(2), candidates=tuple(theirs))))
+    seen = None if observed is None else Address.of(observed, 40_000)
+    return [str(address) for address in app._targets(held, introduction(seen))]
+
+
+HOST = candidate(CandidateKind.HOST, "10.0.0.7", 5000)
+REFLEXIVE = candidate(CandidateKind.SERVER_REFLEXIVE, "203.0.113.5", 6000)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "observed", "dialled"),
+    [
+        ([HOST], None, ["10.0.0.7:5000"]),
+        ([HOST], "203.0.113.9", ["10.0.0.7:5000", "203.0.113.9:5000"]),  # a NAT may keep port numbers
+        ([REFLEXIVE, HOST], "203.0.113.9", ["203.0.113.5:6000", "10.0.0.7:5000"]),  # STUN knows better
+        ([candidate(CandidateKind.HOST, "10.0.0.7", 5000, Transport.UDP)], "203.0.113.9", []),
+        ([HOST], "127.0.0.1", ["10.0.0.7:5000"]),  # no loopback, unless we are on it ourselves
+        ([], "203.0.113.9", []),
+    ],
+)
+def test_what_is_dialled(theirs: list[Candidate], observed: str | None, dialled: list[str]) -> None:
+    assert targets(theirs, observed) == dialled

@@ -1,0 +1,136 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from p2p_core.errors import KeyLocked, UsageError
+from p2p_core.identity import PeerId, private_pem, public_pem
+from p2p_peer import keyfiles
+from p2p_peer.cli import keys
+from p2p_peer.cli.main import main
+from p2p_peer.cli.parser import PASSPHRASE_VARIABLE, parse
+
+from tests.keys import key
+
+PAIR = key(0)
+ID = PeerId.of(PAIR.public_key())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyfiles, "generate_key", lambda bits: PAIR)
+    monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What somebody types at a terminal, when asked for a passphrase."""
+    answers: list[str] = []
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(keys.getpass, "getpass", lambda prompt: answers.pop(0))
+    return answers
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+
+
+def test_keygen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen", str(tmp_path / "mine")]) == 0
+    said = capsys.readouterr().out
+    assert str(tmp_path / "mine" / "key.pem") in said
+    assert f"peer id  {ID}" in said
+    assert " ".join(ID.words[:4]) in said
+    assert " ".join(ID.words[8:]) in said
+
+
+def test_keygen_does_not_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key.pem").write_text("mine")
+    assert main(["keygen", str(tmp_path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == f"p2p-peer: {tmp_path / 'key.pem'} exists already; it is not overwritten\n"
+
+
+def test_fingerprint_is_the_same_for_both_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for content in (private_pem(PAIR), public_pem(PAIR.public_key())):
+        (tmp_path / "key").write_bytes(content)
+        assert main(["fingerprint", str(tmp_path / "key")]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    assert said[0].splitlines() == [
+        f"peer id  {ID}",
+        f"words    {' '.join(ID.words[:4])}",
+        f"         {' '.join(ID.words[4:8])}",
+        f"         {' '.join(ID.words[8:])}",
+    ]
+
+
+def test_fingerprint_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fingerprint", str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.startswith("p2p-peer: ")
+
+
+def test_interrupted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keys, "write_new_pair", interrupt)
+    assert main(["keygen", str(tmp_path)]) == 130
+
+
+# Passphrases.
+
+
+def locked_with(folder: Path, secret: bytes) -> None:
+    keyfiles.read_key_pair(folder / "key.pem", lambda path: secret)
+    with pytest.raises(KeyLocked):
+        keyfiles.read_key_pair(folder / "key.pem", lambda path: None)
+
+
+def test_a_passphrase_is_typed_twice(tmp_path: Path, typed: list[str]) -> None:
+    typed += ["secret", "secret"]
+    keys.keygen(parse(["keygen", str(tmp_path), "--passphrase"]))
+    locked_with(tmp_path, b"secret")
+
+
+@pytest.mark.parametrize(("answers", "why"), [(["one", "other"], "differ"), (["", ""], "empty")])
+def test_a_passphrase_mistyped(tmp_path: Path, typed: list[str], answers: list[str], why: str) -> None:
+    typed += answers
+    with pytest.raises(UsageError, match=why):
+        keys.keygen(parse(["keygen", str(tmp_path), "--passphrase"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_a_passphrase_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parse(["keygen", str(tmp_path), "--passphrase"])
+    with pytest.raises(UsageError, match=f"set {PASSPHRASE_VARIABLE}"):
+        keys.keygen(options)
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "")
+    with pytest.raises(UsageError, match="empty"):
+        keys.keygen(options)
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "gehe\u00efm")
+    keys.keygen(options)
+    locked_with(tmp_path, "gehe\u00efm".encode())
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_a_passphrase_in_the_environment_locks_nothing_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "secret")
+    keys.keygen(parse(["keygen", str(tmp_path)]))
+    keyfiles.read_key_pair(tmp_path / "key.pem", lambda path: None)
+
+
+def test_how_a_locked_pair_is_opened(tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    typed.append("typed")
+    assert keys.ask_passphrase(tmp_path) == b"typed"
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "from the environment")
+    assert keys.ask_passphrase(tmp_path) == b"from the environment"
+    monkeypatch.delenv(PASSPHRASE_VARIABLE)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    assert keys.ask_passphrase(tmp_path) is None

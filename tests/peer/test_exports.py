@@ -1,0 +1,34 @@
+"""The public names of the library are frozen: what is added or taken away is done on purpose."""
+
+import importlib
+import subprocess
+import sys
+
+import p2p_peer
+import pytest
+
+NAMES = """
+    Advertised Authenticated ConnectOptions FileFailed FileOffered FileProgress FileReceived FileSent Matched
+    MediatorReached MessageDelivered MessageReceived PathFound PathKind PeerDone PeerId PeerLeaving PunchwireError Role
+    Session connect generate_key load_key_pair load_public_key
+""".split()
+
+
+def test_the_public_names() -> None:
+    assert sorted(p2p_peer.__all__) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_there(name: str) -> None:
+    home = importlib.import_module(p2p_peer._HOME[name])
+    assert getattr(p2p_peer, name) is getattr(home, name)
+
+
+def test_what_is_not() -> None:
+    with pytest.raises(AttributeError):
+        p2p_peer.no_such_name  # noqa: B018
+
+
+def test_importing_the_library_loads_nothing_heavy() -> None:
+    program = "import p2p_peer, sys; sys.exit(bool({'grpc', 'OpenSSL', 'asyncio'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,190 @@
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, UsageError
+from p2p_core.identity import private_pem, public_pem
+from p2p_peer import keyfiles
+from p2p_peer.channel.certificate import ThrowawayCertificate
+from p2p_peer.keyfiles import read_key_pair, read_public_key, write_new_pair
+
+from tests.keys import key
+
+PAIR = key(0)
+PRIVATE, PUBLIC = private_pem(PAIR), public_pem(PAIR.public_key())
+LOCKED = private_pem(PAIR, b"secret")
+
+
+def never(path: Path) -> bytes | None:
+    pytest.fail(f"asked for the passphrase of {path}")
+
+
+def nobody(path: Path) -> bytes | None:
+    return None
+
+
+def says(secret: bytes) -> Callable[[Path], bytes | None]:
+    return lambda path: secret
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(content: bytes) -> Path:
+        path = tmp_path / "key.pem"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def test_reads_what_it_should(file: Callable[[bytes], Path]) -> None:
+    assert read_key_pair(file(PRIVATE), never).private_numbers() == PAIR.private_numbers()
+    pkcs1 = PAIR.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    assert read_key_pair(file(pkcs1), never).private_numbers() == PAIR.private_numbers()
+    for content in (PUBLIC, PRIVATE):
+        assert read_public_key(file(content), never) == PAIR.public_key()
+
+
+@pytest.mark.parametrize("read", [read_key_pair, read_public_key])
+def test_a_locked_pair(file: Callable[[bytes], Path], read: Callable[..., object]) -> None:
+    path = file(LOCKED)
+    read(path, says(b"secret"))
+    with pytest.raises(KeyLocked, match=f"{path}: the key pair is locked"):
+        read(path, nobody)
+    with pytest.raises(KeyLocked, match=f"{path}: the passphrase does not open"):
+        read(path, says(b"wrong"))
+
+
+def curve() -> bytes:
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def curve_public() -> bytes:
+    return (
+        ec.generate_private_key(ec.SECP256R1())
+        .public_key()
+        .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+
+
+def short() -> bytes:
+    return rsa.generate_private_key(65537, 1024).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def curve_certificate() -> bytes:
+    return ThrowawayCertificate.make().certificate.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (lambda: b"", KeyUnreadable),
+        (lambda: b"\x00\xff garbage", KeyUnreadable),
+        (lambda: PRIVATE[:200], KeyUnreadable),
+        (lambda: PUBLIC, KeyUnreadable),
+        (curve_certificate, KeyUnreadable),
+        (curve, KeyUnfit),
+        (short, KeyUnfit),
+    ],
+)
+def test_what_is_no_key_pair(
+    file: Callable[[bytes], Path], content: Callable[[], bytes], error: type[UsageError]
+) -> None:
+    path = file(content())
+    with pytest.raises(error, match=str(path)):
+        read_key_pair(path, never)
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (lambda: b"", KeyUnreadable),
+        (lambda: b"\x00\xff garbage", KeyUnreadable),
+        (lambda: PUBLIC[:100], KeyUnreadable),
+        (curve_public, KeyUnfit),
+        (curve_certificate, KeyUnfit),
+        (curve, KeyUnfit),
+        (short, KeyUnfit),
+    ],
+)
+def test_what_is_no_public_key(
+    file: Callable[[bytes], Path], content: Callable[[], bytes], error: type[UsageError]
+) -> None:
+    path = file(content())
+    with pytest.raises(error, match=str(path)):
+        read_public_key(path, never)
+
+
+@pytest.mark.parametrize("name", ["nothing", "."])
+def test_what_cannot_be_read(tmp_path: Path, name: str) -> None:
+    with pytest.raises(KeyUnreadable, match="cannot be read"):
+        read_key_pair(tmp_path / name, never)
+    with pytest.raises(KeyUnreadable, match="cannot be read"):
+        read_public_key(tmp_path / name, never)
+
+
+# Making a pair. The keys of the tests are quicker than fresh ones.
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyfiles, "generate_key", lambda bits: PAIR)
+
+
+def test_a_new_pair(tmp_path: Path) -> None:
+    folder = tmp_path / "keys" / "mine"
+    made = write_new_pair(folder, 2048, None)
+    assert stat.S_IMODE((folder / "key.pem").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert read_key_pair(folder / "key.pem", never).public_key() == made.public_key()
+    assert read_public_key(folder / "public.pem", never) == made.public_key()
+
+
+def test_a_new_pair_under_a_passphrase(tmp_path: Path) -> None:
+    write_new_pair(tmp_path, 2048, b"secret")
+    assert b"ENCRYPTED" in (tmp_path / "key.pem").read_bytes()
+    read_key_pair(tmp_path / "key.pem", says(b"secret"))
+    read_public_key(tmp_path / "public.pem", never)
+
+
+@pytest.mark.parametrize("taken", ["key.pem", "public.pem"])
+def test_nothing_is_overwritten(tmp_path: Path, taken: str) -> None:
+    (tmp_path / taken).write_text("mine")
+    with pytest.raises(UsageError, match=f"{taken} exists already"):
+        write_new_pair(tmp_path, 2048, None)
+    assert [path.name for path in tmp_path.iterdir()] == [taken]
+    assert (tmp_path / taken).read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be written to"):
+        write_new_pair(tmp_path / "file" / "keys", 2048, None)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_full_disk_leaves_no_half_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    real, opened = keyfiles.os.fdopen, []
+
+    def fdopen(descriptor: int, mode: str) -> object:
+        opened.append(descriptor)
+        file = real(descriptor, mode)
+        if len(opened) == number:
+            file.close()
+            raise OSError(28, "No space left on device")
+        return file
+
+    monkeypatch.setattr(keyfiles.os, "fdopen", fdopen)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write_new_pair(tmp_path, 2048, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_that_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    with pytest.raises(KeyUnfit):
+        write_new_pair(tmp_path, 1024, None)
+    assert list(tmp_path.iterdir()) == []

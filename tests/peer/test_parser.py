@@ -1,0 +1,128 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from p2p_peer.cli.exit_codes import EXIT_CODES
+from p2p_peer.cli.parser import PASSPHRASE_VARIABLE, parse
+
+CHAT = ["example.org", "54700", "key.pem", "peer.pem"]
+
+
+def test_four_positionals_are_the_chat() -> None:
+    options = parse(CHAT)
+    assert options.command == "chat"
+    assert (options.host, options.port) == ("example.org", 54700)
+    assert (options.keypair, options.peerkey) == (Path("key.pem"), Path("peer.pem"))
+    assert (options.message, options.send, options.receive) == ([], [], None)
+    assert (options.yes, options.json, options.insecure) == (False, False, False)
+    assert (options.wait, options.timeout, options.mediator_id, options.state_dir) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["keygen", "DIR"], "keygen"),
+        (["fingerprint", "key.pem"], "fingerprint"),
+        (["keygen", "54700", "key.pem", "peer.pem"], "chat"),  # a host that is named like a command
+        (["fingerprint", "54700", "key.pem", "peer.pem"], "chat"),
+        (["keygen", "54700", "key.pem", "peer.pem", "--message", "hello"], "chat"),
+        (["keygen", "54700"], "keygen"),  # a folder with digits for a name
+        (["fingerprint", "54700"], "fingerprint"),
+        (["keygen", "--bits", "2048", "DIR"], "keygen"),
+        (["--json", *CHAT], "chat"),
+        ([*CHAT, "--send", "keygen"], "chat"),
+    ],
+)
+def test_chat_or_command(arguments: list[str], command: str) -> None:
+    assert parse(arguments).command == command
+
+
+def test_a_folder_named_as_a_number_has_its_options() -> None:
+    assert parse(["keygen", "54700", "--bits", "2048"]).bits == 2048
+
+
+def test_what_to_do() -> None:
+    options = parse([*CHAT, "--message", "a", "--message", "b", "--send", "x", "--send", "y", "--receive", "inbox"])
+    assert options.message == ["a", "b"]
+    assert options.send == [Path("x"), Path("y")]
+    assert options.receive == Path("inbox")
+    assert parse([*CHAT, "--receive"]).receive == Path()
+    assert parse([*CHAT, "--receive", "--yes"]).receive == Path()
+
+
+def test_how_to_do_it() -> None:
+    options = parse([*CHAT, "--yes", "--wait", "2.5", "--timeout", "60", "--json", "--insecure"])
+    assert (options.yes, options.wait, options.timeout, options.json, options.insecure) == (True, 2.5, 60, True, True)
+    options = parse([*CHAT, "--mediator-id", "abc", "--state-dir", "/state"])
+    assert (options.mediator_id, options.state_dir) == ("abc", Path("/state"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["example.org"],
+        CHAT[:3],
+        [*CHAT, "more"],
+        ["example.org", "0", "key.pem", "peer.pem"],
+        ["example.org", "65536", "key.pem", "peer.pem"],
+        ["example.org", "-1", "key.pem", "peer.pem"],
+        ["example.org", "http", "key.pem", "peer.pem"],
+        [*CHAT, "--wait", "0"],
+        [*CHAT, "--wait", "-1"],
+        [*CHAT, "--wait", "inf"],
+        [*CHAT, "--timeout", "nan"],
+        [*CHAT, "--timeout", "soon"],
+        [*CHAT, "--no-such-option"],
+        ["keygen"],
+        ["keygen", "DIR", "--bits", "many"],
+        ["fingerprint"],
+    ],
+)
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("usage: p2p-peer")
+
+
+def test_help_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for code, meaning in EXIT_CODES.items():
+        assert f"  {code:<4} {meaning}" in said
+    for word in ("keygen DIR", "fingerprint KEY", "/send PATH", "/quit", PASSPHRASE_VARIABLE, "--mediator-id"):
+        assert word in said
+
+
+@pytest.mark.parametrize("command", ["keygen", "fingerprint"])
+def test_each_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse([command, "--help"])
+    assert caught.value.code == 0
+    assert f"p2p-peer {command}" in capsys.readouterr().out
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--version"])
+    assert capsys.readouterr().out.startswith("punchwire ")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """It has to be there at once: neither gRPC, nor OpenSSL, nor asyncio."""
+    program = (
+        "import sys\n"
+        "from p2p_peer.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'grpc', 'OpenSSL', 'cryptography', 'asyncio', 'google', 'rich', 'blake3'} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

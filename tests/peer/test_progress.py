@@ -1,0 +1,37 @@
+from typing import Any
+
+import pytest
+from p2p_peer.events import FileProgress
+from p2p_peer.transfer import progress
+from p2p_peer.transfer.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self) -> float:
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def test_at_most_ten_times_a_second_and_at_the_end(clock: Any) -> None:
+    told: list[FileProgress] = []
+    counted = Progress(3, 100, told.append)
+    for _ in range(100):
+        counted.add(1)
+        clock.now += 0.03
+    assert told[0] == FileProgress(3, 1, 100)
+    assert told[-1] == FileProgress(3, 100, 100)
+    assert [report.bytes for report in told] == [*range(1, 101, 4), 100]
+    assert counted.seconds == pytest.approx(3.0)
+
+
+def test_an_empty_file_has_none(clock: Any) -> None:
+    told: list[FileProgress] = []
+    Progress(1, 0, told.append)
+    assert told == []

@@ -1,0 +1,248 @@
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from p2p_core.errors import ConnectionLost, Malformed
+from p2p_core.wire.frames import Ping, encode
+from p2p_peer.channel import pump as pump_module
+from p2p_peer.channel.channel import Channel
+from p2p_peer.channel.pump import Pump
+
+from tests.peer.other_side import Handler, block
+from tests.peer.pair import channels, soon, until
+
+MIB = 1024 * 1024
+
+
+@dataclass
+class End:
+    pump: Pump
+    handler: Handler
+    channel: Channel
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[tuple[End, End]]:
+    made = []
+    for channel in await channels():
+        handler = Handler()
+        made.append(End(Pump(channel.tls, channel.reader, handler), handler, channel))
+    for end in made:
+        end.pump.start()
+    yield made[0], made[1]
+    for end in made:
+        end.pump.abandon()
+
+
+async def test_frames_come_in_order(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    for number in range(100):
+        ours.pump.send(encode(Ping(number)))
+    await until(lambda: len(theirs.handler.came) == 100)
+    assert theirs.handler.came == [Ping(number) for number in range(100)]
+    assert theirs.handler.heard_of
+    assert not theirs.handler.lost
+
+
+async def test_a_frame_goes_out_at_once(ends: tuple[End, End]) -> None:
+    """Not in a later turn of the event loop: a message costs no latency of ours."""
+    ours, theirs = ends
+    theirs.channel.tls.socket.setblocking(False)
+    asyncio.get_running_loop().remove_reader(theirs.channel.tls.socket)
+    ours.pump.send(encode(Ping(1)))
+    assert theirs.channel.tls.socket.recv(100, socket.MSG_PEEK)
+
+
+async def test_control_frames_go_before_blocks(ends: tuple[End, End]) -> None:
+    """In the middle of a transfer too: each waits for at most the block that has begun."""
+    ours, theirs = ends
+    blocks = [os.urandom(MIB) for _ in range(16)]
+    ours.handler.blocks.extend(block(data, index) for index, data in enumerate(blocks))
+    ours.pump.kick()
+    ours.pump.send(encode(Ping(1)))
+    assert ours.handler.blocks  # the socket is full long before all is sent
+    await until(lambda: len(theirs.handler.came) == 17)
+    position = theirs.handler.came.index(Ping(1))
+    assert position < 16
+    assert [part for part in theirs.handler.came if part != Ping(1)] == blocks
+    assert ours.handler.written == 16
+
+
+async def test_both_directions_at_once(ends: tuple[End, End]) -> None:
+    blocks = [[os.urandom(MIB) for _ in range(8)] for _ in ends]
+    for end, data in zip(ends, blocks, strict=True):
+        end.handler.blocks.extend(block(part, index) for index, part in enumerate(data))
+        end.pump.kick()
+    await until(lambda: all(len(end.handler.came) == 8 for end in ends))
+    assert [end.handler.came for end in ends] == blocks[::-1]
+
+
+async def test_others_get_their_turn(ends: tuple[End, End]) -> None:
+    """Reading and writing many MiB takes many turns of the event loop."""
+    ours, theirs = ends
+    ours.handler.blocks.extend(block(bytes(MIB), index) for index in range(16))
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if len(theirs.handler.came) < 16:
+            loop.call_soon(turn)
+
+    loop = asyncio.get_running_loop()
+    ours.pump.kick()
+    loop.call_soon(turn)
+    await until(lambda: len(theirs.handler.came) == 16)
+    assert turns >= 16
+
+
+async def test_reading_waits_for_a_buffer(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    theirs.handler.gives_buffers = False
+    ours.handler.blocks.extend(block(bytes(MIB), index) for index in range(64))
+    ours.pump.kick()
+    await until(lambda: theirs.handler.wanted is not None)
+    assert theirs.pump.is_held_up
+    for _ in range(200):
+        await asyncio.sleep(0)
+    waiting = len(ours.handler.blocks)
+    assert waiting > 40  # only what the kernel holds is on its way
+    assert theirs.handler.came == []
+    theirs.handler.gives_buffers = True
+    theirs.pump.provide(theirs.handler.buffer())
+    await until(lambda: len(theirs.handler.came) == 64)
+    assert not theirs.pump.is_held_up
+
+
+async def test_what_tls_holds_already_is_read_when_the_buffer_comes(ends: tuple[End, End]) -> None:
+    """A small block and what follows it fit one TLS record: the socket does not become readable again."""
+    ours, theirs = ends
+    theirs.handler.gives_buffers = False
+    ours.pump.send(bytes(block(b"hello")) + encode(Ping(1)))
+    await until(lambda: theirs.pump.is_held_up)
+    theirs.pump.provide(theirs.handler.buffer())
+    await until(lambda: theirs.handler.came == [b"hello", Ping(1)])
+
+
+async def test_what_came_with_the_proof_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS may hold frames when the pump starts: nothing makes the socket readable then."""
+    ours, theirs = await channels()
+    ours.tls.write(memoryview(encode(Ping(1)) + encode(Ping(2))))
+    space = theirs.reader.space()
+    assert space is not None
+    while (count := theirs.tls.read_into(space)) is None:  # as if it had come in the last flight
+        await asyncio.sleep(0)
+    assert theirs.reader.filled(count) is None
+    handler = Handler()
+    pump = Pump(theirs.tls, theirs.reader, handler)
+    pump.start()
+    await until(lambda: handler.came == [Ping(1), Ping(2)])
+    pump.abandon()
+    ours.tls.close()
+
+
+# The end.
+
+
+async def test_a_proper_end(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    ours.pump.send(encode(Ping(1)))
+    await soon(asyncio.gather(ours.pump.close(), theirs.pump.close()))
+    assert theirs.handler.came == [Ping(1)]
+    assert ours.channel.tls.socket.fileno() == theirs.channel.tls.socket.fileno() == -1
+    assert ours.handler.lost == theirs.handler.lost == []  # both wanted it
+
+
+async def test_the_other_side_ends_properly(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    closing = asyncio.create_task(ours.pump.close())
+    await until(lambda: theirs.handler.lost == [None])
+    theirs.pump.abandon()
+    await soon(closing)
+
+
+async def test_what_is_queued_goes_out_before_the_end(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    for number in range(3000):
+        ours.pump.send(encode(Ping(number)))
+    closing = asyncio.create_task(ours.pump.close())
+    await until(lambda: theirs.handler.lost == [None])
+    theirs.pump.abandon()
+    await soon(closing)
+    assert len(theirs.handler.came) == 3000
+
+
+async def test_an_end_that_is_not_answered(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "LINGER", 0.02)
+    ours, theirs = ends
+    await soon(ours.pump.close())
+    assert ours.channel.tls.socket.fileno() == -1
+    await until(lambda: theirs.handler.lost == [None])
+
+
+async def test_an_end_towards_one_who_does_not_read(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "LINGER", 0.02)
+    ours, theirs = ends
+    theirs.handler.gives_buffers = False
+    ours.handler.blocks.extend(block(bytes(MIB), index) for index in range(64))
+    ours.pump.kick()
+    await until(lambda: theirs.pump.is_held_up)
+    await soon(ours.pump.close())
+    assert ours.channel.tls.socket.fileno() == -1
+
+
+async def test_a_close_that_is_cancelled_closes_the_socket(ends: tuple[End, End]) -> None:
+    closing = asyncio.create_task(ends[0].pump.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert ends[0].channel.tls.socket.fileno() == -1
+
+
+@pytest.mark.parametrize("linger", [False, True])
+async def test_the_connection_breaks(ends: tuple[End, End], linger: bool) -> None:
+    ours, theirs = ends
+    sock = theirs.channel.tls.socket
+    if linger:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    theirs.pump.abandon()
+    await until(lambda: bool(ours.handler.lost))
+    assert isinstance(ours.handler.lost[0], ConnectionLost)
+    assert len(ours.handler.lost) == 1
+    ours.pump.send(encode(Ping(1)))  # to nobody: it is dropped
+    ours.pump.kick()
+    await soon(ours.pump.close())
+
+
+async def test_writing_finds_the_break(ends: tuple[End, End]) -> None:
+    """A break that shows itself to the writer first is told once."""
+    ours, theirs = ends
+    theirs.handler.gives_buffers = False
+    ours.handler.blocks.extend(block(bytes(MIB), index) for index in range(64))
+    ours.pump.kick()
+    await until(lambda: theirs.pump.is_held_up)
+    theirs.pump.abandon()  # with bytes unread: a reset
+    await until(lambda: bool(ours.handler.lost))
+    assert [type(error) for error in ours.handler.lost] == [ConnectionLost]
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x00\x00\x00\x00\x7f", b"\x00\x02\x00\x01\x02", b"\x00\x00\x00\x00\x40", b"\x00\x00\x00\x02\x0b\xff\xff"]
+)
+async def test_broken_rules(ends: tuple[End, End], data: bytes) -> None:
+    """A kind nobody knows, a control frame too long, a block shorter than its header, a body that does not parse."""
+    ours, theirs = ends
+    ours.pump.send(data)
+    await until(lambda: bool(theirs.handler.lost))
+    assert [type(error) for error in theirs.handler.lost] == [Malformed]
+
+
+async def test_a_kind_that_may_be_ignored(ends: tuple[End, End]) -> None:
+    ours, theirs = ends
+    ours.pump.send(b"\x00\x00\x00\x03\x80abc" + b"\x00\x00\x00\x00\xff" + encode(Ping(1)))
+    await until(lambda: theirs.handler.came == [Ping(1)])
+    assert not theirs.handler.lost

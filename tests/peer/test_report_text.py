@@ -1,0 +1,193 @@
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from p2p_core.errors import PunchwireError, TransferFailed
+from p2p_core.proof import ChannelBinding, Role
+from p2p_core.wire.candidate import Address
+from p2p_core.wire.frames import FileOffer
+from p2p_peer.cli.report_text import TextReport, human_size
+from p2p_peer.events import (
+    Advertised,
+    FileFailed,
+    FileOffered,
+    FileProgress,
+    FileReceived,
+    FileSent,
+    Matched,
+    MediatorReached,
+    MessageDelivered,
+    MessageReceived,
+    PeerDone,
+    PeerLeaving,
+    SessionEvent,
+)
+from p2p_peer.mediator_identity import MediatorIdentity, Vouched
+from p2p_peer.transfer.sink import Stored
+from p2p_peer.trust import MediatorId
+
+from tests.peer.fake_session import PEER, ShownSession
+
+SESSION: Any = ShownSession()
+ID = MediatorId(bytes(range(32)))
+EVIL = "\x1b]0;owned\x07\r\x1b[2Jgnp.\u202eexe\x9b31m"
+
+
+def offered(name: str = "a.txt", size: int = 1500) -> FileOffered:
+    return FileOffered(FileOffer(3, name, size, 0o644, 0, 4096))
+
+
+def received(path: str) -> FileReceived:
+    return FileReceived(3, Stored(Path(path), 1500, "ab" * 32), 0.25)
+
+
+def reached(vouched: Vouched | None) -> MediatorReached:
+    identity = None if vouched is None else ID
+    return MediatorReached(
+        MediatorIdentity(Address.of("192.0.2.1", 1), identity, vouched, b"", "", ChannelBinding.none())
+    )
+
+
+def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    report = TextReport()
+    for event in (Advertised(()), Matched(Role.INITIATOR, ())):
+        report.connecting(event)
+    report.connected(SESSION, 0.1234)
+    report.happened(SESSION, MessageReceived(1, 0, "hello"))
+    report.happened(SESSION, PeerDone())
+    report.closed("")
+    said = capsys.readouterr()
+    assert said.out == "hello\n"
+    assert said.err.splitlines() == [
+        "* waiting for the other peer",
+        "* the other peer is there; connecting",
+        f"* connected to {PEER.short} over tcp at 203.0.113.5:6000, X25519MLKEM768, 123 ms",
+        "* the other side has nothing more to say",
+        "* closed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("vouched", "says"),
+    [
+        (Vouched.ON_FIRST_USE, f"* first connection to this mediator; remembered its id {ID}\n"),
+        (None, "* the mediator is not authenticated: no TLS (--insecure)\n"),
+        (Vouched.BY_MEMORY, ""),
+        (Vouched.BY_ROOTS, ""),
+        (Vouched.BY_OPTION, ""),
+    ],
+)
+def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouched | None, says: str) -> None:
+    TextReport().connecting(reached(vouched))
+    assert capsys.readouterr().err == says
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (offered(), f"* {PEER.short} offers a.txt (1.5 kB)\n"),
+        (FileSent(3, "a.txt", 1500, 0.25), "* sent a.txt (1.5 kB in 0.2 s); it was verified and stored\n"),
+        (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s), verified\n"),
+        (FileFailed(3, TransferFailed("why")), "* a file: why\n"),
+        (PeerLeaving(""), "* the other side leaves\n"),
+        (PeerLeaving("bye"), "* the other side leaves: bye\n"),
+        (MessageDelivered(1), ""),
+        (FileProgress(3, 4, 5), ""),  # no terminal, no bar
+    ],
+)
+def test_in_the_session(capsys: pytest.CaptureFixture[str], event: SessionEvent, says: str) -> None:
+    TextReport().happened(SESSION, event)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", says)
+
+
+def test_a_file_that_failed_has_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    report = TextReport()
+    report.happened(SESSION, offered())
+    report.happened(SESSION, FileFailed(3, TransferFailed("why")))
+    assert capsys.readouterr().err.endswith("* a.txt: why\n")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        MessageReceived(1, 0, EVIL),
+        offered(EVIL),
+        FileSent(3, EVIL, 5, 1.0),
+        received(f"/inbox/{EVIL}"),
+        FileFailed(3, TransferFailed(EVIL)),
+        PeerLeaving(EVIL),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_nothing_the_other_side_says_reaches_the_terminal(
+    capsys: pytest.CaptureFixture[str], event: SessionEvent
+) -> None:
+    TextReport().happened(SESSION, event)
+    said = capsys.readouterr()
+    harmless(said.out + said.err)
+
+
+def test_nor_do_notices_and_endings(capsys: pytest.CaptureFixture[str]) -> None:
+    report = TextReport()
+    report.notice(EVIL)
+    report.closed(EVIL)
+    report.failed(PunchwireError(EVIL))
+    harmless(capsys.readouterr().err, lines=3)
+
+
+def harmless(text: str, lines: int = 1) -> None:
+    assert text.count("\n") == lines
+    assert text.replace("\n", "").isprintable()
+    assert "\\x1b]0;owned\\x07" in text
+
+
+def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    TextReport().failed(PunchwireError("it did not work"))
+    assert capsys.readouterr().err == "p2p-peer: it did not work\n"
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (1_234_567, "1.2 MB"),
+        (10**9, "1.0 GB"),
+        (10**12, "1.0 TB"),
+        (10**16, "10000.0 TB"),
+    ],
+)
+def test_human_size(size: int, says: str) -> None:
+    assert human_size(size) == says
+
+
+def test_a_bar_on_a_terminal_that_goes_when_it_is_done(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    report = TextReport()
+    report.happened(SESSION, offered("[red]not markup[/red]" + EVIL))
+    for done in (1, 2, 3):
+        report.happened(SESSION, FileProgress(3, done, 4))
+    report.happened(SESSION, FileProgress(5, 1, 4))
+    assert report._bars is not None
+    assert len(report._bars.tasks) == 2
+    assert "[red]not markup[/red]" in report._bars.tasks[0].description
+    assert report._bars.tasks[0].description.isprintable()
+    report.happened(SESSION, FileSent(3, "a", 4, 1.0))
+    assert len(report._bars.tasks) == 1
+    report.happened(SESSION, FileFailed(5, TransferFailed("why")))
+    assert report._bars is None
+    report.stop()
+    assert "owned\x07" not in capsys.readouterr().err
+
+
+def test_no_bar_is_left_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    report = TextReport()
+    report.happened(SESSION, FileProgress(3, 1, 4))
+    report.failed(PunchwireError("why"))
+    assert report._bars is None

@@ -1,0 +1,436 @@
+"""One run of the chat command: what is checked first, what ends it, and with which code."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from p2p_core.errors import (
+    ConnectionLost,
+    Interrupted,
+    KeyUnreadable,
+    MediatorUnreachable,
+    NoPath,
+    NotAuthenticated,
+    PeerDidNotCome,
+    PunchwireError,
+    Refused,
+    TransferFailed,
+    UsageError,
+)
+from p2p_core.identity import PeerId, private_pem, public_pem
+from p2p_core.proof import ChannelBinding, Role
+from p2p_core.wire.candidate import Address
+from p2p_core.wire.frames import Close, MessageAck, TextMessage
+from p2p_peer.app import ConnectOptions
+from p2p_peer.cli import run as run_module
+from p2p_peer.cli.parser import parse
+from p2p_peer.cli.run import _Run, _until_signalled, run
+from p2p_peer.events import Advertised, Authenticated, Matched, MediatorReached, PathFound
+from p2p_peer.mediator_identity import MediatorIdentity, Vouched
+from p2p_peer.trust import MediatorId
+
+from tests.keys import key
+from tests.peer.other_side import OtherSide
+from tests.peer.pair import channels, session_on, soon
+
+ID = MediatorId(bytes(range(32)))
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Callable[..., argparse.Namespace]:
+    """Parse a command line with good keys."""
+    (tmp_path / "key.pem").write_bytes(private_pem(key(0)))
+    (tmp_path / "peer.pem").write_bytes(public_pem(key(1).public_key()))
+
+    def options(*flags: str) -> argparse.Namespace:
+        return parse(["127.0.0.1", "54700", str(tmp_path / "key.pem"), str(tmp_path / "peer.pem"), *flags])
+
+    return options
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with Path(os.devnull).open() as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        yield
+
+
+Connecting = Callable[..., Any]
+
+
+@pytest.fixture
+def connecting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Connecting], None]:
+    """Put something in the place of `connect`."""
+
+    def put(instead: Connecting) -> None:
+        monkeypatch.setattr(run_module, "connect", instead)
+
+    return put
+
+
+async def never(*_: Any, **__: Any) -> Any:
+    pytest.fail("nobody should have been met")
+
+
+async def for_ever(*_: Any, **__: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+# What is found out before anybody is met.
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--send", "nothing"], "nothing is not a file that can be read"),
+        (["--send", "."], "is not a file that can be read"),
+        (["--receive", "key.pem"], "key.pem is not a folder that can be written to"),
+        (["--receive", "key.pem/inbox"], "is not a folder that can be written to"),
+        (["--message", "x" * 65537], "a message has at most 65536 bytes"),
+        (["--message", "caf\udce9"], "not valid UTF-8"),
+        (["--message", "hi", "--mediator-id", "abc"], "'abc' is not a mediator id"),
+    ],
+)
+def test_wrong_usage(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    connecting(never)
+    assert run(options(*flags)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("p2p-peer: ")
+    assert why in said.err
+
+
+def test_a_key_that_cannot_be_read(
+    options: Callable[..., argparse.Namespace], connecting: Callable[[Connecting], None], tmp_path: Path
+) -> None:
+    connecting(never)
+    chosen = options("--message", "hi")
+    (tmp_path / "peer.pem").write_text("not a key")
+    with pytest.raises(KeyUnreadable, match=r"peer\.pem"):
+        asyncio.run(_Run(chosen, run_module._report(chosen)).run())
+
+
+def test_the_folder_to_receive_into_is_made(
+    options: Callable[..., argparse.Namespace], connecting: Callable[[Connecting], None], tmp_path: Path
+) -> None:
+    async def unreachable(*_: Any, **__: Any) -> Any:
+        raise MediatorUnreachable("no")
+
+    connecting(unreachable)
+    assert run(options("--receive", str(tmp_path / "in" / "box"))) == 3
+    assert (tmp_path / "in" / "box").is_dir()
+
+
+# How connecting is asked for.
+
+
+async def test_what_connecting_is_told(
+    options: Callable[..., argparse.Namespace], connecting: Callable[[Connecting], None]
+) -> None:
+    told: list[Any] = []
+
+    async def connect(*arguments: Any, options: ConnectOptions, notify: Any) -> Any:
+        told.extend([*arguments, options])
+        raise PeerDidNotCome("no")
+
+    connecting(connect)
+    chosen = options("--message", "hi", "--wait", "3", "--state-dir", "/s", "--mediator-id", str(ID), "--insecure")
+    with pytest.raises(PeerDidNotCome):
+        await _Run(chosen, run_module._report(chosen)).run()
+    host, port, own, other, connect_options = told
+    assert (host, port) == ("127.0.0.1", 54700)
+    assert own.private_numbers() == key(0).private_numbers()
+    assert other == key(1).public_key()
+    assert connect_options == ConnectOptions(
+        wait=3, state_dir=Path("/s"), mediator_id=ID, confirm_mediator=None, insecure=True
+    )
+
+
+class Typed:
+    """Implements what is needed of `InputLines`."""
+
+    def __init__(self, *lines: str | None) -> None:
+        self._lines = list(lines)
+
+    async def next(self) -> str | None:
+        return self._lines.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "believed"), [(["yes"], True), (["y", "what?", "yes"], True), (["no"], False), ([None], False)]
+)
+async def test_the_mediator_is_confirmed_at_a_terminal(typed: list[str | None], believed: bool) -> None:
+    said: list[str] = []
+    ask = run_module._asking(Typed(*typed), said.append)  # type: ignore[arg-type]
+    if believed:
+        assert await soon(ask(ID))
+    else:
+        with pytest.raises(NotAuthenticated, match="not confirmed"):
+            await soon(ask(ID))
+    assert said[0] == f"first connection to this mediator. Its id is {ID}"
+    assert said.count("please answer yes or no") == len(typed) - 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminal", "reads", "asks"),
+    [
+        ([], True, True, True),
+        ([], False, True, False),
+        (["--json"], True, True, False),
+        (["--message", "hi"], True, False, False),
+        (["--send", "key.pem"], True, False, False),
+        (["--receive"], True, True, True),
+        (["--receive"], False, False, False),
+        (["--receive", "--yes"], True, False, False),
+    ],
+)
+async def test_who_is_asked(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    flags: list[str],
+    terminal: bool,
+    reads: bool,
+    asks: bool,
+) -> None:
+    """Only a person at a terminal; standard input is read only where it is needed."""
+    made: list[object] = []
+    told: list[ConnectOptions] = []
+
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        told.append(options)
+        raise NoPath("no")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    monkeypatch.setattr(run_module, "InputLines", lambda: made.append(1) or Typed())  # type: ignore[func-returns-value]
+    connecting(connect)
+    chosen = options(*flags)
+    with pytest.raises(NoPath):
+        await _Run(chosen, run_module._report(chosen)).run()
+    assert bool(made) is reads
+    assert (told[0].confirm_mediator is not None) is asks
+
+
+# A whole run, on a real session.
+
+
+@pytest.fixture
+async def other(
+    connecting: Callable[[Connecting], None],
+) -> AsyncIterator[OtherSide]:
+    """The other side of the session that connecting gives."""
+    ours, theirs = await channels()
+    other = OtherSide(theirs, Role.RESPONDER)
+
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        for event in (reached(), Advertised(()), Matched(Role.INITIATOR, ()), PathFound(""), Authenticated(0.25)):
+            notify(event)
+        return session_on(ours, Role.INITIATOR)
+
+    connecting(connect)
+    yield other
+    other.pump.abandon()
+    ours.tls.close()
+
+
+def reached() -> MediatorReached:
+    return MediatorReached(
+        MediatorIdentity(Address.of("127.0.0.1", 1), ID, Vouched.ON_FIRST_USE, b"", "", ChannelBinding.none())
+    )
+
+
+async def test_a_run(
+    options: Callable[..., argparse.Namespace], other: OtherSide, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = options("--message", "hi")
+    host, port = other.channel.tls.socket.getsockname()
+    address = Address.of(host, port)
+    running = asyncio.create_task(_Run(chosen, run_module._report(chosen)).run())
+    message = await other.wait_for(TextMessage)
+    other.send(MessageAck(message.sequence))
+    await other.wait_for(Close)
+    other.send(Close("thanks"))
+    await other.pump.close()
+    await soon(running)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        f"* first connection to this mediator; remembered its id {ID}",
+        "* waiting for the other peer",
+        "* the other peer is there; connecting",
+        f"* connected to {PeerId.of(key(1).public_key()).short} over tcp at {address}, X25519MLKEM768, 250 ms",
+        "* the other side leaves: thanks",
+        "* closed: thanks",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("done", "missing"),
+    [
+        ([], MediatorUnreachable),
+        ([reached()], MediatorUnreachable),
+        ([reached(), Advertised(())], PeerDidNotCome),
+        ([reached(), Advertised(()), Matched(Role.INITIATOR, ())], NoPath),
+        ([reached(), Advertised(()), Matched(Role.INITIATOR, ()), PathFound("")], NoPath),
+    ],
+)
+async def test_a_timeout_says_what_was_missing(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    done: list[Any],
+    missing: type[PunchwireError],
+) -> None:
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        for event in done:
+            notify(event)
+        await asyncio.Event().wait()
+
+    connecting(connect)
+    chosen = options("--message", "hi", "--timeout", "0.01")
+    with pytest.raises(PunchwireError, match=r"not done within 0\.01 s") as caught:
+        await soon(_Run(chosen, run_module._report(chosen)).run())
+    assert type(caught.value) is missing
+
+
+@pytest.mark.parametrize(
+    ("flags", "missing"), [(["--message", "hi"], ConnectionLost), (["--send", "key.pem"], TransferFailed)]
+)
+async def test_a_timeout_in_the_session(
+    options: Callable[..., argparse.Namespace],
+    other: OtherSide,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    missing: type[PunchwireError],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = options(*flags, "--timeout", "0.05")
+    running = asyncio.create_task(_Run(chosen, run_module._report(chosen)).run())
+    close = await other.wait_for(Close)
+    assert close.reason == "the other side ended early"
+    await other.pump.close()
+    with pytest.raises(PunchwireError) as caught:
+        await soon(running)
+    assert type(caught.value) is missing
+
+
+# Exit codes, signals, pipes.
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PunchwireError("why"), 1),
+        (UsageError("why"), 2),
+        (MediatorUnreachable("why"), 3),
+        (NotAuthenticated("why"), 4),
+        (PeerDidNotCome("why"), 5),
+        (NoPath("why"), 6),
+        (Refused("why"), 7),
+        (TransferFailed("why"), 8),
+        (Interrupted("why"), 130),
+    ],
+)
+@pytest.mark.parametrize("json", [False, True])
+def test_an_error_is_one_line_and_one_code(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    capsys: pytest.CaptureFixture[str],
+    error: PunchwireError,
+    code: int,
+    json: bool,
+) -> None:
+    async def connect(*_: Any, **__: Any) -> Any:
+        raise error
+
+    connecting(connect)
+    assert run(options("--message", "hi", *(["--json"] if json else []))) == code
+    said = capsys.readouterr()
+    if json:
+        assert said.err == ""
+        assert said.out == f'{{"event": "error", "code": "{error.code}", "message": "why"}}\n'
+    else:
+        assert said.out == ""
+        assert said.err == "p2p-peer: why\n"
+
+
+def test_all_well(options: Callable[..., argparse.Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: _Run) -> None:
+        return
+
+    monkeypatch.setattr(_Run, "run", nothing)
+    assert run(options()) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_in_good_order(
+    options: Callable[..., argparse.Namespace], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    cleaned: list[str] = []
+
+    async def wait(self: _Run) -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("up")
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(_Run, "run", wait)
+    assert run(options()) == 130
+    assert cleaned == ["up"]
+    assert signal.getsignal(number) in (before, signal.SIG_DFL, signal.default_int_handler)
+
+
+async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(os, "_exit", exits.append)
+
+    class Stubborn:
+        async def run(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            assert exits == []
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    await soon(_until_signalled(Stubborn()))  # type: ignore[arg-type]
+    assert exits == [130]
+
+
+def test_whoever_read_our_output_is_gone(
+    options: Callable[..., argparse.Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `p2p-peer … | head -1`: no traceback, and nothing more is written."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    async def write(self: _Run) -> None:
+        os.write(write_end, b"hello")
+
+    with os.fdopen(write_end, "w") as out:
+        monkeypatch.setattr(_Run, "run", write)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run(options()) == 1
+        out.write("to nobody")
+        out.flush()
