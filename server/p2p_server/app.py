@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId
 
 from p2p_server import authorized, tls
 from p2p_server.clock import Clock, LoopClock
 from p2p_server.config import Config, default_authorized
+from p2p_server.health import HealthService
 from p2p_server.limits import GRPC_OPTIONS
 from p2p_server.meet import SERVICE, Inbox, MeetService, Setting
 from p2p_server.quota import Quota
@@ -50,7 +50,7 @@ class Mediator:
     certificate: tls.Certificate | None
     _server: grpc.aio.Server
     _meet: MeetService
-    _health: health.aio.HealthServicer
+    _health: HealthService
     _store: MemoryStore
     _stun: StunResponder
     _stop_grace: float
@@ -73,7 +73,8 @@ class Mediator:
         stun_port = stun_sockets[0].getsockname()[1]
         stun = StunResponder(config.limits, clock)
         # Behind a proxy that ends TLS all peers come from one address.
-        per_source = None if config.insecure else config.limits.unauthenticated_per_source
+        streams_per_source = None if config.insecure else config.limits.unauthenticated_per_source
+        checks_per_source = None if config.insecure else config.limits.health_checks_per_source
         inbox = Inbox()
         store = MemoryStore(inbox.deliver, config.limits.others)
         meet = MeetService(
@@ -84,25 +85,23 @@ class Mediator:
                 clock=clock,
                 store=store,
                 inbox=inbox,
-                quota=Quota(config.limits.unauthenticated, per_source),
+                quota=Quota(config.limits.unauthenticated, streams_per_source),
                 stun_port=stun_port,
             )
         )
-        servicer = health.aio.HealthServicer()
-        await servicer.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        server.add_generic_rpc_handlers([meet.handler()])
+        health = HealthService([SERVICE], Quota(config.limits.health_checks, checks_per_source))
+        server.add_generic_rpc_handlers([meet.handler(), health.handler()])
         await stun.start(stun_sockets)
         await server.start()
         if certificate is None:
             _log.warning("without TLS: peers cannot authenticate this mediator, only whoever ends TLS in front of it")
         mediator_id = str(PeerId(identity.id)) if certificate else None
         listening = Listening(config.host or "*", port, stun_port, mediator_id)
-        return cls(listening, certificate, server, meet, servicer, store, stun, config.limits.stop_grace)
+        return cls(listening, certificate, server, meet, health, store, stun, config.limits.stop_grace)
 
     async def stop(self) -> None:
         """Tell the health checks and the peers, end all streams, and close all sockets."""
-        await self._health.enter_graceful_shutdown()
+        self._health.stop()
         self._meet.stop()
         await self._server.stop(self._stop_grace)
         await self._stun.stop()

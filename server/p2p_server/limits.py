@@ -24,6 +24,10 @@ class Limits:
     unauthenticated: int = 1024
     # A large office or carrier NAT coming back after a cut, and still a sixteenth of the above.
     unauthenticated_per_source: int = 64
+    # Health checks under way, each a moment long; more can only be from clients that do not take their answer.
+    health_checks: int = 1024
+    # As many as one connection may have streams. A checker asks one thing at a time.
+    health_checks_per_source: int = 8
     # Peers that one stream waits for or is matched with: 32 offers of 16 KiB are at most half a MiB.
     others: int = 32
     # What may wait for a peer that does not read: a Match and the Signals of a busy moment.

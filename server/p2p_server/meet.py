@@ -77,7 +77,7 @@ class Setting:
     clock: Clock
     store: Store
     inbox: Inbox
-    quota: Quota  # of streams that have not proved a key
+    quota: Quota  # of streams that nobody's key stands behind: not yet, or no more
     stun_port: int
 
 
@@ -103,6 +103,7 @@ class MeetService:
             return
         conversation = _Conversation(self._setting, stream, observed.from_grpc(context.peer()), self._in_background)
         self._streams.add(stream)
+        context.add_done_callback(lambda _: conversation.gone())
         try:
             await stream.run(conversation.hold(), conversation.over)
         finally:
@@ -144,16 +145,28 @@ class _Conversation:
         if not self._counted:
             raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
         peer, round_trip = await self._authenticate()
-        self._uncount()
+        self._setting.quota.leave(source_of(self._observed))
+        self._counted = False
         await self._serve(peer, round_trip)
 
     def over(self) -> None:
-        """Give back all that the stream held: its end is certain."""
+        """Give back all that the stream held but its place with gRPC: its end is certain.
+
+        How long the call then lasts is up to the client, which may refuse to take the last message for ever: until
+        `gone` it is counted, so that nobody piles up streams that are over.
+        """
         self._stop_timer()
-        self._uncount()
         if self._id is not None:
+            self._setting.quota.enter_anyway(source_of(self._observed))
+            self._counted = True
             self._setting.inbox.close(self._id)
             self._in_background(self._setting.store.forget(self._id))
+
+    def gone(self) -> None:
+        """Give back the stream's place: gRPC has done with the call."""
+        if self._counted:
+            self._counted = False
+            self._setting.quota.leave(source_of(self._observed))
 
     async def _authenticate(self) -> tuple[PeerId, float]:
         """Return the peer that proved its key, and how long the last step took: a first guess at the round trip."""
@@ -257,11 +270,6 @@ class _Conversation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _uncount(self) -> None:
-        if self._counted:
-            self._counted = False
-            self._setting.quota.leave(source_of(self._observed))
 
 
 def _out_of_order(step: str | None) -> StreamEnded:

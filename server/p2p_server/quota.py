@@ -33,12 +33,16 @@ class Quota:
             return False
         if self._per_source is not None and self._by_source[source] >= self._per_source:
             return False
-        self._inside += 1
-        self._by_source[source] += 1
+        self.enter_anyway(source)
         return True
 
+    def enter_anyway(self, source: bytes) -> None:
+        """Take a place although none may be left: nobody else enters until there is room again."""
+        self._inside += 1
+        self._by_source[source] += 1
+
     def leave(self, source: bytes) -> None:
-        """Give back a place that `enter` gave."""
+        """Give back a place that was taken."""
         self._inside -= 1
         self._by_source[source] -= 1
         if not self._by_source[source]:

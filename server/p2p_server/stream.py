@@ -3,6 +3,11 @@
 Reading is the handler's own task. A task that writes exists only while there is something to write, so that a
 waiting peer costs one task. gRPC has no way to end a call from outside its handler but `abort`, which must not be
 called while a write is under way that carries the initial metadata: everything that ends a stream goes through here.
+
+A client whose flow-control window stays shut (RFC 9113 §6.9) keeps its stream for as long as its connection lives:
+nothing gRPC offers a handler resets a stream, and a status waits behind the message that the window holds up. Nor would
+it help to give up waiting: the call would stay, without anybody who knows when it goes. So the end of a stream is
+*certain* at once, and comes when gRPC lets it; who needs to know that asks `Context.add_done_callback`.
 """
 
 import asyncio

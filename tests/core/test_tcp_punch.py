@@ -284,6 +284,18 @@ def test_when_it_is_over_nothing_more_happens() -> None:
     assert machine.deadline() is None
 
 
+def test_who_goes_on_refusing_is_dialled_seldom() -> None:
+    """An offer may name a third party, which answers each SYN with a reset."""
+    machine = punch(Role.INITIATOR, [A])
+    dials = 0
+    while (deadline := machine.deadline()) is not None:
+        machine.on_deadline(deadline)
+        if Dial(A) in actions(machine):
+            dials += 1
+            machine.dial_failed(A, Outcome.REFUSED, deadline)
+    assert dials <= 20 + 8 / 0.5
+
+
 # One machine: preambles.
 
 

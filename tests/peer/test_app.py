@@ -367,6 +367,54 @@ async def test_what_is_offered() -> None:
     assert "127.0.0.1" in [candidate.address.host for candidate in offers[0].candidates]
 
 
+@pytest.mark.parametrize("observed", [bytes([127, 0, 0, 1]), bytes([192, 0, 2, 7])])
+async def test_loopback_is_offered_only_where_we_dialled_it(monkeypatch: pytest.MonkeyPatch, observed: bytes) -> None:
+    """What the mediator says of us is not asked: it could have us try services of our own."""
+    told: list[Address | None] = []
+
+    async def gather(port: Any, servers: Any, loopback: Address | None, keep: Any) -> Any:
+        told.append(loopback)
+        raise NoPath("that is all we wanted to know")
+
+    monkeypatch.setattr(app, "gather", gather)
+
+    async def script(stream: Stream) -> None:
+        await stream.admit(observed=pb.Endpoint(ip=observed, port=5000))
+        await stream.stay()
+
+    assert isinstance(await outcome(script), NoPath)
+    assert told[0] is not None
+    assert told[0].host == "127.0.0.1"
+
+
+async def test_only_so_many_stun_servers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+
+    async def gather(port: Any, servers: list[tuple[str, int]], loopback: Any, keep: Any) -> Any:
+        asked.extend(servers)
+        raise NoPath("that is all we wanted to know")
+
+    monkeypatch.setattr(app, "gather", gather)
+    stun = [pb.StunServer(host="", port=port, transport=pb.TCP if port % 2 else pb.UDP) for port in range(1, 100)]
+
+    async def script(stream: Stream) -> None:
+        await stream.admit(stun=stun)
+        await stream.stay()
+
+    assert isinstance(await outcome(script), NoPath)
+    assert asked == [("127.0.0.1", port) for port in (1, 3, 5, 7)]
+
+
+async def test_a_mediator_that_does_not_listen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "LEAVE_TIME", 0.01)
+
+    class Deaf:
+        async def leave(self, peer: PeerId) -> None:
+            await asyncio.Event().wait()
+
+    await soon(app._take_leave(Deaf(), THEIR_ID))  # type: ignore[arg-type]
+
+
 async def test_the_mediator_is_told_when_it_is_over(
     start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,3 +491,14 @@ REFLEXIVE = candidate(CandidateKind.SERVER_REFLEXIVE, "203.0.113.5", 6000)
 )
 def test_what_is_dialled(theirs: list[Candidate], observed: str | None, dialled: list[str]) -> None:
     assert targets(theirs, observed) == dialled
+
+
+async def test_a_mediator_that_does_not_listen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It floods us with pings and never reads: our farewell cannot be written."""
+
+    class Deaf:
+        async def leave(self, peer: object) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(app, "LEAVE_TIME", 0.01)
+    await soon(app._take_leave(Deaf(), THEIR_ID))  # type: ignore[arg-type]

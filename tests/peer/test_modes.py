@@ -26,7 +26,7 @@ from p2p_peer.channel import pump as pump_module
 from p2p_peer.cli import modes
 from p2p_peer.cli.modes import Chat, Errand, Pipe
 from p2p_peer.cli.run import _Run
-from p2p_peer.events import ConnectEvent, FileReceived, SessionEvent
+from p2p_peer.events import ConnectEvent, FileReceived, MessageReceived, SessionEvent
 
 from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
 from tests.peer.pair import channels, session_on, soon, until
@@ -146,6 +146,7 @@ class Scene:
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)  # received files go here
     monkeypatch.setattr(pump_module, "LINGER", 0.05)  # the other side does not end its stream by itself
+    monkeypatch.setattr(modes, "_QUIET", 0.01)
     ours, theirs = await channels()
     made = Scene(session_on(ours, Role.INITIATOR), OtherSide(theirs, Role.RESPONDER))
     yield made
@@ -393,6 +394,17 @@ async def test_pipe_says_so_when_a_line_comes_too_late(scene: Scene) -> None:
         await scene.end()
 
 
+async def test_pipe_says_so_when_lines_were_left_unread(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for an acknowledgement when the session ends, and has not even taken the next line."""
+    monkeypatch.setattr(modes, "_MAX_UNACKNOWLEDGED", 0)
+    scene.begin(Pipe)
+    scene.lines.type("one", "two")
+    await scene.other.wait_for(TextMessage)
+    scene.other.send(MessageAck(1), Close())
+    with pytest.raises(ConnectionLost, match="every line"):
+        await scene.end()
+
+
 async def test_pipe_says_that_the_connection_was_lost(scene: Scene) -> None:
     scene.begin(Pipe)
     scene.lines.type("hello", None)
@@ -533,6 +545,46 @@ async def test_errand_asks_at_a_terminal(scene: Scene, tmp_path: Path, answers: 
     else:
         with pytest.raises(Refused, match="not accepted"):
             await scene.end()
+
+
+async def test_errand_receives_one_file(scene: Scene, tmp_path: Path) -> None:
+    scene.lines = None  # type: ignore[assignment]
+    scene.begin(Errand, receive=tmp_path, yes=True)
+    first, second = scene.offer(name="a"), scene.offer(name="b")
+    answers = [await scene.answer(), await scene.answer(2)]
+    assert [answer.accepted for answer in answers] == [True, False]
+    assert answers[1].transfer == second.transfer
+    assert answers[1].reason == "only one file was asked for"
+    await scene.send_whole(first, b"hello")
+    await scene.farewell()
+    await scene.end()
+
+
+async def test_errand_lets_the_other_side_finish(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says that it is done, and leaves when the other side is done too, or says nothing for a while."""
+    monkeypatch.setattr(modes, "_QUIET", 3600)
+    scene.begin(Errand, message=["one"])
+    await scene.texts(1)
+    await scene.other.wait_for(Done)
+    scene.other.send(scene.other.message(1, "an answer"), Ping(1))
+    await scene.other.wait_for(Pong)
+    assert not scene.running.done()
+    scene.other.send(Done())
+    await scene.farewell()
+    await scene.end()
+    assert any(isinstance(event, MessageReceived) for event in scene.said.events)
+
+
+async def test_errand_that_is_done_does_not_wait_for_one_who_is_gone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modes, "_QUIET", 3600)
+    scene.begin(Errand, message=["one"])
+    await scene.texts(1)
+    await scene.other.wait_for(Done)
+    scene.other.pump.abandon()
+    with pytest.raises(ConnectionLost):
+        await scene.end()
 
 
 @pytest.mark.parametrize("how", ["left before", "left meanwhile", "lost meanwhile", "corrupt", "unsafe"])

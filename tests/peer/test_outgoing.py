@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from p2p_core.errors import ConnectionLost, Refused, RemoteProtocolError, SourceChanged, TransferFailed
 from p2p_core.proof import Role
-from p2p_core.wire.frames import Cancel, FileAnswer, FileEnd, FileOffer, FileReceipt, Ping, Pong
+from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, FileReceipt, Ping, Pong
 from p2p_peer.events import FileFailed, FileOffered, FileProgress, FileSent
 from p2p_peer.transfer import source as source_module
 from p2p_peer.transfer.source import OpenFile
@@ -76,6 +76,21 @@ async def test_a_refusal_with_its_reason(pair: Pair) -> None:
     await pair.transfer("b", 5)
 
 
+async def test_whoever_has_left_will_not_answer(honest: Honest, tmp_path: Path) -> None:
+    peer, other = honest
+    unanswered, _ = await sending(peer, other, sparse(tmp_path / "a", 5))
+    under_way = asyncio.create_task(peer.session.send_file(sparse(tmp_path / "b", 1000 * MIB)))
+    offer = await other.wait_for(FileOffer, 2)
+    other.send(FileAnswer(offer.transfer, accepted=True))
+    await peer.wait_for(FileProgress)
+    other.send(Close())
+    with pytest.raises(Refused, match="the other side left"):
+        await soon(unanswered)
+    with pytest.raises(TransferFailed, match="the other side left"):
+        await soon(under_way)
+    await other.wait_for(Close)
+
+
 async def test_whoever_leaves_refuses(pair: Pair) -> None:
     ours, theirs = pair.sessions
     task = asyncio.create_task(ours.send_file(pair.file("a", 5)))
@@ -109,6 +124,7 @@ async def test_the_source_changes(pair: Pair, monkeypatch: pytest.MonkeyPatch, h
     assert isinstance(failed.error, TransferFailed)
     assert str(failed.error).startswith("the other side gave up: ")
     await until(lambda: list(pair.inbox.iterdir()) == [])
+    assert str(failed.error) == "the other side gave up: the file changed while it was sent"  # and not our path
     assert isinstance(pair.initiator.all(FileFailed)[0].error, SourceChanged)
     monkeypatch.undo()
     await pair.transfer("b", 5)
@@ -129,6 +145,19 @@ def change_after_first_block(monkeypatch: pytest.MonkeyPatch, path: Path, how: s
         return real(descriptor, buffers)
 
     monkeypatch.setattr(source_module.os, "readv", readv)
+
+
+async def test_the_source_cannot_be_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def readv(*_: Any) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(source_module.os, "readv", readv)
+    pair.responder.accept_all(pair.inbox)
+    path = pair.file("a", 5)
+    with pytest.raises(TransferFailed, match=f"{path} cannot be read: Input/output error"):
+        await soon(pair.initiator.session.send_file(path))
+    failed = await pair.responder.wait_for(FileFailed)
+    assert str(failed.error) == "the other side gave up: the file cannot be read"
 
 
 async def test_a_source_that_cannot_be_read_lets_the_next_one_through(

@@ -117,6 +117,52 @@ async def test_reading_waits_for_a_buffer(ends: tuple[End, End]) -> None:
     assert not theirs.pump.is_held_up
 
 
+async def test_one_who_asks_and_never_reads_is_read_no_more(
+    ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its answers would fill our memory."""
+    monkeypatch.setattr(pump_module, "MAX_REPLIES", 10_000)
+    ours, theirs = ends
+    reply, most = b"\x00\x00\x40\x00\x80" + bytes(0x4000), 0
+
+    def answer(frame: Frame) -> None:
+        nonlocal most
+        ours.handler.came.append(frame)
+        ours.pump.send(reply, is_reply=True)
+        most = max(most, ours.pump._reply_bytes)
+
+    ours.handler.frame_received = answer  # type: ignore[method-assign]
+    theirs.handler.gives_buffers = False
+    ours.pump.send(bytes(block(b"stop")))
+    await until(lambda: theirs.pump.is_held_up)
+    theirs.pump.send(encode(Ping(1)) * 5000)
+    await until(lambda: ours.pump._reply_bytes > 10_000)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(ours.handler.came) < 5000
+    assert most < 10_000 + 2 * len(reply)
+    theirs.pump.provide(theirs.handler.buffer())  # it reads again
+    await until(lambda: len(ours.handler.came) == 5000)
+    assert not ours.handler.lost
+
+
+async def test_small_frames_let_others_have_their_turn(ends: tuple[End, End], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "TURN_READS", 16)
+    ours, theirs = ends
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if len(theirs.handler.came) < 3000:
+            asyncio.get_running_loop().call_soon(turn)
+
+    ours.pump.send(encode(Ping(1)) * 3000)
+    turn()
+    await until(lambda: len(theirs.handler.came) == 3000)
+    assert turns > 50
+
+
 async def test_what_tls_holds_already_is_read_when_the_buffer_comes(ends: tuple[End, End]) -> None:
     """A small block and what follows it fit one TLS record: the socket does not become readable again."""
     ours, theirs = ends

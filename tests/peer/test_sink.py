@@ -99,6 +99,12 @@ def test_mode_and_time_are_kept(writing: Callable[..., Writing], tmp_path: Path)
     assert status.st_mtime_ns == 1_600_000_000_123_456_789
 
 
+@pytest.mark.parametrize("mode", [0, 0o222, 0o7000])
+def test_never_out_of_our_own_reach(writing: Callable[..., Writing], tmp_path: Path, mode: int) -> None:
+    writing(offer(0, mode=mode)).store()
+    assert (tmp_path / "file").stat().st_mode & 0o7777 == (mode & 0o777 & ~sink_module._umask()) | 0o400
+
+
 def test_a_time_no_clock_can_show(writing: Callable[..., Writing], tmp_path: Path) -> None:
     written = writing(offer(0, mtime_ns=2**64 - 1))
     assert isinstance(written.store(), Stored)
@@ -285,6 +291,13 @@ def test_memory_is_bounded(writing: Callable[..., Writing], monkeypatch: pytest.
     gate.set()
     assert written.buffer_free.acquire(timeout=PATIENCE)
     assert written.sink.take() is not None
+
+
+def test_memory_is_taken_only_when_a_block_comes(writing: Callable[..., Writing]) -> None:
+    """Many files may be accepted long before."""
+    sink = writing(offer(10 * SIZE)).sink
+    assert not sink._free
+    assert len([buffer for _ in range(2 * BUFFERS) if (buffer := sink.take()) is not None]) == BUFFERS
 
 
 def test_a_small_file_takes_little_memory(writing: Callable[..., Writing]) -> None:

@@ -25,6 +25,7 @@ PUNCH_TIME = 8.0  # s; a pair that can connect did so within 0.2 s in the lab, 5
 MIN_CYCLE = 0.6  # s a dial may take before it is done again: a far NAT that dropped the first SYN passes the second
 CYCLE_SPREAD = 0.25  # of the cycle, either way: two sides in step could miss each other for ever
 REFUSED_PAUSE = 0.05  # s, ± half: an RST from a NAT whose mapping does not exist yet; it will in a moment
+QUICK_RETRIES = 20  # a second of those, then as seldom as after other failures: it may be a third party, and no NAT
 FAILED_PAUSE = 0.5  # s: no route, no such address: rarely cured, cheap to try again
 MAX_CONNECTIONS = 64  # accepted, and not yet chosen or dropped; strangers may knock, they may not exhaust us
 
@@ -100,6 +101,7 @@ class _Target:
     due: float  # when to dial, or when to give up the dial under way
     dialling: bool = False
     last: Outcome = Outcome.TIMED_OUT
+    refusals: int = 0
 
 
 class TcpPunch:
@@ -157,8 +159,9 @@ class TcpPunch:
         """Take note of a dial that came to nothing."""
         target = self._targets[address]
         target.dialling, target.last = False, outcome
-        refused = outcome is Outcome.REFUSED
-        target.due = now + (REFUSED_PAUSE * self._spread(0.5) if refused else FAILED_PAUSE)
+        target.refusals += outcome is Outcome.REFUSED
+        quickly = outcome is Outcome.REFUSED and target.refusals <= QUICK_RETRIES
+        target.due = now + (REFUSED_PAUSE * self._spread(0.5) if quickly else FAILED_PAUSE)
 
     def connected(self, connection: int, now: float, *, dialled: Address | None = None) -> None:
         """Take note of a connection that is open: accepted, or `dialled`."""

@@ -22,6 +22,7 @@ from p2p_core.errors import (
 )
 
 from p2p_peer.app import ConnectOptions, connect
+from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.lines import InputLines
@@ -41,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     """Run to the end; return the exit code."""
     report = _report(options)
     try:
-        asyncio.run(_until_signalled(_Run(options, report)))
+        with asyncio.Runner(loop_factory=ProgramLoop) as runner:
+            runner.run(_until_signalled(_Run(options, report)))
     except PunchwireError as error:
         report.failed(error)
         return exit_code(error)

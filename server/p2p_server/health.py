@@ -1,0 +1,57 @@
+"""`grpc.health.v1`: does the mediator serve? Load balancers and orchestrators ask, without a key.
+
+Only `Check`. Each `Watch` would be a stream that anybody may hold open; who probes (Kubernetes, Envoy,
+grpc_health_probe) asks `Check`, and a gRPC client that watches takes UNIMPLEMENTED for healthy (gRFC A17).
+"""
+
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2 as pb
+
+from p2p_server import observed
+from p2p_server.quota import Quota, source_of
+from p2p_server.stream import Context
+
+__all__ = ["HealthService"]
+
+_SERVICE = pb.DESCRIPTOR.services_by_name["Health"].full_name
+
+
+class HealthService:
+    """Answers for the whole server (the empty name) and for each of its services."""
+
+    def __init__(self, services: Iterable[str], quota: Quota) -> None:
+        """Answer as many at once as `quota` has places."""
+        self._services = frozenset(("", *services))
+        self._quota = quota
+        self._status = pb.HealthCheckResponse.SERVING
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """Return what gRPC calls.
+
+        To gRPC it is a stream, although one message comes and one goes: of a unary call it would tell only once the
+        request is there, so that a client which sends none would not be counted.
+        """
+        check: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.check)
+        return grpc.method_handlers_generic_handler(_SERVICE, {"Check": check})
+
+    async def check(self, _requests: AsyncIterator[bytes], context: Context) -> None:
+        """Answer one request. The client is counted until gRPC has done with the call: it may not take the answer."""
+        source = source_of(observed.from_grpc(context.peer()))
+        if not self._quota.enter(source):
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many health checks at once")
+        context.add_done_callback(lambda _: self._quota.leave(source))
+        data = await context.read()
+        try:
+            request = pb.HealthCheckRequest.FromString(data if isinstance(data, bytes) else b"")
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
+        if request.service not in self._services:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+        await context.write(pb.HealthCheckResponse(status=self._status).SerializeToString())
+
+    def stop(self) -> None:
+        """Serve no more, and say so."""
+        self._status = pb.HealthCheckResponse.NOT_SERVING
