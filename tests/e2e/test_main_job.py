@@ -70,6 +70,17 @@ def test_lines_of_a_pipe_are_messages_both_ways(world: World) -> None:
     assert [event["text"] for event in alice.all("message")] == lines[bob]
 
 
+def test_an_errand_lets_a_pipe_say_what_it_has_to_say(world: World) -> None:
+    alice = world.start_alice(stdin=subprocess.PIPE)
+    bob = world.start_bob("--message", "done before you have begun")
+    lines = [f"line {n}" for n in range(300)]
+    assert alice.process.stdin is not None
+    alice.process.stdin.write("\n".join(lines))
+    alice.process.stdin.close()
+    assert (alice.exit_code(), bob.exit_code()) == (0, 0)
+    assert [event["text"] for event in bob.all("message")] == lines
+
+
 def test_a_pipe_at_its_end_waits_for_the_other_side(world: World) -> None:
     alice = world.start_alice(stdin=subprocess.DEVNULL)
     bob = world.start_bob(stdin=subprocess.PIPE)
