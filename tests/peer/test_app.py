@@ -405,16 +405,6 @@ async def test_only_so_many_stun_servers_are_asked(monkeypatch: pytest.MonkeyPat
     assert asked == [("127.0.0.1", port) for port in (1, 3, 5, 7)]
 
 
-async def test_a_mediator_that_does_not_listen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "LEAVE_TIME", 0.01)
-
-    class Deaf:
-        async def leave(self, peer: PeerId) -> None:
-            await asyncio.Event().wait()
-
-    await soon(app._take_leave(Deaf(), THEIR_ID))  # type: ignore[arg-type]
-
-
 async def test_the_mediator_is_told_when_it_is_over(
     start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,7 +58,7 @@ class Pump:
         self._reply_bytes = 0
         self._current: memoryview | None = None
         self._current_is_block = self._current_is_reply = False
-        self._reading = self._writing = False
+        self._reading = self._writing = self._read_is_due = False
         self._over = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._flushed: asyncio.Future[None] | None = None
@@ -66,7 +66,7 @@ class Pump:
     def start(self) -> None:
         """Begin to read and to write."""
         self._resume_reading()
-        self._loop.call_soon(self._on_readable)  # TLS may hold bytes that the socket no longer shows
+        self._read_soon()  # TLS may hold bytes that the socket no longer shows
         self.kick()
 
     def send(self, frame: bytes, *, is_reply: bool = False) -> None:
@@ -87,7 +87,7 @@ class Pump:
         if not self._over:
             self._reader.provide(buffer)
             self._resume_reading()
-            self._loop.call_soon(self._on_readable)
+            self._read_soon()
 
     @property
     def is_held_up(self) -> bool:
@@ -118,6 +118,16 @@ class Pump:
             self._ended.set_result(None)
         self._tls.close()
 
+    def _read_soon(self) -> None:
+        """Read in the next turn of the loop, whatever the socket shows; once, however often it is asked for."""
+        if not self._read_is_due:
+            self._read_is_due = True
+            self._loop.call_soon(self._read_now)
+
+    def _read_now(self) -> None:
+        self._read_is_due = False
+        self._on_readable()
+
     def _on_readable(self) -> None:
         left, reads = TURN_BYTES, TURN_READS
         heard = False
@@ -134,7 +144,7 @@ class Pump:
                 left, reads = left - count, reads - 1
                 self._take(count)
             if (left <= 0 or reads <= 0) and not self._over:
-                self._loop.call_soon(self._on_readable)  # TLS may hold more than the socket shows
+                self._read_soon()  # TLS may hold more than the socket shows
         except StreamEnded:
             self._lose(None)
         except PunchwireError as error:
@@ -193,7 +203,7 @@ class Pump:
             self._reply_bytes -= count
             if self._reply_bytes <= MAX_REPLIES and self._reader.space() is not None and not self._reading:
                 self._resume_reading()
-                self._loop.call_soon(self._on_readable)
+                self._read_soon()
         if self._current is None and self._current_is_block:
             self._handler.block_written()
 
