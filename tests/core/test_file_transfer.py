@@ -103,8 +103,10 @@ def arrived(talk: Conversation) -> int:
     return talk.arrived(talk.initiator, DATA)
 
 
-@pytest.mark.parametrize("stage", [offered, accepted, sending, arrived])
-@pytest.mark.parametrize("sender_gives_up", [True, False])
+@pytest.mark.parametrize(
+    ("stage", "sender_gives_up"),
+    [*((stage, who) for stage in (offered, accepted, sending) for who in (True, False)), (arrived, False)],
+)
 def test_either_side_gives_up_at_any_stage(stage: Callable[[Conversation], int], sender_gives_up: bool) -> None:
     talk = Conversation()
     transfer = stage(talk)
@@ -166,13 +168,21 @@ def test_a_receipt_that_crosses_a_cancel_is_dropped() -> None:
     assert failures(talk.responder) == []
 
 
-def test_a_file_given_up_while_it_was_stored_is_not_signed_for() -> None:
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_file_that_has_arrived_cannot_be_taken_back(leaves: bool) -> None:
+    """It is verified and being stored: the receiver tells no failure, and the late receipt hurts nobody."""
     talk = Conversation()
     transfer = talk.arrived(talk.initiator, DATA)
+    talk.responder.drain()
     talk.initiator.machine.fail_file(transfer, TransferFailed("too slow"))
+    if leaves:
+        talk.initiator.machine.abort("gone")
     talk.settle()
+    assert not [event for event in talk.responder.drain() if isinstance(event, FileFailed)]
     talk.responder.machine.file_stored(transfer, 7)
-    assert talk.responder.said() == []
+    [receipt, *_] = talk.responder.said()
+    assert isinstance(receipt, FileReceipt)
+    talk.initiator.hears(receipt)
 
 
 def test_a_cancel_for_nothing_is_passed_over() -> None:

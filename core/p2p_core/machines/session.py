@@ -218,6 +218,9 @@ class SessionMachine:
                     del self._outgoing[transfer]
                     self._events.append(FileSent(transfer))
             case Cancel(transfer, reason):
+                receiver = self._incoming.get(transfer)
+                if receiver is not None and receiver.state is ReceiverState.ARRIVED:
+                    return  # it is verified and being stored: too late to take it back, and a receipt will say so
                 if self._forget(transfer):
                     self._events.append(FileFailed(transfer, TransferFailed(f"the other side gave up: {reason}")))
             case Done():
@@ -303,9 +306,10 @@ class SessionMachine:
             self._forget(transfer)
             failed = FileFailed(transfer, TransferFailed("the other side left"))
             self._events.append(FileRefused(transfer, "the other side left") if was_offered else failed)
-        for transfer in tuple(self._incoming):  # whoever leaves has nothing outstanding, or has lost interest
-            self._forget(transfer)
-            self._events.append(FileFailed(transfer, TransferFailed("the other side left")))
+        for transfer, receiver in tuple(self._incoming.items()):  # whoever leaves has lost interest
+            if receiver.state is not ReceiverState.ARRIVED:
+                self._forget(transfer)
+                self._events.append(FileFailed(transfer, TransferFailed("the other side left")))
         self._events.append(PeerLeaving(farewell.reason))
 
     def _sent_file(self, transfer: int) -> FileSender | None:

@@ -92,6 +92,7 @@ class _Expect(Enum):
 @dataclass(slots=True)
 class _Connection:
     nonce: bytes
+    is_dialled: bool
     expect: _Expect = _Expect.HELLO
     data: bytearray = field(default_factory=bytearray)
 
@@ -168,11 +169,11 @@ class TcpPunch:
         if dialled is not None:
             target = self._targets[dialled]
             target.dialling, target.due = False, self._end  # it stays; another dial would only disturb it
-        if self._over or (dialled is None and len(self._connections) >= MAX_CONNECTIONS):
+        if self._over or (dialled is None and not self._make_room()):
             self._actions.append(Close(connection))
             return
         nonce = self._fresh_nonce(NONCE_BYTES)
-        self._connections[connection] = _Connection(nonce)
+        self._connections[connection] = _Connection(nonce, is_dialled=dialled is not None)
         self._actions.append(Send(connection, self._preamble(PreambleKind.HELLO, nonce)))
 
     def lost(self, connection: int, now: float, *, dialled: Address | None = None) -> None:
@@ -222,6 +223,19 @@ class TcpPunch:
             self._drop(connection)
             return
         self._fail(MediatorLied(f"the mediator told both sides that they are the {self._role.value}"))
+
+    def _make_room(self) -> bool:
+        """Have room for one more accepted connection: one that said nothing yet goes, whichever chance names.
+
+        Strangers who knock again and again then cannot keep the other peer out, as they could if the last who came
+        or the first who came had to go.
+        """
+        if len(self._connections) < MAX_CONNECTIONS:
+            return True
+        silent = [n for n, held in self._connections.items() if held.expect is _Expect.HELLO and not held.is_dialled]
+        if silent:
+            self._drop(silent[int(self._random() * len(silent))])
+        return bool(silent)
 
     def _preamble(self, kind: PreambleKind, nonce: bytes) -> bytes:
         return Preamble(kind, self._role, nonce).encode(self._send_key)

@@ -76,7 +76,8 @@ class TextReport:
                 self.notice(f"received {stored.path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
             case FileFailed(transfer, error):
                 self._done(transfer)
-                self.notice(f"{self._names.get(transfer, 'a file')}: {error}")
+                if transfer in self._names:  # of a file of ours, whoever sends it tells
+                    self.notice(f"{self._names[transfer]}: {error}")
             case PeerDone():
                 self.notice("the other side has nothing more to say")
             case PeerLeaving(reason):
