@@ -1,7 +1,7 @@
 """The whole mediator: who is built, and who knows whom.
 
 Mediator ─┬─ gRPC server ── MeetService ── Store ── Inbox ── the streams again
-│              └─ health
+│              └─ HealthService
 └─ StunResponder
 """
 
@@ -50,7 +50,6 @@ class Mediator:
     certificate: tls.Certificate | None
     _server: grpc.aio.Server
     _meet: MeetService
-    _health: HealthService
     _store: MemoryStore
     _stun: StunResponder
     _stop_grace: float
@@ -97,11 +96,10 @@ class Mediator:
             _log.warning("without TLS: peers cannot authenticate this mediator, only whoever ends TLS in front of it")
         mediator_id = str(PeerId(identity.id)) if certificate else None
         listening = Listening(config.host or "*", port, stun_port, mediator_id)
-        return cls(listening, certificate, server, meet, health, store, stun, config.limits.stop_grace)
+        return cls(listening, certificate, server, meet, store, stun, config.limits.stop_grace)
 
     async def stop(self) -> None:
-        """Tell the health checks and the peers, end all streams, and close all sockets."""
-        self._health.stop()
+        """Tell the peers, end all streams, and close all sockets."""
         self._meet.stop()
         await self._server.stop(self._stop_grace)
         await self._stun.stop()

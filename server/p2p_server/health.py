@@ -1,7 +1,8 @@
 """`grpc.health.v1`: does the mediator serve? Load balancers and orchestrators ask, without a key.
 
 Only `Check`. Each `Watch` would be a stream that anybody may hold open; who probes (Kubernetes, Envoy,
-grpc_health_probe) asks `Check`, and a gRPC client that watches takes UNIMPLEMENTED for healthy (gRFC A17).
+grpc_health_probe) asks `Check`, and a gRPC client that watches takes UNIMPLEMENTED for healthy (gRFC A17). A mediator
+that stops says nothing here: it takes no more calls from that moment on.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -12,7 +13,7 @@ from grpc_health.v1 import health_pb2 as pb
 
 from p2p_server import observed
 from p2p_server.quota import Quota, source_of
-from p2p_server.stream import Context
+from p2p_server.stream import Context, when_gone
 
 __all__ = ["HealthService"]
 
@@ -26,7 +27,6 @@ class HealthService:
         """Answer as many at once as `quota` has places."""
         self._services = frozenset(("", *services))
         self._quota = quota
-        self._status = pb.HealthCheckResponse.SERVING
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what gRPC calls.
@@ -42,7 +42,7 @@ class HealthService:
         source = source_of(observed.from_grpc(context.peer()))
         if not self._quota.enter(source):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many health checks at once")
-        context.add_done_callback(lambda _: self._quota.leave(source))
+        when_gone(context, lambda: self._quota.leave(source))
         data = await context.read()
         try:
             request = pb.HealthCheckRequest.FromString(data if isinstance(data, bytes) else b"")
@@ -50,8 +50,4 @@ class HealthService:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        await context.write(pb.HealthCheckResponse(status=self._status).SerializeToString())
-
-    def stop(self) -> None:
-        """Serve no more, and say so."""
-        self._status = pb.HealthCheckResponse.NOT_SERVING
+        await context.write(pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVING).SerializeToString())

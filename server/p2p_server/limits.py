@@ -20,7 +20,8 @@ class Limits:
     heartbeat: float = 15.0
     # Three lost heartbeats. Less would cut a peer whose link roams; more would introduce peers that are gone.
     patience: float = 45.0
-    # A handshake lives for a round trip, so this is thousands of peers a second, and a few MiB if all are hostile.
+    # A handshake lives for a round trip, so this is thousands of peers a second; and 128 MiB if all are hostile and
+    # fill what a stream takes unread. Streams that are over count here for as long as their client keeps them open.
     unauthenticated: int = 1024
     # A large office or carrier NAT coming back after a cut, and still a sixteenth of the above.
     unauthenticated_per_source: int = 64
@@ -47,6 +48,8 @@ GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.max_concurrent_streams", 8),  # per connection: a peer needs one, a health check another
+    # A stream takes 128 KiB that nobody has read. With the probe that grows: to 512 MiB was seen, for anybody.
+    ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),  # TLS; without it a silent connection stays for two minutes
     ("grpc.max_connection_idle_ms", 60_000),  # a connection without any stream
     # A connection whose other end vanished is gone after 20 + 10 s; it takes its stream with it.

@@ -35,7 +35,7 @@ from p2p_server.stores.base import (
     StreamId,
     TooManyOthers,
 )
-from p2p_server.stream import Context, MeetStream
+from p2p_server.stream import Context, MeetStream, when_gone
 from p2p_server.tls import Identity
 
 __all__ = ["SERVICE", "Inbox", "MeetService", "Setting"]
@@ -103,7 +103,7 @@ class MeetService:
             return
         conversation = _Conversation(self._setting, stream, observed.from_grpc(context.peer()), self._in_background)
         self._streams.add(stream)
-        context.add_done_callback(lambda _: conversation.gone())
+        when_gone(context, conversation.gone)
         try:
             await stream.run(conversation.hold(), conversation.over)
         finally:

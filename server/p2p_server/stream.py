@@ -7,7 +7,7 @@ called while a write is under way that carries the initial metadata: everything 
 A client whose flow-control window stays shut (RFC 9113 §6.9) keeps its stream for as long as its connection lives:
 nothing gRPC offers a handler resets a stream, and a status waits behind the message that the window holds up. Nor would
 it help to give up waiting: the call would stay, without anybody who knows when it goes. So the end of a stream is
-*certain* at once, and comes when gRPC lets it; who needs to know that asks `Context.add_done_callback`.
+*certain* at once, and comes when the client lets it; `when_gone` tells.
 """
 
 import asyncio
@@ -20,11 +20,16 @@ from p2p_proto import mediator_pb2 as pb
 
 from p2p_server.endings import REASON_KEY, Ending, StreamEnded
 
-__all__ = ["Context", "HalfClosed", "MeetStream"]
+__all__ = ["Context", "HalfClosed", "MeetStream", "when_gone"]
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 _log = logging.getLogger(__name__)
+
+
+def when_gone(context: Context, callback: Callable[[], None]) -> None:
+    """Call `callback` once gRPC has done with a call: its status is sent, or the client or the connection is gone."""
+    context.add_done_callback(lambda _: callback())  # type: ignore[arg-type]  # the stubs name a class that is not there
 
 
 class HalfClosed(Exception):
@@ -43,6 +48,7 @@ class MeetStream:
         self._writer: asyncio.Task[None] | None = None
         self._aborting: asyncio.Task[None] | None = None
         self._over = False
+        self._lost = False
         self._on_end: Callable[[], None] = lambda: None
 
     async def run(self, conversation: Coroutine[None, None, None], on_end: Callable[[], None]) -> None:
@@ -65,6 +71,7 @@ class MeetStream:
             await self._aborting  # raises what gRPC expects from a handler that aborted
         elif self._writer is not None:
             await self._writer
+        self._leave_if_lost()
 
     async def refuse(self, ending: Ending) -> None:
         """End the stream before it has begun. Raises what gRPC expects."""
@@ -116,14 +123,20 @@ class MeetStream:
                 await self._context.write(data)
                 self._outgoing_bytes -= len(data)
         except grpc.aio.BaseError:  # the call is gone, and its handler learns it by itself
-            pass
+            self._lost = True
         finally:
             self._writer = None
 
     async def _abort(self, ending: Ending, detail: str) -> None:
         if self._writer is not None:
             await self._writer
+        self._leave_if_lost()
         await self._context.abort(ending.code, detail, ((REASON_KEY, ending.reason),))
+
+    def _leave_if_lost(self) -> None:
+        """Leave a call that is gone the one way that gRPC takes without an error in its log."""
+        if self._lost:
+            raise asyncio.CancelledError
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

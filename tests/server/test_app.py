@@ -1,4 +1,4 @@
-"""A whole mediator: health, TLS, stopping."""
+"""A whole mediator: TLS, keys, ports, stopping."""
 
 import asyncio
 import logging
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId, spki_hash
 from p2p_core.wire import stun
@@ -21,21 +20,6 @@ from p2p_server.config import Config
 
 from tests.server.client import PATIENCE, channel_to
 from tests.server.conftest import OpenPeer, StartMediator
-
-SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-async def test_health_is_served_until_the_mediator_stops(mediator: Mediator) -> None:
-    async with channel_to(mediator) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        for service in ("", "punchwire.v1.Mediator"):
-            assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
-        watch = stub.Watch(health_pb2.HealthCheckRequest(service="punchwire.v1.Mediator"))
-        assert (await watch.read()).status == SERVING
-        stopping = asyncio.create_task(mediator.stop())
-        assert (await asyncio.wait_for(watch.read(), PATIENCE)).status == NOT_SERVING
-        watch.cancel()
-        await stopping
 
 
 async def test_stopping_tells_everybody_and_closes_the_ports(mediator: Mediator, peer: OpenPeer) -> None:

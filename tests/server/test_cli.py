@@ -110,7 +110,8 @@ def test_every_flag_is_also_a_variable(run: Run, tmp_path: Path) -> None:
 def test_a_taken_port_is_one_sentence(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        process = run("--host", "127.0.0.1", "--port", str(port), "--open", "--insecure", "--log-level", "error")
+        ports = ("--port", str(port), "--stun-port", "0")
+        process = run("--host", "127.0.0.1", *ports, "--open", "--insecure", "--log-level", "error")
         out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (2, "")
     assert errors == f"p2p-server: cannot listen on 127.0.0.1, port {port}: it is in use\n"

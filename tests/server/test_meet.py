@@ -509,9 +509,9 @@ async def test_nothing_is_kept_of_streams_that_ended(
     await stranger.challenged()
     for one in (a, b, stranger):
         await one.close()
-    await until(lambda: not (clock.pending or mediator._meet._streams or mediator._meet._forgetting))
+    quota = mediator._meet._setting.quota
+    await until(lambda: not (clock.pending or mediator._meet._streams or mediator._meet._forgetting or quota.inside))
     assert not _present(mediator)
-    assert mediator._meet._setting.quota.inside == 0
     assert not mediator._meet._setting.inbox._takers
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 

@@ -17,6 +17,16 @@ def test_places_in_all_and_for_each_source() -> None:
     assert quota.inside == 3
 
 
+def test_who_enters_anyway_is_counted_like_the_others() -> None:
+    quota = Quota(total=2, per_source=1)
+    assert quota.enter(b"a")
+    quota.enter_anyway(b"a")
+    assert not quota.enter(b"b")
+    quota.leave(b"a")
+    assert not quota.enter(b"a")
+    assert quota.enter(b"b")
+
+
 def test_sources_need_not_be_counted() -> None:
     quota = Quota(total=3, per_source=None)
     assert [quota.enter(b"") for _ in range(4)] == [True, True, True, False]
