@@ -106,6 +106,7 @@ def load_key_pair(data: bytes, passphrase: bytes | None = None) -> RSAPrivateKey
     Raises `KeyLocked` when the passphrase is missing or wrong, `KeyUnreadable` when the bytes are no key pair,
     `KeyUnfit` when the key is not RSA, 2048 to 8192 bits, e = 65537.
     """
+    data = bytes(data)  # text is a mistake, and is to look like one
     try:
         key = load_pem_private_key(data, passphrase)
     except TypeError as error:
@@ -129,6 +130,7 @@ def load_public_key(data: bytes, passphrase: bytes | None = None) -> RSAPublicKe
 
     Raises as `load_key_pair` does.
     """
+    data = bytes(data)
     try:
         if b"-----BEGIN CERTIFICATE-----" in data:
             return _fit(x509.load_pem_x509_certificate(data).public_key())

@@ -62,7 +62,7 @@ async def recognise(
     leaf, address = await _fetch_leaf(host, port, _blind_context())
     mediator = MediatorId(spki_hash(leaf))
     name = f"{host}:{port}"
-    vouched = await _judge(host, port, leaf, expected, store.known(name))
+    vouched = await _judge(host, port, leaf, expected, store)
     if vouched is Vouched.ON_FIRST_USE and confirm is not None and not await confirm(mediator):
         raise NotAuthenticated("the mediator was not accepted")
     if vouched is not Vouched.BY_OPTION:
@@ -88,8 +88,9 @@ async def reach_unauthenticated(host: str, port: int) -> MediatorIdentity:
     return MediatorIdentity(address, None, None, b"", "", ChannelBinding.none())
 
 
-async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None, known: MediatorId | None) -> Vouched:
+async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None, store: TrustStore) -> Vouched:
     mediator = MediatorId(spki_hash(leaf))
+    known = store.known(f"{host}:{port}")
     if expected is not None:
         if expected != mediator:
             raise MediatorKeyChanged(f"{host}:{port} has the mediator id {mediator}, not the one that was asked for")
@@ -101,7 +102,7 @@ async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None,
     if known is not None:
         raise MediatorKeyChanged(
             f"the key of the mediator at {host}:{port} has changed: it was {known}, it is now {mediator}. Somebody may "
-            f"be listening in. If you know why it changed, pass --mediator-id {mediator}, or remove the old entry"
+            f"be in its place. If its owner confirms the new id, remove {host}:{port} from {store.path}"
         )
     return Vouched.ON_FIRST_USE
 
@@ -146,7 +147,7 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyn
 
 
 def _why(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "it closed the connection"
 
 
 def _blind_context() -> ssl.SSLContext:

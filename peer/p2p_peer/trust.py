@@ -54,28 +54,29 @@ class TrustStore:
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 file.write(text)
-            Path(temporary).replace(self._path)
+            Path(temporary).replace(self.path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
 
     @property
-    def _path(self) -> Path:
+    def path(self) -> Path:
+        """The file."""
         return self.folder / _FILE
 
     def _read(self) -> dict[str, str]:
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            entries = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            raise UsageError(f"{self._path} cannot be read: {error}") from error
+            raise UsageError(f"{self.path} cannot be read: {error}") from error
         if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
-            raise UsageError(f"{self._path} is damaged; remove it to meet mediators anew")
+            raise UsageError(f"{self.path} is damaged; remove it to meet mediators anew")
         return entries
 
     def _parse(self, text: str) -> MediatorId:
         try:
             return MediatorId.parse(text)
         except Malformed as error:
-            raise UsageError(f"{self._path} is damaged; remove it to meet mediators anew") from error
+            raise UsageError(f"{self.path} is damaged; remove it to meet mediators anew") from error

@@ -144,7 +144,7 @@ def _add_folders(parser: argparse.ArgumentParser, *, inherit: bool = False) -> N
     default = {"default": argparse.SUPPRESS} if inherit else {}
     folder = "folder of the keys that are admitted (default: authorized in the state folder)"
     _add(parser, "authorized", folder, type=Path, metavar="DIR", **default)
-    state = "folder of what is kept between starts (default: ~/.local/state/punchwire/server)"
+    state = "folder of what is kept between starts (default: ~/.local/state/punchwire-mediator)"
     _add(parser, "state-dir", state, type=Path, metavar="DIR", **({"default": default_state_dir()} | default))
 
 

@@ -15,7 +15,7 @@ DEFAULT_STUN_PORT = 54701
 def default_state_dir() -> Path:
     """Return the user's folder for the state of this program (XDG base directory specification)."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "punchwire" / "server"
+    return Path(base) / "punchwire-mediator"
 
 
 def default_authorized(state_dir: Path) -> Path:

@@ -32,6 +32,7 @@ def test_usage_is_2(world: World, tmp_path: Path) -> None:
         [*where, alice.pair, bob.public, "--receive", broken],
         [*where, alice.pair, bob.public, "--wait", "-1"],
         [*where, alice.pair, bob.public, "--mediator-id", "nonsense"],
+        [*where, alice.pair, bob.public, "--mediator-id", world.mediator.id, "--insecure"],
     ):
         done = _run(*arguments)
         assert done.returncode == 2, arguments
@@ -119,6 +120,12 @@ def test_a_refused_file_is_7(world: World, tmp_path: Path) -> None:
     assert list((tmp_path / "inbox").iterdir()) == []
 
 
+def test_two_that_only_receive_do_not_wait_for_each_other(world: World, tmp_path: Path) -> None:
+    alice = world.start_alice("--receive", tmp_path / "a", "--yes")
+    bob = world.start_bob("--receive", tmp_path / "b", "--yes")
+    assert (alice.exit_code(), bob.exit_code()) == (8, 8)
+
+
 def test_no_file_comes_is_8(world: World, tmp_path: Path) -> None:
     alice = world.start_alice("--message", "only words")
     bob = world.start_bob("--receive", tmp_path / "inbox", "--yes")
@@ -149,13 +156,14 @@ def test_interrupted_is_130(world: World, number: signal.Signals) -> None:
     assert alice.exit_code() == 130
 
 
-def test_interrupted_in_a_chat_the_other_side_ends_too(world: World) -> None:
+def test_interrupted_in_a_chat_the_other_side_is_told(world: World) -> None:
+    """Its own lines may all have arrived; what it was to hear was cut off, and a script has to know."""
     alice, bob = world.start_alice(stdin=subprocess.PIPE), world.start_bob(stdin=subprocess.PIPE)
     alice.wait_for("connected")
     bob.wait_for("connected")
     alice.process.send_signal(signal.SIGINT)
-    assert (alice.exit_code(), bob.exit_code()) == (130, 0)
-    assert bob.wait_for("closed")
+    assert (alice.exit_code(), bob.exit_code()) == (130, 6)
+    assert "broke off" in bob.all("error")[0]["message"]
 
 
 def _run(*arguments: str | Path, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":

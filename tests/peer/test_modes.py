@@ -121,9 +121,9 @@ class Scene:
     async def answer(self, count: int = 1) -> FileAnswer:
         return await self.other.wait_for(FileAnswer, count)
 
-    async def leave(self) -> None:
-        """The other side leaves properly."""
-        self.other.send(Close("bye"))
+    async def leave(self, reason: str = "") -> None:
+        """The other side leaves: properly, or for a reason."""
+        self.other.send(Close(reason))
         await self.other.wait_for(Close)
         await self.other.pump.close()
 
@@ -178,7 +178,7 @@ async def test_chat_ends_with_the_input(scene: Scene) -> None:
 
 async def test_chat_ends_when_the_other_side_leaves(scene: Scene) -> None:
     scene.begin(Chat)
-    await scene.leave()
+    await scene.leave("bye")
     await scene.end()
     assert scene.said.ends == ["bye"]
 
@@ -264,21 +264,31 @@ async def test_chat_gives_up_its_files_when_it_quits(scene: Scene, tmp_path: Pat
     await scene.end()
 
 
-@pytest.mark.parametrize(
-    ("answers", "taken"), [(["y"], True), (["what?", " Yes "], True), (["n"], False), (["NO"], False)]
-)
-async def test_chat_asks_about_a_file(scene: Scene, tmp_path: Path, answers: list[str], taken: bool) -> None:
+@pytest.mark.parametrize(("answer", "taken"), [("y", True), (" Yes ", True), ("n", False), ("NO", False)])
+async def test_chat_asks_about_a_file(scene: Scene, tmp_path: Path, answer: str, taken: bool) -> None:
     scene.begin(Chat)
     offer = scene.offer()
     await scene.notice("accept a.txt? [y/n]")
-    scene.lines.type(*answers)
+    scene.lines.type("what is it?")  # the chat goes on meanwhile
+    assert await scene.texts(1) == ["what is it?"]
+    scene.lines.type(answer)
     assert (await scene.answer()).accepted is taken
-    assert len(scene.said.notices) == len(answers)
+    assert len(scene.said.notices) == 1
     if taken:
         await scene.send_whole(offer, b"hello")
         assert (tmp_path / "a.txt").read_bytes() == b"hello"
     scene.lines.type("y")  # nothing is asked any more: this is a message
-    assert await scene.texts(1) == ["y"]
+    assert await scene.texts(2) == ["what is it?", "y"]
+
+
+async def test_chat_can_be_left_when_a_file_is_asked_about(scene: Scene) -> None:
+    scene.begin(Chat)
+    scene.offer()
+    await scene.notice("accept a.txt? [y/n]")
+    scene.lines.type("/quit")
+    assert not (await scene.answer()).accepted
+    await scene.farewell()
+    await scene.end()
 
 
 async def test_chat_asks_about_one_file_after_the_other(scene: Scene) -> None:
@@ -379,7 +389,15 @@ async def test_pipe_ends_when_the_other_side_leaves(scene: Scene) -> None:
     await scene.texts(1)
     await scene.leave()
     await scene.end()
-    assert scene.said.ends == ["bye"]
+    assert scene.said.ends == [""]
+
+
+async def test_pipe_that_was_cut_off_says_so(scene: Scene) -> None:
+    """What came may be a part only, and is not to be taken for the whole."""
+    scene.begin(Pipe)
+    await scene.leave("interrupted")
+    with pytest.raises(ConnectionLost, match="interrupted"):
+        await scene.end()
 
 
 async def test_pipe_says_so_when_a_line_comes_too_late(scene: Scene) -> None:

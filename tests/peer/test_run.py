@@ -149,7 +149,7 @@ async def test_what_connecting_is_told(
         raise PeerDidNotCome("no")
 
     connecting(connect)
-    chosen = options("--message", "hi", "--wait", "3", "--state-dir", "/s", "--mediator-id", str(ID), "--insecure")
+    chosen = options("--message", "hi", "--wait", "3", "--state-dir", "/s", "--mediator-id", str(ID))
     with pytest.raises(PeerDidNotCome):
         await _Run(chosen, run_module._report(chosen)).run()
     host, port, own, other, connect_options = told
@@ -157,7 +157,7 @@ async def test_what_connecting_is_told(
     assert own.private_numbers() == key(0).private_numbers()
     assert other == key(1).public_key()
     assert connect_options == ConnectOptions(
-        wait=3, state_dir=Path("/s"), mediator_id=ID, confirm_mediator=None, insecure=True
+        wait=3, state_dir=Path("/s"), mediator_id=ID, confirm_mediator=None, insecure=False
     )
 
 

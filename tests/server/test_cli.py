@@ -67,8 +67,8 @@ def test_it_says_where_it_listens_and_stops_on_a_signal(run: Run, tmp_path: Path
     assert found is not None, line
     for port in found.group(1, 2):
         socket.create_connection(("127.0.0.1", int(port)), PATIENCE).close()
-    assert (tmp_path / "punchwire" / "server" / "key.pem").exists()
-    assert (tmp_path / "punchwire" / "server" / "authorized").is_dir()
+    assert (tmp_path / "punchwire-mediator" / "key.pem").exists()
+    assert (tmp_path / "punchwire-mediator" / "authorized").is_dir()
     process.send_signal(number)
     out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (0, "")
@@ -121,7 +121,7 @@ def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
     peers = [PeerId.of(keys.key(n).public_key()) for n in range(3)]
     (tmp_path / "a.pem").write_bytes(private_pem(keys.key(0)))
     (tmp_path / "b.pem").write_bytes(public_pem(keys.key(1).public_key()))
-    folder = tmp_path / "punchwire" / "server" / "authorized"
+    folder = tmp_path / "punchwire-mediator" / "authorized"
     process = run("authorize", str(tmp_path / "a.pem"), str(tmp_path / "b.pem"))
     out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, errors) == (0, "")
@@ -147,7 +147,7 @@ def config_of(*arguments: str) -> Config:
 
 
 def test_the_defaults(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    state = tmp_path / "punchwire" / "server"
+    state = tmp_path / "punchwire-mediator"
     assert config_of() == Config(state_dir=state, authorized=state / "authorized", port=54700, stun_port=54701)
 
 

@@ -15,6 +15,8 @@ from p2p_peer.session import Session
 
 __all__ = ["Chat", "Errand", "Mode", "Pipe"]
 
+_YES = ("y", "yes")
+_ANSWERS = (*_YES, "n", "no")
 _NOBODY_TO_ASK = "nobody is there to be asked"
 _LINES_LEFT = "the other side left before it had every line"
 _QUIET = 1.0  # s in which the other side says nothing: then an errand that is done leaves
@@ -45,10 +47,10 @@ class Chat:
     async def run(self) -> None:
         """Send what is typed until /quit or the end of input."""
         while (line := await self._lines.next()) is not None:
-            if self._asked:
-                self._answer(line)
-            elif line == "/quit":
+            if line == "/quit":
                 break
+            if self._asked and line.strip().lower() in _ANSWERS:
+                self._answer(yes=line.strip().lower() in _YES)
             elif line.startswith("/send "):
                 self._send(line.removeprefix("/send ").strip())
             elif line.startswith("/") and not line.startswith("//"):
@@ -90,20 +92,15 @@ class Chat:
             await self._session.send_file(path)
         except Refused as error:
             self._report.notice(str(error))
-        except PunchwireError as error:  # what ends a transfer under way is told as an event
-            if not self._session.is_over:
-                self._report.notice(str(error))
+        except PunchwireError as error:
+            self._report.notice(f"{path.name} was not sent: {error}")
 
     def _ask(self) -> None:
         self._report.notice(f"accept {self._asked[0].offer.name}? [y/n]")
 
-    def _answer(self, line: str) -> None:
-        answer = line.strip().lower()
-        if answer not in ("y", "yes", "n", "no"):
-            self._ask()
-            return
+    def _answer(self, *, yes: bool) -> None:
         offered = self._asked.popleft()
-        if answer in ("y", "yes"):
+        if yes:
             self._accept(offered)
         else:
             self._session.refuse_file(offered)
@@ -156,7 +153,9 @@ class Pipe:
                 self._other_is_done.set()
 
     def session_ended(self) -> bool:
-        """There is nobody left to read what would still come. Raises `ConnectionLost` when something already had."""
+        """There is nobody left to talk to. Raises `ConnectionLost` when either side had more to say."""
+        if self._session.farewell:  # what came may be a part only: nobody is to take it for the whole
+            raise ConnectionLost(f"the other side broke off: {self._session.farewell}")
         if self._lines.has_more or any(delivery.exception() is not None for delivery in self._unacknowledged):
             raise ConnectionLost(_LINES_LEFT)
         return False
@@ -188,9 +187,9 @@ class Errand:
                 await self._session.send_file(path)
         except ConnectionLost as error:
             raise TransferFailed(f"the file was not sent: {error}") from error
+        self._session.finish()  # so that two who only receive do not wait for each other
         if self._options.receive is not None:
             await self._received
-        self._session.finish()
         await self._until_quiet()
 
     def happened(self, event: SessionEvent) -> None:
@@ -239,12 +238,12 @@ class Errand:
 
     async def _ask(self, offered: FileOffered, folder: Path, lines: InputLines) -> None:
         answer: str | None = ""
-        while answer not in ("y", "yes", "n", "no", None):
+        while answer not in (*_ANSWERS, None):
             self._report.notice(f"accept {offered.offer.name}? [y/n]")
             answer = await lines.next()
         if self._session.is_over:
             return
-        if answer in ("y", "yes"):
+        if answer in _YES:
             try:
                 self._session.accept_file(offered, folder)
             except PunchwireError as error:

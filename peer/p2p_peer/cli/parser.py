@@ -16,7 +16,7 @@ _POSITIONALS = 4  # HOST PORT KEYPAIR PEERKEY
 _EPILOG = f"""\
 in the chat: a line is a message; /send PATH offers a file; /quit leaves.
 With no terminal, every line of standard input is a message; at its end the peer waits for the acknowledgements and
-then for the other side to close.
+then for the other side to be done as well.
 
 commands:
   p2p-peer keygen DIR        make a key pair: DIR/key.pem and DIR/public.pem
@@ -60,7 +60,7 @@ def _chat() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("host", metavar="HOST", help="where the mediator is")
-    parser.add_argument("port", metavar="PORT", type=_port, help="its TCP port (54700 by default)")
+    parser.add_argument("port", metavar="PORT", type=_port, help="its TCP port, usually 54700")
     parser.add_argument("keypair", metavar="KEYPAIR", type=Path, help="your RSA key pair, PEM")
     parser.add_argument("peerkey", metavar="PEERKEY", type=Path, help="the other peer's public key, PEM")
     parser.add_argument("--version", action="version", version=f"punchwire {__version__}")

@@ -1,4 +1,8 @@
-"""Lines for people: messages on standard output, everything else on standard error, bars only on a terminal."""
+"""Lines for people: messages on standard output, everything else on standard error, bars only on a terminal.
+
+At a terminal a message stands behind its sender's name, so that none can look like a line of ours; in a pipe it stands
+alone.
+"""
 
 import sys
 from typing import TYPE_CHECKING
@@ -61,7 +65,8 @@ class TextReport:
         """Show messages, and how files are doing."""
         match event:
             case MessageReceived(text=text):
-                sys.stdout.write(f"{printable(text)}\n")
+                sender = f"{session.peer.short}> " if sys.stdout.isatty() else ""
+                sys.stdout.write(f"{sender}{printable(text)}\n")
                 sys.stdout.flush()
             case FileOffered(offer):
                 self._names[offer.transfer] = printable(offer.name)

@@ -146,7 +146,7 @@ class _Run:
         if options.message or options.send or options.receive is not None:
             return Errand(session, options, self._report, lines)
         assert lines is not None
-        return (Chat if sys.stdin.isatty() else Pipe)(session, options, self._report, lines)
+        return (Chat if _somebody_to_ask(options) else Pipe)(session, options, self._report, lines)
 
     def _on_connecting(self, event: ConnectEvent) -> None:
         match event:
@@ -161,7 +161,7 @@ class _Run:
 
     def _connect_options(self, lines: InputLines | None) -> ConnectOptions:
         options = self._options
-        asks = lines is not None and sys.stdin.isatty() and not options.json
+        asks = lines is not None and _somebody_to_ask(options)
         return ConnectOptions(
             wait=options.wait,
             state_dir=options.state_dir or default_state_dir(),
@@ -174,11 +174,18 @@ class _Run:
 def _wants_input(options: argparse.Namespace) -> bool:
     """A chat reads lines; an errand only to be asked about a file, and only at a terminal."""
     errand = options.message or options.send or options.receive is not None
-    return not errand or (options.receive is not None and not options.yes and sys.stdin.isatty())
+    return not errand or (options.receive is not None and not options.yes and _somebody_to_ask(options))
+
+
+def _somebody_to_ask(options: argparse.Namespace) -> bool:
+    """Whether there is a person at a terminal, and not a program that reads events."""
+    return sys.stdin.isatty() and not options.json
 
 
 def _check(options: argparse.Namespace) -> None:
     """Find out now what would otherwise fail once the other peer has been met."""
+    if options.insecure and options.mediator_id is not None:
+        raise UsageError("--insecure shows no mediator's key, so --mediator-id cannot be checked")
     for text in options.message:
         if len(text.encode("utf-8", "surrogateescape")) > limits.MAX_TEXT_BYTES:
             raise UsageError(f"a message has at most {limits.MAX_TEXT_BYTES} bytes")
