@@ -12,7 +12,7 @@ EXIT_CODES = {
     4: "not authenticated: the mediator, the peer, or this peer; or the mediator's key changed",
     5: "the peer did not come in time",
     6: "no path to the peer, or it was lost",
-    7: "the other side refused",
+    7: "a file was refused, by the other side or here",
     8: "a transfer failed",
     130: "interrupted",
 }
