@@ -27,6 +27,7 @@ __all__ = ["StunResponder", "listen"]
 _BACKLOG = 128
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _MAX_UNANSWERED = 4096  # bytes that may arrive at once: two hundred requests, where a peer has one under way
+_TURNS_TO_BE_MADE = 2  # of the event loop, until a connection that was just accepted has its protocol
 _SEND_BUFFER = 4096  # bytes the system keeps for a client that does not read; an answer has 32 or 44
 
 
@@ -48,13 +49,16 @@ class StunResponder:
             self._servers.append(await loop.create_server(self._connection, sock=listening))
 
     async def stop(self) -> None:
-        """Close all connections and sockets."""
+        """Close all connections and sockets; returns when they are closed."""
         for server in self._servers:
             server.close()
-        for connection in list(self._open):
+        for _ in range(_TURNS_TO_BE_MADE):
+            await asyncio.sleep(0)
+        remaining = list(self._open)
+        for connection in remaining:
             connection.close()
-        for server in self._servers:
-            await server.wait_closed()
+        for connection in remaining:  # Server.wait_closed does not wait for them before Python 3.12
+            await connection.gone.wait()
 
     @property
     def connections(self) -> int:
@@ -73,6 +77,7 @@ class _Connection(asyncio.Protocol):
         self._clock = clock
         self._idle = idle
         self._opened = opened
+        self.gone = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._client: Address | None = None
         self._counted = False
@@ -114,6 +119,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._opened.discard(self)
+        self.gone.set()
         if self._timer is not None:
             self._timer.cancel()
         if self._counted:
