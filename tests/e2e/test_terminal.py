@@ -85,10 +85,10 @@ def chats(world: World, tmp_path: Path) -> tuple[Terminal, Terminal]:
     return alice, bob
 
 
-def test_two_people_chat_and_one_leaves(chats: tuple[Terminal, Terminal]) -> None:
+def test_two_people_chat_and_one_leaves(chats: tuple[Terminal, Terminal], world: World) -> None:
     alice, bob = chats
-    alice.types("hello from alice")
-    bob.shows("hello from alice")
+    alice.types("* closed")  # cannot pass for a line of the program
+    bob.shows(f"{world.alice.peer.short}> * closed")
     bob.types("hello from bob")
     alice.shows("hello from bob")
     alice.types("//quit is how one leaves")
