@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement
-from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, RemoteProtocolError
+from p2p_core.errors import ConnectionLost, PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_core.machines import events as machine_events
 from p2p_core.machines.session import SessionMachine
@@ -177,7 +177,7 @@ class Session:
 
     def cancel_file(self, transfer: int, reason: str) -> None:
         """Give up a transfer in either direction; nothing happens when it is over."""
-        self._machine.fail_file(transfer, LocalProtocolError(reason), reason)
+        self._machine.fail_file(transfer, TransferFailed(reason), reason)
         self._go_on()
 
     def finish(self) -> None:

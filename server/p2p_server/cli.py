@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _authorize(options)
         return _serve(_config(parser, options), options)
     except UsageError as error:
-        print(f"p2p-server: {error}", file=sys.stderr)  # noqa: T201
+        print(f"p2p-server: {error}", file=sys.stderr)
         return 2
 
 
@@ -58,7 +58,7 @@ def _announce(listening: "Listening", form: str) -> None:
         host = f"[{listening.host}]" if ":" in listening.host else listening.host
         mediator = listening.mediator_id or "none"
         line = f"listening on {host}:{listening.port}, STUN on tcp {listening.stun_port}, mediator id {mediator}"
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)
 
 
 def _authorize(options: argparse.Namespace) -> int:
@@ -66,7 +66,7 @@ def _authorize(options: argparse.Namespace) -> int:
 
     folder = options.authorized or default_authorized(options.state_dir)
     for peer, path in authorize(folder, options.pem):
-        print(f"{peer}  {path}")  # noqa: T201
+        print(f"{peer}  {path}")
     return 0
 
 

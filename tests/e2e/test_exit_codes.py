@@ -156,11 +156,15 @@ def test_interrupted_is_130(world: World, number: signal.Signals) -> None:
     assert alice.exit_code() == 130
 
 
-def test_interrupted_in_a_chat_the_other_side_is_told(world: World) -> None:
+@pytest.mark.parametrize("at_its_end", [False, True])
+def test_interrupted_in_a_chat_the_other_side_is_told(world: World, at_its_end: bool) -> None:
     """Its own lines may all have arrived; what it was to hear was cut off, and a script has to know."""
-    alice, bob = world.start_alice(stdin=subprocess.PIPE), world.start_bob(stdin=subprocess.PIPE)
-    alice.wait_for("connected")
-    bob.wait_for("connected")
+    alice = world.start_alice(stdin=subprocess.PIPE)
+    bob = world.start_bob(stdin=subprocess.DEVNULL if at_its_end else subprocess.PIPE)
+    assert alice.process.stdin is not None
+    alice.process.stdin.write("the first half\n")
+    alice.process.stdin.flush()
+    bob.wait_for("message")
     alice.process.send_signal(signal.SIGINT)
     assert (alice.exit_code(), bob.exit_code()) == (130, 6)
     assert "broke off" in bob.all("error")[0]["message"]

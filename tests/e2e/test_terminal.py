@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -118,6 +119,20 @@ def test_a_file_is_asked_about_with_name_and_size(chats: tuple[Terminal, Termina
     alice.shows("cannot be read")
     bob.types("/quit")
     assert (alice.process.wait(PATIENCE), bob.process.wait(PATIENCE)) == (0, 0)
+
+
+def test_a_file_that_did_not_get_through_is_told(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
+    alice, bob = chats
+    with (tmp_path / "film.mkv").open("wb") as film:
+        film.truncate(8 * 2**30)
+    alice.types(f"/send {tmp_path / 'film.mkv'}")
+    bob.shows("accept film.mkv?")
+    bob.types("y")
+    alice.shows("sending")
+    bob.process.send_signal(signal.SIGINT)
+    alice.shows("film.mkv was not sent")
+    assert (alice.process.wait(PATIENCE), bob.process.wait(PATIENCE)) == (0, 130)
+    assert list((tmp_path / "bob").iterdir()) == []
 
 
 def test_a_mediator_that_is_not_confirmed_is_left(world: World, tmp_path: Path) -> None:

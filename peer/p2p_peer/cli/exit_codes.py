@@ -9,7 +9,7 @@ EXIT_CODES = {
     1: "unexpected",
     2: "usage, or a key that cannot be used",
     3: "the mediator cannot be reached",
-    4: "not authenticated: the mediator, the peer, or this peer; or the mediator's key changed",
+    4: "not authenticated: the mediator, the peer, or this peer; the mediator's key changed; this peer was replaced",
     5: "the peer did not come in time",
     6: "no path to the peer, or it was lost",
     7: "a file was refused, by the other side or here",

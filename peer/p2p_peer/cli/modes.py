@@ -126,6 +126,7 @@ class Pipe:
     def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines) -> None:
         self._session, self._options, self._report, self._lines = session, options, report, lines
         self._other_is_done = asyncio.Event()
+        self._broke_off = ""  # the reason the other side gave for leaving, if it was not an ordinary end
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
 
     async def run(self) -> None:
@@ -143,22 +144,30 @@ class Pipe:
             await delivery
         self._session.finish()
         await self._other_is_done.wait()
+        self._check_whole()
 
     def happened(self, event: SessionEvent) -> None:
         """Answer offers as the command line said; note when the other side has nothing more."""
         match event:
             case FileOffered():
                 _answer_unasked(self._session, event, self._options, Path(), self._report)
-            case PeerDone() | PeerLeaving():
+            case PeerDone():
+                self._other_is_done.set()
+            case PeerLeaving(reason):
+                self._broke_off = reason
                 self._other_is_done.set()
 
     def session_ended(self) -> bool:
         """There is nobody left to talk to. Raises `ConnectionLost` when either side had more to say."""
-        if self._session.farewell:  # what came may be a part only: nobody is to take it for the whole
-            raise ConnectionLost(f"the other side broke off: {self._session.farewell}")
+        self._check_whole()
         if self._lines.has_more or any(delivery.exception() is not None for delivery in self._unacknowledged):
             raise ConnectionLost(_LINES_LEFT)
         return False
+
+    def _check_whole(self) -> None:
+        """What came before somebody broke off may be a part only: nobody is to take it for the whole."""
+        if self._broke_off:
+            raise ConnectionLost(f"the other side broke off: {self._broke_off}")
 
     def _oldest_is_acknowledged(self) -> bool:
         return bool(self._unacknowledged) and self._unacknowledged[0].done()
