@@ -18,6 +18,7 @@ COPY proto/ proto/
 COPY core/ core/
 COPY server/ server/
 COPY peer/ peer/
+COPY share/ share/
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/punchwire/bin/pip install --no-deps --no-index /wheels/*.whl
 

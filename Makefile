@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint types imports generated locked venv system-packages proto lock format clean
+.PHONY: help demo test check lint types imports generated locked venv system-packages proto share lock format clean
 
 python := .venv/bin/python
 install = -m pip --disable-pip-version-check --quiet install
@@ -36,8 +36,9 @@ types: .venv/.dev ## mypy, strict
 imports: .venv/.dev ## import-linter: which package may know which
 	@.venv/bin/lint-imports
 
-generated: .venv-proto/.installed ## the committed protobuf code is what the .proto files make
+generated: .venv-proto/.installed .venv/.runtime ## the committed protobuf code, completions and man pages are up to date
 	@scripts/generate-proto --check
+	@$(python) scripts/share --check
 
 locked: .venv/bin/python ## the locks answer pyproject.toml as it is now
 	@$(python) scripts/lock.py --check
@@ -48,6 +49,9 @@ format: .venv/.dev ## let ruff mend what it can
 
 proto: .venv-proto/.installed ## make the Python code of proto/p2p_proto/*.proto again
 	@scripts/generate-proto
+
+share: .venv/.runtime ## make the completions and man pages in share/ again
+	@$(python) scripts/share
 
 lock: .venv/bin/python ## write requirements/*.txt again (UPGRADE=1 takes the newest versions)
 	@$(python) scripts/lock.py $(if $(UPGRADE),--upgrade)

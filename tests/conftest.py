@@ -1,6 +1,7 @@
-"""What holds for every test: generated examples are moderate in number and never timed."""
+"""What holds for every test: generated examples are moderate in number and never timed; signals arrive."""
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -10,3 +11,7 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+# Programs that are started with SIGHUP ignored, as under nohup, ignore it as well; a handler is not handed down.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)

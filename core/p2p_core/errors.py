@@ -28,10 +28,11 @@
         └── RemoteProtocolError   the other side did
             └── Malformed         bytes that do not parse
 
-`code` is a stable word for programs; the message is the sentence for people.
+`code` is a stable word for programs. For people there are two sentences: the message says what happened and whose doing
+it was, `advice` what to do next.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "ConnectionLost",
@@ -68,132 +69,163 @@ class PunchwireError(Exception):
     """The root: catch it to catch everything Punchwire raises on purpose."""
 
     code: ClassVar[str] = "error"
+    advice: str = ""  # most classes have one; whoever raises it and knows better gives another
+
+    def __init__(self, message: str = "", *, advice: str | None = None) -> None:
+        super().__init__(message)
+        if advice is not None:
+            self.advice = advice
 
 
 class UsageError(PunchwireError):
     """What was asked for cannot be done as it was said."""
 
     code = "usage"
+    advice = "Start the command with --help to see how it is meant."
 
 
 class KeyUnreadable(UsageError):
     """A key file cannot be read or parsed."""
 
     code = "key-unreadable"
+    advice = "Give a PEM file as p2p-peer keygen makes it: key.pem is a key pair, public.pem a public key."
 
 
 class KeyLocked(UsageError):
     """A key file needs a passphrase, or another one than was given."""
 
     code = "key-locked"
+    advice = "Give its passphrase: at a terminal when asked, or in the environment variable P2P_PEER_PASSPHRASE."
 
 
 class KeyUnfit(UsageError):
     """A key of a kind or size that is not accepted."""
 
     code = "key-unfit"
+    advice = "Make a key pair that fits with: p2p-peer keygen DIR"
 
 
 class SameKey(UsageError):
     """Both sides would be the same peer."""
 
     code = "same-key"
+    advice = (
+        "Give your own key pair and the other side's public key; each side makes its pair with: p2p-peer keygen DIR"
+    )
 
 
 class MediatorUnreachable(PunchwireError):
     """No mediator answers there, or it went away."""
 
     code = "mediator-unreachable"
+    advice = "Ask the mediator's owner whether HOST and PORT are right, p2p-server runs and no firewall is in between."
 
 
 class NotAuthenticated(PunchwireError):
     """Somebody is not who they should be."""
 
     code = "not-authenticated"
+    advice = "Ask the mediator's owner for its id: p2p-server prints it when it starts."
 
 
 class MediatorKeyChanged(NotAuthenticated):
     """The mediator's key is not the one remembered for this name."""
 
     code = "mediator-key-changed"
+    advice = "Ask the mediator's owner, by another way than this one, which id is right; until then do not connect."
 
 
 class NotAdmitted(NotAuthenticated):
     """The mediator does not admit this key."""
 
     code = "not-admitted"
+    advice = "Give your public key to the mediator's owner, who admits it with: p2p-server authorize public.pem"
 
 
 class Replaced(NotAuthenticated):
     """Another process with the same key took this one's place at the mediator."""
 
     code = "replaced"
+    advice = "End the other process, or give this one a key pair of its own: p2p-peer keygen DIR"
 
 
 class ProofFailed(NotAuthenticated):
     """A key proof does not verify."""
 
     code = "proof-failed"
+    advice = (
+        "Compare the keys' words on the phone (p2p-peer fingerprint KEY). If they are right, somebody is in between."
+    )
 
 
 class OfferRejected(NotAuthenticated):
     """An offer is forged, not meant for this peer, or out of date."""
 
     code = "offer-rejected"
+    advice = "Start both sides again. If it happens again, do not use this mediator any more."
 
 
 class WeakKeyExchange(NotAuthenticated):
     """The channel was agreed without the post-quantum hybrid key exchange."""
 
     code = "weak-key-exchange"
+    advice = "Update Punchwire on both sides."
 
 
 class MediatorLied(NotAuthenticated):
     """What the mediator told the two sides does not fit together."""
 
     code = "mediator-lied"
+    advice = "Start both sides again. If it happens again, do not use this mediator any more."
 
 
 class PeerDidNotCome(PunchwireError):
     """The other peer did not come in time."""
 
     code = "peer-did-not-come"
+    advice = "Make sure that the other side uses this mediator and your public key, and start both again."
 
 
 class NoPath(PunchwireError):
     """No path between the two peers came up."""
 
     code = "no-path"
+    advice = "Start both sides again; if that does not help, try another network, such as a phone's hotspot."
 
 
 class ConnectionLost(NoPath):
     """The path to the other peer went away."""
 
     code = "connection-lost"
+    advice = "Start both sides again; what arrived before is complete or is not there."
 
 
 class Refused(PunchwireError):
     """The other side, or its owner, said no."""
 
     code = "refused"
+    advice = "Ask the other side; with --yes it takes files without being asked."
 
 
 class TransferFailed(PunchwireError):
     """A file did not arrive whole."""
 
     code = "transfer-failed"
+    advice = "Start both sides again and send the file anew; nothing of it was kept."
 
 
 class UnsafeName(TransferFailed):
     """A received name cannot be written as a file name."""
 
     code = "unsafe-name"
+    advice = "Ask the other side to give the file an ordinary name."
 
 
 class SourceChanged(TransferFailed):
     """The file changed while it was sent."""
 
     code = "source-changed"
+    advice = "Send it again when nothing writes to it any more."
 
 
 class Interrupted(PunchwireError):
@@ -206,18 +238,25 @@ class ProtocolError(PunchwireError):
     """Somebody broke the rules of a protocol."""
 
     code = "protocol-error"
+    advice = "Update Punchwire on both sides; if that does not help, please report it as a bug."
 
 
 class LocalProtocolError(ProtocolError):
     """This program broke the rules: a bug on this side."""
 
     code = "local-protocol-error"
+    advice = "This is a bug in Punchwire: please report it."
 
 
 class RemoteProtocolError(ProtocolError):
     """The other side broke the rules."""
 
     code = "remote-protocol-error"
+    advice = "Update Punchwire on both sides and on the mediator; if that does not help, please report it as a bug."
+
+    def by(self, who: str) -> Self:
+        """Return this as a sentence about `who`. Code that parses says what is wrong; whoever reads knows from whom."""
+        return type(self)(f"{who} broke the protocol: {self}", advice=self.advice)
 
 
 class Malformed(RemoteProtocolError):

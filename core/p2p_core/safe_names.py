@@ -1,8 +1,9 @@
 """The one owner of the question under which name a received file may be written.
 
 A received name is a suggestion from somebody else. What comes out of `safe_name` is one path component that
-cannot leave its folder, hide what it is, or address a device, on any of the systems Punchwire runs on.
-Harmless oddities are mended; a name that means to go elsewhere is refused.
+cannot leave its folder, hide itself or what it is, or address a device, on any of the systems Punchwire runs on.
+Harmless oddities are mended; a name that means to go elsewhere is refused. As browsers do it: leading dots go, so that
+nothing becomes a `.bash_profile` or hides, and a leading dash stays, as it harms only who hands names to a shell.
 """
 
 import re
@@ -29,11 +30,11 @@ def safe_name(name: str) -> str:
     Raises `UnsafeName` for a name that is empty, a path, or a step to another folder.
     """
     if "/" in name or "\\" in name or "\0" in name or _DRIVE.match(name):
-        raise UnsafeName(f"the file's name is a path: {printable(name)}")
-    mended = "".join(_mend(character) for character in unicodedata.normalize("NFC", name)).rstrip(" .")
-    short = _shorten(mended)  # before the next two checks: cutting a long name can leave none, or a device's
+        raise UnsafeName(f"the other side gave the file a name that is a path: {printable(name)}")
+    mended = "".join(_mend(character) for character in unicodedata.normalize("NFC", name)).strip(" .")
+    short = _shorten(mended)  # before the next two checks: cutting a long name can leave a device's
     if not short:
-        raise UnsafeName(f"the file's name is none: {printable(name)!r}")
+        raise UnsafeName(f"the other side gave the file a name that is none: {printable(name)!r}")
     return _shorten("_" + short) if _DEVICE.match(short) else short
 
 

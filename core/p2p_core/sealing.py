@@ -45,22 +45,33 @@ def seal_offer(offer: Offer, sender: RSAPrivateKey, receiver: RSAPublicKey) -> b
     return _HEADER.pack(_VERSION, len(wrapped)) + wrapped + AESGCM(key).encrypt(_NONCE, content, context)
 
 
-def open_offer(sealed: bytes, receiver: RSAPrivateKey, sender: RSAPublicKey, now: float) -> Offer:
-    """Open an offer that `sender` sealed to `receiver`; `now` is in seconds since the epoch.
+def open_offer(sealed: bytes, receiver: RSAPrivateKey, sender: RSAPublicKey) -> Offer:
+    """Open an offer that `sender` sealed to `receiver`. Whether its times fit, `Agreement.between` says.
 
     Raises `Malformed` when it does not parse, `OfferRejected` when it was not sealed to us by this sender, its
-    signature does not verify, or it is out of date.
+    signature does not verify, or it lives too long.
     """
     from_id, to_id = PeerId.of(sender), PeerId.of(receiver.public_key())
-    content = _unseal(sealed, receiver, _context(from_id, to_id))
+    try:
+        content = _unseal(sealed, receiver, _context(from_id, to_id))
+    except Malformed as error:
+        raise error.by("the other side, or whoever passed its offer on,") from error
     (length,) = _LENGTH.unpack_from(content)
     signature, body = content[_LENGTH.size : _LENGTH.size + length], content[_LENGTH.size + length :]
     try:
         verify_signature(sender, _signed(from_id, to_id, body), signature)
     except ProofFailed:
-        raise OfferRejected("the offer's signature is not the other peer's") from None
-    offer = wire.decode(body)
-    _check_time(offer, now)
+        raise OfferRejected("the signature of the other side's offer is not its own: somebody forged it") from None
+    try:
+        offer = wire.decode(body)
+    except Malformed as error:
+        raise error.by("the other side") from error
+    life = offer.expires - offer.issued
+    if not 0 < life <= limits.MAX_OFFER_LIFE:
+        raise OfferRejected(
+            f"the other side's offer lives for {life} s, where 1 to {limits.MAX_OFFER_LIFE} are allowed",
+            advice="Update Punchwire on the other side.",
+        )
     return offer
 
 
@@ -77,21 +88,10 @@ def _unseal(sealed: bytes, receiver: RSAPrivateKey, context: bytes) -> bytes:
         key = receiver.decrypt(wrapped, _oaep(context))
         content = AESGCM(key).decrypt(_NONCE, ciphertext, context)
     except (ValueError, InvalidTag):  # one answer for every fault: nothing here is an oracle
-        raise OfferRejected("the offer is not sealed to this peer by the one it names") from None
+        raise OfferRejected("the offer that came is not one of the other side to this one") from None
     if len(content) < _LENGTH.size:
         raise Malformed("an offer that ends too early")
     return content
-
-
-def _check_time(offer: Offer, now: float) -> None:
-    if not 0 < offer.expires - offer.issued <= limits.MAX_OFFER_LIFE:
-        raise OfferRejected(f"the offer's life is not within {limits.MAX_OFFER_LIFE} s")
-    if offer.issued > now + limits.MAX_CLOCK_SKEW:
-        ahead = round(offer.issued - now)
-        raise OfferRejected(f"the offer is dated {ahead} s ahead of this computer's clock: check both clocks")
-    if offer.expires < now - limits.MAX_CLOCK_SKEW:
-        late = round(now - offer.expires)
-        raise OfferRejected(f"the offer expired {late} s ago by this computer's clock: check both clocks")
 
 
 def _signed(sender: PeerId, receiver: PeerId, body: bytes) -> bytes:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from p2p_peer.app import ConnectOptions, connect
     from p2p_peer.events import (
+        Admitted,
         Advertised,
         Authenticated,
+        CandidatesFound,
+        Encrypted,
         FileFailed,
         FileOffered,
         FileProgress,
@@ -39,9 +42,12 @@ if TYPE_CHECKING:
     from p2p_peer.session import Session
 
 _HOME = {
+    "Admitted": "p2p_peer.events",
     "Advertised": "p2p_peer.events",
     "Authenticated": "p2p_peer.events",
+    "CandidatesFound": "p2p_peer.events",
     "ConnectOptions": "p2p_peer.app",
+    "Encrypted": "p2p_peer.events",
     "FileFailed": "p2p_peer.events",
     "FileOffered": "p2p_peer.events",
     "FileProgress": "p2p_peer.events",
@@ -66,9 +72,12 @@ _HOME = {
 }
 
 __all__ = [
+    "Admitted",
     "Advertised",
     "Authenticated",
+    "CandidatesFound",
     "ConnectOptions",
+    "Encrypted",
     "FileFailed",
     "FileOffered",
     "FileProgress",

@@ -6,6 +6,7 @@ mediator's certificate → Meet stream → candidates → offer → match → pu
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,14 @@ from pathlib import Path
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement, Side
-from p2p_core.errors import MediatorLied, PeerDidNotCome, PunchwireError, RemoteProtocolError, SameKey
+from p2p_core.errors import (
+    MediatorLied,
+    MediatorUnreachable,
+    PeerDidNotCome,
+    PunchwireError,
+    RemoteProtocolError,
+    SameKey,
+)
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.targets import dialable
@@ -23,7 +31,17 @@ from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Offer
 
 from p2p_peer.channel.channel import establish
-from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched, MediatorReached, PathFound
+from p2p_peer.events import (
+    Admitted,
+    Advertised,
+    Authenticated,
+    CandidatesFound,
+    ConnectEvent,
+    Encrypted,
+    Matched,
+    MediatorReached,
+    PathFound,
+)
 from p2p_peer.gather.candidates import Gathered, gather
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.mediator import Introduction, MediatorClient
@@ -31,14 +49,18 @@ from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated, 
 from p2p_peer.paths import tcp
 from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId, TrustStore, default_state_dir
+from p2p_peer.what_answers import speaks_http2_over_tls
 
 __all__ = ["ConnectOptions", "connect"]
 
 OFFER_LIFE = 300  # s; half of what is allowed, and renewed before it ends
 RENEW_AFTER = 240.0  # s
 MAX_STUN_SERVERS = 4  # of those the mediator names: two show how the NAT maps, more only make us knock at doors
+DEPARTURE_GRACE = 1.0  # s a peer that has left the mediator may still take to connect to us; most need 0.2
 LEAVE_TIME = 1.0  # s for the mediator to take our farewell; it will find out by itself
 OFFERS_KEPT = 2  # the mediator may match the offer that a renewal is just replacing
+
+_log = logging.getLogger(__name__)
 
 
 def _ignore(event: ConnectEvent) -> None:
@@ -74,8 +96,8 @@ async def connect(
     async with AsyncExitStack() as resources:
         meeting = _Meeting(key, peer_key, options, notify, resources)
         mediator = await meeting.reach(host, port)
-        client = await meeting.greet(mediator)
-        return await meeting.meet(client, host)
+        client = await meeting.greet(mediator, host)
+        return await meeting.meet(client, host, mediator.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +120,10 @@ class _Meeting:
         self._key, self._peer_key = key, peer_key
         self._own_id, self._peer_id = PeerId.of(key.public_key()), PeerId.of(peer_key)
         if self._own_id == self._peer_id:
-            raise SameKey("the other peer's key is our own: each side needs its own key pair")
+            raise SameKey("the other peer's key is your own")
+        _log.info("we are %s, and are to meet %s", self._own_id.short, self._peer_id.short)
         self._options, self._notify, self._resources = options, notify, resources
         self._offers: dict[bytes, _OwnOffer] = {}
-        self._loopback: Address | None = None  # the mediator's, when it runs on this machine
 
     async def reach(self, host: str, port: int) -> MediatorIdentity:
         """Reach the mediator and judge its key."""
@@ -113,39 +135,57 @@ class _Meeting:
             mediator = await recognise(
                 host, port, store=store, expected=options.mediator_id, confirm=options.confirm_mediator
             )
-        # What we dialled, not what the mediator says of us: nobody talks us into trying our own services.
-        self._loopback = mediator.address if mediator.address.ip.is_loopback else None
         self._notify(MediatorReached(mediator))
         return mediator
 
-    async def greet(self, mediator: MediatorIdentity) -> MediatorClient:
+    async def greet(self, mediator: MediatorIdentity, host: str) -> MediatorClient:
         """Prove our key to the mediator."""
-        client = await MediatorClient.connect(mediator, self._key)
+        try:
+            client = await MediatorClient.connect(mediator, self._key)
+        except MediatorUnreachable as error:
+            port = mediator.address.port
+            if self._options.insecure and await speaks_http2_over_tls(host, port):
+                raise MediatorUnreachable(
+                    f"the mediator at {host}:{port} speaks TLS, and --insecure is for one that does not",
+                    advice="Leave out --insecure.",
+                ) from error
+            raise
         self._resources.push_async_callback(client.close)
+        self._notify(Admitted())
         return client
 
-    async def meet(self, client: MediatorClient, host: str) -> Session:
-        """Wait for the other peer, punch, and prove."""
+    async def meet(self, client: MediatorClient, host: str, mediator: Address) -> Session:
+        """Wait for the other peer, punch, and prove. The mediator called `host` answered at `mediator`."""
         async with AsyncExitStack() as punching:
             port = PunchPort.open()
             punching.callback(port.close)
             named = [server for server in client.welcome.stun if server.transport is Transport.TCP]
             servers = [(server.host or host, server.port) for server in named[:MAX_STUN_SERVERS]]
-            gathered = await gather(port, servers, self._loopback, punching)
+            # What we dialled, not what the mediator says of us: nobody talks us into trying our own services.
+            gathered = await gather(port, servers, mediator, punching)
+            self._notify(CandidatesFound(gathered.candidates()))
             introduction = await self._introduced(client, gathered)
             agreement = self._agree(introduction)
             self._notify(Matched(agreement.role, agreement.other.offer.candidates))
+            _tell_match(agreement, introduction)
+            given_up = asyncio.create_task(_given_up(client, introduction.peer))
+            punching.callback(given_up.cancel)
             path = await tcp.punch(
                 port,
                 agreement,
                 _targets(agreement, introduction),
                 start=asyncio.get_running_loop().time() + introduction.start_after,
                 round_trip=4 * introduction.one_way,  # the other side is as far behind the mediator as we are before it
+                given_up=given_up,
             )
             self._resources.callback(path.socket.close)  # whatever comes in between; closing twice does no harm
             self._notify(PathFound(str(path.address)))
-            channel = await establish(path, agreement, self._key, self._peer_key)
-        self._notify(Authenticated(time.monotonic() - introduction.received_at + introduction.one_way))
+            channel = await establish(
+                path, agreement, self._key, self._peer_key, encrypted=lambda: self._notify(Encrypted())
+            )
+        seconds = time.monotonic() - introduction.received_at + introduction.one_way
+        _log.info("the session begins, %.3f s after both had advertised", seconds)
+        self._notify(Authenticated(seconds))
         resources = self._resources.pop_all()
         resources.push_async_callback(_take_leave, client, self._peer_id)
         return Session(channel, agreement, self._key, self._peer_key, resources=resources)
@@ -179,24 +219,39 @@ class _Meeting:
         while len(self._offers) > OFFERS_KEPT:
             del self._offers[next(iter(self._offers))]
         is_first = len(self._offers) == 1
+        _log.info("our candidates: %s", _listed(offer.candidates))
         await client.advertise(self._peer_id, sealed)
+        _log.info("offer %s; waiting for the other peer", "advertised" if is_first else "renewed")
         if is_first:
             self._notify(Advertised(offer.candidates))
 
     def _agree(self, introduction: Introduction) -> Agreement:
         if introduction.peer != self._peer_id:
-            raise MediatorLied("the mediator introduced a peer that we did not ask for")
+            raise MediatorLied("the mediator lied: it introduced a peer that was not asked for")
         own = self._offers.get(introduction.own_offer_hash)
         if own is None:
-            raise MediatorLied("the mediator matched an offer that we did not make")
-        offer = open_offer(introduction.offer, self._key, self._peer_key, time.time())
+            raise MediatorLied("the mediator lied: it matched an offer that this peer did not make")
+        offer = open_offer(introduction.offer, self._key, self._peer_key)
         if offer.session_id or offer.channel:
-            raise RemoteProtocolError("the other side wants to go on with a session that this one does not have")
+            raise RemoteProtocolError("the other side wants to go on with a session that this side does not have")
         return Agreement.between(
             introduction.role,
             Side.of(self._own_id, own.offer, own.sealed),
             Side.of(self._peer_id, offer, introduction.offer),
         )
+
+
+def _tell_match(agreement: Agreement, introduction: Introduction) -> None:
+    delays = 1000 * introduction.start_after, 1000 * introduction.one_way
+    _log.info(
+        "matched as the %s; dialling starts in %.0f ms, the mediator is %.0f ms away", agreement.role.value, *delays
+    )
+    _log.info("the other side's candidates: %s", _listed(agreement.other.offer.candidates))
+    _log.info("the mediator sees the other side at %s", introduction.observed or "an address it does not tell")
+
+
+def _listed(candidates: tuple[Candidate, ...]) -> str:
+    return ", ".join(map(str, candidates)) or "none"
 
 
 def _targets(agreement: Agreement, introduction: Introduction) -> list[Address]:
@@ -213,6 +268,12 @@ def _guesses(offered: tuple[Candidate, ...], observed: Address | None) -> list[A
         return []
     ports = {candidate.address.port for candidate in offered if candidate.transport is Transport.TCP}
     return [Address(observed.ip, port) for port in sorted(ports)]
+
+
+async def _given_up(client: MediatorClient, peer: PeerId) -> None:
+    """Wait until the other side has left the mediator, and had the time to reach us if that was all it lost."""
+    await asyncio.shield(client.departure(peer))
+    await asyncio.sleep(DEPARTURE_GRACE)
 
 
 async def _take_leave(client: MediatorClient, peer: PeerId) -> None:

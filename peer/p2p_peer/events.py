@@ -12,9 +12,12 @@ from p2p_peer.mediator_identity import MediatorIdentity
 from p2p_peer.transfer.sink import Stored
 
 __all__ = [
+    "Admitted",
     "Advertised",
     "Authenticated",
+    "CandidatesFound",
     "ConnectEvent",
+    "Encrypted",
     "FileFailed",
     "FileOffered",
     "FileProgress",
@@ -39,8 +42,20 @@ class MediatorReached:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """Our key is proved to the mediator, and it admits us."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidatesFound:
+    """Every source of candidates has answered, or was given up."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Advertised:
-    """The mediator admits us and knows whom we want; now the other peer is awaited."""
+    """The mediator knows whom we want; now the other peer is awaited."""
 
     candidates: tuple[Candidate, ...]
 
@@ -61,13 +76,20 @@ class PathFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Encrypted:
+    """TLS is up on the connection; nobody has proved anything on it yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticated:
     """Both sides have proved their keys on the channel: the session begins."""
 
     seconds: float  # since both had advertised
 
 
-ConnectEvent = MediatorReached | Advertised | Matched | PathFound | Authenticated
+ConnectEvent = (
+    MediatorReached | Admitted | CandidatesFound | Advertised | Matched | PathFound | Encrypted | Authenticated
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +109,7 @@ class FileProgress:
     """How far a transfer is, in either direction; at most ten times a second."""
 
     transfer: int
+    name: str
     bytes: int
     total: int
 

@@ -1,6 +1,7 @@
 """Key files: reading a key pair or the other side's public key, and making a new pair."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -9,16 +10,16 @@ from p2p_core.errors import KeyLocked, KeyUnreadable, UsageError
 from p2p_core.identity import (
     RSAPrivateKey,
     RSAPublicKey,
-    generate_key,
     load_key_pair,
     load_public_key,
     private_pem,
     public_pem,
 )
 
-__all__ = ["read_key_pair", "read_public_key", "write_new_pair"]
+__all__ = ["is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
 
 _Key = TypeVar("_Key", RSAPrivateKey, RSAPublicKey)
+_MAX_FILE_BYTES = 64 * 1024  # a key pair of 8192 bits has 6.5 KiB; more is no key
 Passphrase = Callable[[Path], bytes | None]  # asked only when a file turns out to be locked
 
 
@@ -32,12 +33,16 @@ def read_public_key(path: Path, passphrase: Passphrase) -> RSAPublicKey:
     return _load(path, load_public_key, passphrase)
 
 
-def write_new_pair(folder: Path, bits: int, passphrase: bytes | None) -> RSAPrivateKey:
-    """Make a key pair and write `key.pem` (0600) and `public.pem` to `folder`. Raises `UsageError`.
+def is_open_to_others(path: Path) -> bool:
+    """Whether other users of this computer may read or write the file, or might: it has permission bits for them."""
+    return bool(path.stat().st_mode & 0o077)
+
+
+def write_new_pair(folder: Path, key: RSAPrivateKey, passphrase: bytes | None) -> None:
+    """Write a new key pair to `folder`: `key.pem` (0600) and `public.pem`. Raises `UsageError`.
 
     Nothing is ever overwritten: a lost key pair cannot be had again.
     """
-    key = generate_key(bits)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new(folder / "key.pem", private_pem(key, passphrase), 0o600)
@@ -47,17 +52,17 @@ def write_new_pair(folder: Path, bits: int, passphrase: bytes | None) -> RSAPriv
             (folder / "key.pem").unlink()
             raise
     except FileExistsError as error:
-        raise UsageError(f"{error.filename} exists already; it is not overwritten") from error
+        raise UsageError(
+            f"{error.filename} exists already, and a key is never overwritten",
+            advice="Name another folder, or move the old key away.",
+        ) from error
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written to: {error.strerror}") from error
-    return key
+        advice = "Name a folder that you may write to."
+        raise UsageError(f"{folder} cannot be written to: {error.strerror}", advice=advice) from error
 
 
 def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: Passphrase) -> _Key:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise KeyUnreadable(f"{path} cannot be read: {error.strerror}") from error
+    data = _read(path)
     try:
         try:
             return load(data, None)
@@ -67,7 +72,25 @@ def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: P
                 raise
             return load(data, secret)
     except UsageError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}", advice=error.advice) from error
+
+
+def _read(path: Path) -> bytes:
+    """Read a file that may be a key: small, and a regular one, as a pipe or a device could keep us waiting for ever."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise KeyUnreadable(f"{path} cannot be read: it is not a regular file")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(_MAX_FILE_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise KeyUnreadable(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise KeyUnreadable(f"{path} is too large for a key")
+    return data
 
 
 def _write_new(path: Path, data: bytes, mode: int) -> None:

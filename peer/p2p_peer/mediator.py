@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import os
 import time
 from dataclasses import dataclass
@@ -9,28 +10,27 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from p2p_core import limits
 from p2p_core.errors import (
     Malformed,
     MediatorUnreachable,
-    NotAdmitted,
     PunchwireError,
     RemoteProtocolError,
-    Replaced,
 )
 from p2p_core.identity import PeerId, RSAPrivateKey, public_der
 from p2p_core.proof import PathKind, Purpose, Role, Transcript, prove
 from p2p_core.wire.candidate import Address, Transport
 from p2p_proto import mediator_pb2 as pb
-from p2p_proto import mediator_pb2_grpc as rpc
 
+from p2p_peer.mediator_endings import REASON_KEY, error_of
 from p2p_peer.mediator_identity import MediatorIdentity
 
 __all__ = ["Introduction", "MediatorClient", "StunServer", "Welcome"]
 
 STEP_TIME = 10.0  # s for the mediator to answer a step of the handshake
 _MAX_INTRODUCTIONS = 8  # not yet taken; a mediator that sends more has to wait
-_REASON_KEY = "punchwire-reason"
+_METHOD = "/punchwire.v1.Mediator/Meet"
 _ROLES: dict[Any, Role] = {pb.INITIATOR: Role.INITIATOR, pb.RESPONDER: Role.RESPONDER}
 _TRANSPORTS: dict[Any, Transport] = {pb.UDP: Transport.UDP, pb.TCP: Transport.TCP}
 _CHANNEL_OPTIONS = (
@@ -40,6 +40,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),  # else it stops asking after two, and a dead mediator goes unnoticed
     ("grpc.enable_retries", 0),
 )
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,15 @@ class MediatorClient:
         self._arrivals: asyncio.Queue[Introduction | PunchwireError] = asyncio.Queue(_MAX_INTRODUCTIONS)
         self._reader: asyncio.Task[None] | None = None
         self._ended: PunchwireError | None = None
+        self._departures: dict[PeerId, asyncio.Future[None]] = {}
         self.welcome = Welcome(None, ())
 
     @classmethod
     async def connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
         """Prove our key to the mediator. Raises `MediatorUnreachable`, `NotAdmitted` or `RemoteProtocolError`."""
         channel = _channel_to(mediator)
-        client = cls(channel, rpc.MediatorStub(channel).Meet())
+        # What comes is parsed here, and not by gRPC, which would not say that it was the mediator who sent nonsense.
+        client = cls(channel, channel.stream_stream(_METHOD, pb.ToMediator.SerializeToString)())
         try:
             await client._authenticate(mediator, key)
         except BaseException:
@@ -116,6 +120,10 @@ class MediatorClient:
         self._ended = arrival
         raise arrival
 
+    def departure(self, peer: PeerId) -> "asyncio.Future[None]":
+        """Return what is done once the mediator says that `peer`, which it has introduced, has left it."""
+        return self._departures[peer]
+
     async def close(self) -> None:
         """End the stream and the connection."""
         if self._reader is not None:
@@ -130,7 +138,8 @@ class MediatorClient:
         hello = pb.Hello(version=limits.PROTOCOL_VERSION, public_key=public_der(public), nonce=nonce)
         challenge = (await self._ask(pb.ToMediator(hello=hello), "challenge")).challenge
         if len(challenge.nonce) != limits.NONCE_BYTES:
-            raise RemoteProtocolError("the mediator's nonce has the wrong length")
+            raise RemoteProtocolError(f"a nonce of {len(challenge.nonce)} bytes").by("the mediator")
+        _log.info("the mediator sent its challenge; proving our key")
         transcript = Transcript(
             purpose=Purpose.PEER_TO_MEDIATOR,
             prover=Role.INITIATOR,
@@ -143,6 +152,7 @@ class MediatorClient:
         )
         proof = pb.ToMediator(proof=pb.Proof(signature=prove(key, transcript)))
         self.welcome = _welcome((await self._ask(proof, "welcome")).welcome)
+        _log.info("admitted; the mediator sees us at %s", self.welcome.observed or "an address it does not tell")
 
     async def _ask(self, message: pb.ToMediator, step: str) -> pb.ToPeer:
         """Send `message`; the answer must be `step`."""
@@ -153,7 +163,8 @@ class MediatorClient:
         except TimeoutError:
             raise MediatorUnreachable(f"the mediator did not answer within {STEP_TIME:g} s") from None
         if answer.WhichOneof("step") != step:
-            raise RemoteProtocolError(f"the mediator sent {answer.WhichOneof('step')} where a {step} belongs")
+            came = answer.WhichOneof("step") or "step of another version"
+            raise RemoteProtocolError(f"a {came} where a {step} belongs").by("the mediator")
         return answer
 
     async def _read_on(self) -> None:
@@ -163,12 +174,19 @@ class MediatorClient:
                 message = await self._read()
                 match message.WhichOneof("step"):
                     case "match":
-                        await self._arrivals.put(_introduction(message.match))
+                        introduction = _introduction(message.match)
+                        self._departures[introduction.peer] = asyncio.get_running_loop().create_future()
+                        await self._arrivals.put(introduction)
+                    case "leave":
+                        departure = self._departures.get(PeerId(message.leave.peer))
+                        if departure is not None and not departure.done():
+                            departure.set_result(None)
                     case "ping":
                         await self._write(pb.ToMediator(pong=pb.Pong(id=message.ping.id)))
                     case _:  # a signal, which nobody waits for yet, or a step of a later version
                         continue
         except PunchwireError as error:
+            _log.info("the mediator's stream ended: %s", error)
             await self._arrivals.put(error)
 
     async def _read(self) -> pb.ToPeer:
@@ -176,9 +194,12 @@ class MediatorClient:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise await self._why_it_ended() from error
-        if not isinstance(message, pb.ToPeer):  # grpc.aio.EOF
+        if not isinstance(message, bytes):  # grpc.aio.EOF
             raise await self._why_it_ended()
-        return message
+        try:
+            return pb.ToPeer.FromString(message)
+        except DecodeError as error:
+            raise Malformed("a message that does not parse").by("the mediator") from error
 
     async def _write(self, message: pb.ToMediator) -> None:
         try:
@@ -190,25 +211,7 @@ class MediatorClient:
     async def _why_it_ended(self) -> PunchwireError:
         trailing = dict(await self._call.trailing_metadata() or ())
         details = await self._call.details() or ""
-        return _error_of(await self._call.code(), str(trailing.get(_REASON_KEY, "")), details)
-
-
-def _error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
-    """Turn how a call ended into the error its user can act on: by the mediator's reason, else by gRPC's code."""
-    match reason:
-        case "not-admitted":
-            return NotAdmitted("the mediator does not admit this key; its owner can, with: p2p-server authorize")
-        case "replaced":
-            return Replaced("another process with the same key took this one's place at the mediator")
-        case "unsupported-version":
-            return RemoteProtocolError(f"the mediator speaks another version: {details}")
-    match code:
-        case grpc.StatusCode.UNIMPLEMENTED:
-            return MediatorUnreachable("what answers there is not a mediator")
-        case grpc.StatusCode.FAILED_PRECONDITION | grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.PERMISSION_DENIED:
-            return RemoteProtocolError(f"the mediator refused: {details}")
-        case _:
-            return MediatorUnreachable(f"the mediator ended the connection: {details or code.name}")
+        return error_of(await self._call.code(), str(trailing.get(REASON_KEY, "")), details)
 
 
 def _channel_to(mediator: MediatorIdentity) -> grpc.aio.Channel:
@@ -234,9 +237,13 @@ def _welcome(message: pb.Welcome) -> Welcome:
 def _introduction(message: pb.Match) -> Introduction:
     received_at = time.monotonic()
     if message.role not in _ROLES or len(message.own_offer_hash) != hashlib.sha256().digest_size:
-        raise RemoteProtocolError("the mediator sent a match without a role, or without the offer it belongs to")
+        raise RemoteProtocolError("a match without a role, or without the offer it belongs to").by("the mediator")
+    try:
+        peer = PeerId(message.peer)
+    except Malformed as error:
+        raise error.by("the mediator") from None
     return Introduction(
-        peer=PeerId(message.peer),
+        peer=peer,
         role=_ROLES[message.role],
         offer=message.offer,
         own_offer_hash=message.own_offer_hash,

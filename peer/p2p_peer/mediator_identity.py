@@ -5,6 +5,10 @@ it to gRPC as the only root, and binds its key proof to the leaf's hash: docs/pr
 """
 
 import asyncio
+import errno
+import logging
+import os
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -12,17 +16,21 @@ from enum import Enum
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAuthenticated
+from p2p_core.errors import Malformed, MediatorKeyChanged, MediatorUnreachable, NotAuthenticated
 from p2p_core.identity import spki_hash
 from p2p_core.proof import ChannelBinding
 from p2p_core.wire.candidate import Address
 
 from p2p_peer.trust import MediatorId, TrustStore
+from p2p_peer.what_answers import speaks_http2
 
 __all__ = ["MediatorIdentity", "Vouched", "reach_unauthenticated", "recognise"]
 
 CONNECT_TIME = 10.0  # s for connecting and TLS
+_NO_WAY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
 _HAPPY_EYEBALLS = 0.25  # s before the next address of a name is tried as well (RFC 8305 §8)
+
+_log = logging.getLogger(__name__)
 
 
 class Vouched(Enum):
@@ -31,6 +39,7 @@ class Vouched(Enum):
     BY_OPTION = "given on the command line"
     BY_MEMORY = "remembered from an earlier connection"
     BY_ROOTS = "vouched for by this computer's certificate roots"
+    BY_USER = "confirmed by the user at the first connection"
     ON_FIRST_USE = "first connection to this name"
 
 
@@ -60,14 +69,18 @@ async def recognise(
     `MediatorUnreachable`, `MediatorKeyChanged`, or `NotAuthenticated` when `confirm` says no.
     """
     leaf, address = await _fetch_leaf(host, port, _blind_context())
+    certificate = _readable(leaf, host, port)
     mediator = MediatorId(spki_hash(leaf))
+    _log.info("the mediator at %s answered; its id is %s", address, mediator)
     name = f"{host}:{port}"
     vouched = await _judge(host, port, leaf, expected, store)
-    if vouched is Vouched.ON_FIRST_USE and confirm is not None and not await confirm(mediator):
-        raise NotAuthenticated("the mediator was not accepted")
+    _log.info("its key: %s", vouched.value)
+    if vouched is Vouched.ON_FIRST_USE and confirm is not None:
+        if not await confirm(mediator):
+            raise NotAuthenticated("the mediator was not accepted: its id was not confirmed")
+        vouched = Vouched.BY_USER
     if vouched is not Vouched.BY_OPTION:
         store.remember(name, mediator)
-    certificate = x509.load_der_x509_certificate(leaf)
     return MediatorIdentity(
         address=address,
         id=mediator,
@@ -85,6 +98,7 @@ async def reach_unauthenticated(host: str, port: int) -> MediatorIdentity:
         address = _peer_address(transport)
     finally:
         transport.abort()
+    _log.info("the mediator at %s answered; without TLS nobody vouches for it", address)
     return MediatorIdentity(address, None, None, b"", "", ChannelBinding.none())
 
 
@@ -93,7 +107,10 @@ async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None,
     known = store.known(f"{host}:{port}")
     if expected is not None:
         if expected != mediator:
-            raise MediatorKeyChanged(f"{host}:{port} has the mediator id {mediator}, not the one that was asked for")
+            raise MediatorKeyChanged(
+                f"the mediator at {host}:{port} has the id {mediator}, not the one that was asked for: {expected}",
+                advice="Ask its owner, by another way than this one, which id is right, and give that one.",
+            )
         return Vouched.BY_OPTION
     if known == mediator:
         return Vouched.BY_MEMORY
@@ -102,15 +119,19 @@ async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None,
     if known is not None:
         raise MediatorKeyChanged(
             f"the key of the mediator at {host}:{port} has changed: it was {known}, it is now {mediator}. Somebody may "
-            f"be in its place. If its owner confirms the new id, remove {host}:{port} from {store.path}"
+            "be in its place",
+            advice="Ask its owner, by another way than this one, which id is right. "
+            f"If it is the new one, remove {host}:{port} from {store.path}",
         )
     return Vouched.ON_FIRST_USE
 
 
 async def _roots_vouch(host: str, port: int, leaf: bytes) -> bool:
+    _log.debug("its key is not remembered; asking this computer's certificate roots")
     try:
         vouched, _ = await _fetch_leaf(host, port, ssl.create_default_context())
-    except MediatorUnreachable:
+    except MediatorUnreachable as error:
+        _log.debug("they do not vouch for it: %s", error.__cause__ or error)
         return False
     return vouched == leaf
 
@@ -119,6 +140,8 @@ async def _fetch_leaf(host: str, port: int, context: ssl.SSLContext) -> tuple[by
     transport = await _connect(host, port, context)
     try:
         tls = transport.get_extra_info("ssl_object")
+        if tls.selected_alpn_protocol() != "h2":  # gRPC needs it; told now, before anybody's key is remembered
+            raise _no_mediator(host, port, "it speaks TLS, but not gRPC")
         leaf = tls.getpeercert(binary_form=True)
         return leaf, _peer_address(transport)
     finally:
@@ -127,6 +150,7 @@ async def _fetch_leaf(host: str, port: int, context: ssl.SSLContext) -> tuple[by
 
 async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyncio.Transport:
     loop = asyncio.get_running_loop()
+    _log.debug("connecting to the mediator at %s, port %d", host, port)
     if context is not None:
         context.set_alpn_protocols(["h2"])
     try:
@@ -136,18 +160,45 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyn
             )
     except TimeoutError:
         raise MediatorUnreachable(f"no answer from {host}:{port} within {CONNECT_TIME:g} s") from None
+    except ssl.SSLCertVerificationError as error:
+        raise MediatorUnreachable(f"the roots do not vouch for {host}:{port}: {error.verify_message}") from error
     except ssl.SSLError as error:
-        raise MediatorUnreachable(
-            f"{host}:{port} does not speak TLS as a mediator does ({error.reason}); "
-            "if its TLS ends somewhere else, both sides need --insecure"
-        ) from error
+        if await speaks_http2(host, port):
+            raise MediatorUnreachable(
+                f"the mediator at {host}:{port} speaks without TLS",
+                advice="If its owner wants it so, give --insecure; nobody vouches for the mediator then.",
+            ) from error
+        raise _no_mediator(host, port, f"it does not speak TLS as one does ({error.reason})") from error
     except (OSError, ValueError) as error:  # a name like "a..b" does not even get as far as a look-up
-        raise MediatorUnreachable(f"cannot reach a mediator at {host}:{port}: {_why(error)}") from error
+        raise _unreachable(host, port, error) from error
     return transport
 
 
-def _why(error: OSError | ValueError) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or "it closed the connection"
+def _no_mediator(host: str, port: int, why: str) -> MediatorUnreachable:
+    return MediatorUnreachable(
+        f"what answers at {host}:{port} is not a mediator: {why}",
+        advice="Ask the mediator's owner for HOST and PORT; the port is usually 54700.",
+    )
+
+
+def _unreachable(host: str, port: int, error: OSError | ValueError) -> MediatorUnreachable:
+    """Say why no connection came up."""
+    what = f"cannot reach a mediator at {host}:{port}"
+    match error:
+        case ValueError() | socket.gaierror():
+            why = error.strerror if isinstance(error, OSError) else "that is no name of a computer"
+            advice = "Check how HOST is spelled, and whether this computer has a network."
+            return MediatorUnreachable(f"{what}: {why}", advice=advice)
+        case ConnectionResetError() | ConnectionAbortedError():
+            return MediatorUnreachable(f"{what}: whatever answers there closed the connection")
+    if error.errno in _NO_WAY:
+        return MediatorUnreachable(
+            f"{what}: this computer has no way to an address of that kind",
+            advice="Check whether it has a network, and whether HOST and this computer both have IPv4, or both IPv6.",
+        )
+    if error.errno is not None:  # asyncio's own sentence repeats the address
+        return MediatorUnreachable(f"{what}: {os.strerror(error.errno)}")
+    return MediatorUnreachable(f"{what}: none of the addresses of that name answers")
 
 
 def _blind_context() -> ssl.SSLContext:
@@ -163,12 +214,21 @@ def _peer_address(transport: asyncio.Transport) -> Address:
     return Address.of(name[0], name[1])
 
 
+def _readable(leaf: bytes, host: str, port: int) -> x509.Certificate:
+    """Read a certificate, or say that what answers there shows one that nobody can read."""
+    try:
+        certificate = x509.load_der_x509_certificate(leaf)
+        spki_hash(leaf)
+        certificate.extensions  # noqa: B018 - parsed when looked at
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, Malformed) as error:
+        raise _no_mediator(host, port, f"its certificate cannot be read ({error})") from error
+    return certificate
+
+
 def _valid_name(certificate: x509.Certificate) -> str:
     """Return a name that the certificate covers: gRPC insists on checking one, and the leaf itself is pinned."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except ValueError as error:  # it does not parse
-        raise MediatorUnreachable(f"the mediator's certificate cannot be read: {error}") from error
     except x509.ExtensionNotFound:
         common = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
         return str(common[0].value) if common else ""

@@ -9,6 +9,7 @@ Everything here runs in one event loop; the machine in `p2p_core.machines.sessio
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -29,15 +30,19 @@ from p2p_core.wire.frames import Close, FileAnswer, Frame, MessageAck, Pong, enc
 
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
-from p2p_peer.events import FileFailed, FileOffered, FileSent, SessionEvent
+from p2p_peer.events import FileFailed, FileOffered, FileSent, MessageReceived, SessionEvent
 from p2p_peer.transfer.incoming import IncomingFiles
 from p2p_peer.transfer.outgoing import OutgoingFiles
 from p2p_peer.transfer.source import OpenFile
 
 __all__ = ["Session"]
 
+MAX_UNREAD = 16 * 1024 * 1024  # bytes of events that nobody has taken; then the other side is read no further
+_EVENT_BYTES = 1024  # what an event costs beside its text
 _EARLY_END = "the other side ended early"  # as it is told there
 _T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -62,6 +67,8 @@ class Session:
         self._outgoing = OutgoingFiles(self._machine, self._pump.kick, self._emit)
         self._incoming = IncomingFiles(self._machine, self._pump.provide, self._emit, self._go_on, self._end)
         self._events: asyncio.Queue[SessionEvent | None] = asyncio.Queue()
+        self._unread = 0  # bytes
+        self._is_closing = False
         self._deliveries: dict[int, asyncio.Future[None]] = {}
         self._sendings: dict[int, asyncio.Future[FileSent]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -156,7 +163,7 @@ class Session:
         try:
             return await sending
         except asyncio.CancelledError:
-            self.cancel_file(transfer, "the sender gave up")
+            self.cancel_file(transfer)
             raise
 
     def accept_file(self, offered: FileOffered, folder: FilePath | str = ".") -> None:
@@ -175,9 +182,9 @@ class Session:
         self._incoming.refuse(offered.offer, reason)
         self._go_on()
 
-    def cancel_file(self, transfer: int, reason: str) -> None:
-        """Give up a transfer in either direction; nothing happens when it is over."""
-        self._machine.fail_file(transfer, TransferFailed(reason), reason)
+    def cancel_file(self, transfer: int, reason: str = "") -> None:
+        """Give up a transfer in either direction, and tell the other side why; nothing happens when it is over."""
+        self._machine.fail_file(transfer, TransferFailed(reason or "you gave it up"), reason)
         self._go_on()
 
     def finish(self) -> None:
@@ -188,6 +195,7 @@ class Session:
 
     async def close(self, reason: str = "") -> None:
         """Leave: wait until what is outstanding has arrived on both sides, say farewell, and let everything go."""
+        self._stop_waiting_for_readers()
         if not self._over.done():
             self._machine.close(reason)
             self._go_on()
@@ -196,6 +204,7 @@ class Session:
     async def abort(self, reason: str) -> None:
         """Leave at once: transfers are given up on both sides, nothing is waited for."""
         if not self._over.done():
+            _log.info("leaving at once: %s", reason)
             self._machine.abort(reason)
             self._go_on()
             self._end(None)
@@ -226,6 +235,9 @@ class Session:
     async def __aiter__(self) -> AsyncIterator[SessionEvent]:
         """Yield events until the session is over. Raises what ended it, if it was no farewell."""
         while (event := await self._events.get()) is not None:
+            self._unread -= _weight(event)
+            if self._unread <= MAX_UNREAD:
+                self._pump.release()
             yield event
         self._events.put_nowait(None)  # a second iteration ends too
         if self._error is not None:
@@ -245,7 +257,8 @@ class Session:
 
     def block_ended(self) -> None:
         """A block's data has come."""
-        self._incoming.block_ended()
+        if self._incoming.block_ended():
+            self._machine.block_moved(self._loop.time())
 
     def next_block(self) -> memoryview | None:
         """Return the next block to send."""
@@ -256,6 +269,7 @@ class Session:
 
     def block_written(self) -> None:
         """A block has gone out."""
+        self._machine.block_moved(self._loop.time())
         self._outgoing.block_written()
 
     def heard(self) -> None:
@@ -264,12 +278,11 @@ class Session:
 
     def channel_lost(self, error: PunchwireError | None) -> None:
         """The channel is gone."""
+        _log.debug("the channel is gone: %s", error or "the other side ended it")
         if isinstance(error, RemoteProtocolError):
             self._end(error)
-        elif not self._machine.lost():
-            self._end(error or ConnectionLost("the other side ended the connection without a word"))
         else:
-            self._go_on()
+            self._incoming.once_stored(lambda: self._lost(error))
 
     # Moving things on.
 
@@ -288,6 +301,12 @@ class Session:
                 self._machine.close_went_out(self._loop.time())
         self._arm()
 
+    def _lost(self, error: PunchwireError | None) -> None:
+        if self._machine.lost():
+            self._go_on()
+        else:
+            self._end(error or ConnectionLost("the other side ended the connection without a word"))
+
     def _hand_on_events(self) -> None:
         while (event := self._machine.next_event()) is not None:
             self._handle(event)
@@ -302,16 +321,21 @@ class Session:
                 self._incoming.offered(offer)
                 self._emit(FileOffered(offer))
             case machine_events.FileAccepted(transfer):
+                _log.info("transfer %d: accepted by the other side", transfer)
                 self._outgoing.accepted(transfer)
             case machine_events.FileRefused(transfer, reason):
+                _log.info("transfer %d: refused by the other side: %s", transfer, reason or "no reason given")
                 self._fail_sending(transfer, self._outgoing.refused(transfer, reason))
             case machine_events.FileSent(transfer):
+                _log.info("transfer %d: verified and stored by the other side", transfer)
                 sent = self._outgoing.sent(transfer)
                 _resolve(self._sendings.pop(transfer), sent)
                 self._emit(sent)
             case machine_events.FileArrived(transfer):
+                _log.info("transfer %d: all of it has come, and the sender's signature verifies", transfer)
                 self._incoming.store(transfer)
             case machine_events.FileFailed(transfer, error):
+                _log.info("transfer %d: came to nothing: %s", transfer, error)
                 self._outgoing.drop(transfer)
                 self._incoming.drop(transfer)
                 self._fail_sending(transfer, error)
@@ -319,7 +343,8 @@ class Session:
             case machine_events.Closed(reason):
                 self._farewell = reason
                 self._end(None)
-            case machine_events.PeerLeaving():
+            case machine_events.PeerLeaving(reason):
+                _log.info("the other side leaves: %s", reason or "no reason given")
                 self._other_leaves = True
                 self._emit(event)
             case machine_events.MessageReceived() | machine_events.PeerDone():
@@ -332,6 +357,16 @@ class Session:
 
     def _emit(self, event: SessionEvent) -> None:
         self._events.put_nowait(event)
+        self._unread += _weight(event)
+        if not self._is_closing and self._unread > MAX_UNREAD:
+            self._pump.hold()
+        elif self._unread > 2 * MAX_UNREAD:
+            self._end(ConnectionLost("the other side went on talking when nobody listened any more"))
+
+    def _stop_waiting_for_readers(self) -> None:
+        """Nobody may take events any more, yet what the end waits for has to be read."""
+        self._is_closing = True
+        self._pump.release()
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -341,8 +376,8 @@ class Session:
 
     def _on_deadline(self) -> None:
         now = self._loop.time()
-        if self._pump.is_held_up and self._machine.liveness.is_dead(now):
-            self._machine.heard(now)  # it is we who do not listen: a disk has been slow for long
+        if self._pump.is_held_up:
+            self._machine.we_were_busy(now)  # a disk has been slow for long
         try:
             self._machine.on_deadline(now)
         except ConnectionLost as error:
@@ -353,10 +388,13 @@ class Session:
     def _end(self, error: PunchwireError | None) -> None:
         if self._over.done():
             return
+        if isinstance(error, RemoteProtocolError):
+            error = error.by("the other side")
         self._error = error
+        _log.info("the session is over: %s", error or self._farewell or "no error")
         if self._timer is not None:
             self._timer.cancel()
-        ending = error or ConnectionLost("the session ended first")
+        ending = error or ConnectionLost("the session ended before the other side had confirmed everything")
         unfinished: list[asyncio.Future[Any]] = [*self._deliveries.values(), *self._sendings.values()]
         for waiting in unfinished:
             if not waiting.done():
@@ -380,6 +418,17 @@ class Session:
             await self._incoming.stop()
         finally:
             await self._resources.aclose()
+
+
+def _weight(event: SessionEvent) -> int:
+    """How much of `MAX_UNREAD` an event takes: those that the other side causes, and nobody here."""
+    match event:
+        case MessageReceived(text=text):
+            return _EVENT_BYTES + len(text)
+        case FileOffered(offer):
+            return _EVENT_BYTES + len(offer.name)
+        case _:
+            return 0
 
 
 def _fetch_exception(future: "asyncio.Future[Any]") -> None:

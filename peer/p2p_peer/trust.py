@@ -3,9 +3,12 @@
 One JSON file, 0600 in a folder 0700, replaced atomically.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from p2p_core.identity import PeerId
 __all__ = ["MediatorId", "TrustStore", "default_state_dir"]
 
 _FILE = "known_mediators.json"
+_ANOTHER_FOLDER = "Give --state-dir a folder that you may write to."
 
 # A mediator id is made and printed as a peer id is: SHA-256 of a SubjectPublicKeyInfo.
 MediatorId = PeerId
@@ -39,15 +43,27 @@ class TrustStore:
 
     def remember(self, name: str, mediator: MediatorId) -> None:
         """Remember `mediator` under `name`. Raises `UsageError` when the file is damaged or cannot be written."""
-        entries = self._read()
-        if entries.get(name) == str(mediator):
-            return
-        entries[name] = str(mediator)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._replace(json.dumps(entries, indent=2, sort_keys=True))
+            with self._alone():
+                entries = self._read()
+                if entries.get(name) == str(mediator):
+                    return
+                entries[name] = str(mediator)
+                self._replace(json.dumps(entries, indent=2, sort_keys=True))
         except OSError as error:
-            raise UsageError(f"{self.folder} cannot be written to: {error.strerror}") from error
+            raise UsageError(f"{self.folder} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER) from error
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let no other process write between what this one reads and what it writes."""
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(OSError):  # some file systems, over a network, have no locks on folders
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _replace(self, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=_FILE)  # mkstemp makes it 0600
@@ -69,14 +85,21 @@ class TrustStore:
             entries = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path} cannot be read: {error}") from error
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be read: {error.strerror}", advice=_ANOTHER_FOLDER) from error
+        except ValueError as error:
+            raise self._damaged() from error
         if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
-            raise UsageError(f"{self.path} is damaged; remove it to meet mediators anew")
+            raise self._damaged()
         return entries
 
     def _parse(self, text: str) -> MediatorId:
         try:
             return MediatorId.parse(text)
         except Malformed as error:
-            raise UsageError(f"{self.path} is damaged; remove it to meet mediators anew") from error
+            raise self._damaged() from error
+
+    def _damaged(self) -> UsageError:
+        return UsageError(
+            f"{self.path}, where mediators are remembered, is damaged", advice="Remove it to meet mediators anew."
+        )

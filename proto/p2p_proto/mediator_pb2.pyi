@@ -106,6 +106,7 @@ class ToPeer(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     PING_FIELD_NUMBER: _builtins.int
+    LEAVE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def challenge(self) -> Global___Challenge: ...
     @_builtins.property
@@ -116,6 +117,8 @@ class ToPeer(_message.Message):
     def signal(self) -> Global___Signal: ...
     @_builtins.property
     def ping(self) -> Global___Ping: ...
+    @_builtins.property
+    def leave(self) -> Global___Leave: ...
     def __init__(
         self,
         *,
@@ -124,12 +127,13 @@ class ToPeer(_message.Message):
         match: Global___Match | None = ...,
         signal: Global___Signal | None = ...,
         ping: Global___Ping | None = ...,
+        leave: Global___Leave | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "match", b"match", "ping", b"ping", "signal", b"signal", "step", b"step", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "leave", b"leave", "match", b"match", "ping", b"ping", "signal", b"signal", "step", b"step", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "match", b"match", "ping", b"ping", "signal", b"signal", "step", b"step", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["challenge", b"challenge", "leave", b"leave", "match", b"match", "ping", b"ping", "signal", b"signal", "step", b"step", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["challenge", "welcome", "match", "signal", "ping"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["challenge", "welcome", "match", "signal", "ping", "leave"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
@@ -384,7 +388,7 @@ Global___Signal: _TypeAlias = Signal  # noqa: Y015
 
 @_typing.final
 class Leave(_message.Message):
-    """The session with this peer is over, or it is no longer wanted."""
+    """To the mediator: the session with this peer is over, or it is no longer wanted. From the mediator: this match is gone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

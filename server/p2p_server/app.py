@@ -147,10 +147,21 @@ def _admits(config: Config) -> authorized.Admits:
             tls.make_state_dir(config.state_dir)
             config.authorized.mkdir(exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cannot make the folder {config.authorized}: {error.strerror}") from None
+            raise UsageError(
+                f"cannot make the folder {config.authorized}: {error.strerror}",
+                advice="Name another folder with --state-dir or --authorized.",
+            ) from None
     elif not config.authorized.is_dir():
-        raise UsageError(f"there is no folder {config.authorized}; p2p-server authorize makes it")
-    return authorized.KeyFolder(config.authorized).admits
+        raise UsageError(
+            f"there is no folder {config.authorized}",
+            advice=f"Make it with a first key: p2p-server authorize --authorized {config.authorized} PEM",
+        )
+    folder = authorized.KeyFolder(config.authorized)
+    if folder.is_empty:
+        _log.warning(
+            "nobody is admitted yet; admit a peer with: p2p-server authorize --authorized %s PEM", config.authorized
+        )
+    return folder.admits
 
 
 async def _listen(server: grpc.aio.Server, config: Config, certificate: tls.Certificate | None) -> int:
@@ -163,7 +174,10 @@ async def _listen(server: grpc.aio.Server, config: Config, certificate: tls.Cert
         pair = (certificate.key_pem, certificate.chain_pem)
         return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
     except RuntimeError:
-        raise UsageError(f"cannot listen on {config.host or 'any address'}, port {config.port}") from None
+        raise UsageError(
+            f"cannot listen on {config.host or 'any address'}, port {config.port}",
+            advice="Choose what to listen on with --host and --port.",
+        ) from None
 
 
 def _for_grpc(host: str) -> str:

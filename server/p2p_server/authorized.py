@@ -12,7 +12,7 @@ from pathlib import Path
 from p2p_core.errors import KeyLocked, UsageError
 from p2p_core.identity import PeerId, RSAPublicKey, load_public_key, public_pem
 
-from p2p_server.files import place
+from p2p_server.files import place, read
 
 __all__ = ["Admits", "KeyFolder", "admit_anyone", "authorize"]
 
@@ -40,6 +40,11 @@ class KeyFolder:
         self._names: set[str] = set()
         self._problems: dict[str, str] = {}
         self._look()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no key in it, as far as was seen."""
+        return not self._names - self._problems.keys()
 
     def admits(self, peer: PeerId) -> bool:
         """Whether the public key of `peer` lies in the folder, under its name."""
@@ -100,19 +105,21 @@ def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
             place(path, public_pem(key), 0o644)
             filed.append((peer, path))
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
+        advice = "Name a folder that you may write to, with --authorized."
+        raise UsageError(f"cannot write to {folder}: {error.strerror}", advice=advice) from None
     return filed
 
 
 def _read_source(source: Path) -> RSAPublicKey:
+    data = read(source)
     try:
-        return load_public_key(source.read_bytes())
-    except OSError as error:
-        raise UsageError(f"cannot read {source}: {error.strerror}") from None
+        return load_public_key(data)
     except KeyLocked:
-        raise UsageError(f"{source} is a key pair locked with a passphrase; give its public key") from None
+        raise UsageError(
+            f"{source} is a key pair that is locked with a passphrase", advice="Give its public key, public.pem."
+        ) from None
     except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
+        raise type(error)(f"{source}: {error}", advice=error.advice) from None
 
 
 def _problem(path: Path) -> str | None:

@@ -13,15 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2p_core import __version__
 from p2p_core.errors import UsageError
 
 from p2p_server import logs
 from p2p_server.config import DEFAULT_PORT, DEFAULT_STUN_PORT, Config, default_authorized, default_state_dir
+from p2p_server.manual import ENVIRONMENT
 
 if TYPE_CHECKING:
     from p2p_server.app import Listening
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _PREFIX = "P2P_SERVER_"
 _PEM = {"type": Path, "metavar": "PEM"}
@@ -31,13 +33,13 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
-        parser = _parser()
+        parser = make_parser()
         options = parser.parse_args(arguments)
         if options.command == "authorize":
             return _authorize(options)
         return _serve(_config(parser, options), options)
     except UsageError as error:
-        print(f"p2p-server: {error}", file=sys.stderr)
+        print(f"p2p-server: {error}\n            {error.advice}", file=sys.stderr)
         return 2
 
 
@@ -72,9 +74,13 @@ def _authorize(options: argparse.Namespace) -> int:
 
 def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Config:
     if (options.tls_cert is None) is not (options.tls_key is None):
-        parser.error("--tls-cert and --tls-key go together")
+        parser.error("--tls-cert and --tls-key go together: give both")
     if options.insecure and options.tls_cert is not None:
-        parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use")
+        parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use: leave it or them out")
+    if options.open and options.authorized is not None and str(options.authorized) != _from_environment("authorized"):
+        parser.error("--open admits every key and --authorized only some: leave one of them out")
+    if options.port == options.stun_port != 0:
+        parser.error(f"--port and --stun-port are both {options.port}: they must differ")
     return Config(
         state_dir=options.state_dir,
         authorized=None if options.open else options.authorized or default_authorized(options.state_dir),
@@ -87,13 +93,15 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser. Raises `UsageError` for an environment variable that is neither yes nor no."""
     parser = argparse.ArgumentParser(
         prog="p2p-server",
         description="The mediator: it introduces peers that ask for each other.",
-        epilog="Each flag can also be given as the environment variable that is named behind it; the flag wins.",
+        epilog=ENVIRONMENT,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"punchwire {__version__}")
     _add(parser, "host", "address or name to listen on (default: all, IPv4 and IPv6)", default="")
     _add(
         parser,
@@ -150,10 +158,9 @@ def _add_folders(parser: argparse.ArgumentParser, *, inherit: bool = False) -> N
 
 def _add(parser: argparse.ArgumentParser, name: str, text: str, **options: Any) -> None:
     """Add a flag whose default is its environment variable, if that is there and not empty."""
-    variable = _variable(name)
     if options.get("default") is not argparse.SUPPRESS:
-        options["default"] = os.environ.get(variable) or options.get("default")
-    parser.add_argument(f"--{name}", help=f"{text} [{variable}]", **options)
+        options["default"] = _from_environment(name) or options.get("default")
+    parser.add_argument(f"--{name}", help=f"{text} [{_variable(name)}]", **options)
 
 
 def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
@@ -161,7 +168,10 @@ def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
     variable = _variable(name)
     value = os.environ.get(variable, "").lower()
     if value not in _TRUE + _FALSE:
-        raise UsageError(f"{variable} is yes or no, not {value!r}")
+        raise UsageError(
+            f"the environment variable {variable} is yes or no, not {value!r}",
+            advice="Change it, or unset it.",
+        )
     parser.add_argument(f"--{name}", action="store_true", default=value in _TRUE, help=f"{text} [{variable}]")
 
 
@@ -169,11 +179,14 @@ def _variable(name: str) -> str:
     return _PREFIX + name.upper().replace("-", "_")
 
 
+def _from_environment(name: str) -> str | None:
+    return os.environ.get(_variable(name))
+
+
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"there is no port {port}")
-    return port
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"there is no port {text!r}: it is a number from 0 to 65535")
+    return int(text)
 
 
 def _one_of(words: Sequence[str]) -> Callable[[str], str]:

@@ -12,7 +12,7 @@ from p2p_core.limits import MAX_START_DELAY
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 
-from p2p_server.stores.base import Displaced, Event, Matched, NotMatched, Signalled, StreamId, TooManyOthers
+from p2p_server.stores.base import Displaced, Event, Left, Matched, NotMatched, Signalled, StreamId, TooManyOthers
 
 __all__ = ["Delivery", "Table", "start_after"]
 
@@ -64,11 +64,11 @@ class Table:
     ) -> tuple[Delivery, ...]:
         """Make `stream` the current one of `peer`."""
         older = self._by_peer.get(peer)
+        displaced: tuple[Delivery, ...] = ()
+        if older is not None:
+            displaced = (Delivery(older.stream, Displaced()), *self.forget(older.stream))
         self._by_peer[peer] = self._by_stream[stream] = _Presence(stream, peer, observed, round_trip)
-        if older is None:
-            return ()
-        del self._by_stream[older.stream]
-        return (Delivery(older.stream, Displaced()),)
+        return displaced
 
     def measured(self, stream: StreamId, round_trip: float) -> None:
         """Take a newer round trip."""
@@ -101,17 +101,31 @@ class Table:
             return ()
         return (Delivery(other.stream, Signalled(own.peer, body)),)
 
-    def leave(self, stream: StreamId, other: PeerId) -> None:
+    def leave(self, stream: StreamId, other: PeerId) -> tuple[Delivery, ...]:
         """Want `other` no more, and be its match no more."""
-        if (own := self._by_stream.get(stream)) is not None:
-            own.wanted.pop(other, None)
-            own.matched.discard(other)
+        own = self._by_stream.get(stream)
+        if own is None:
+            return ()
+        own.wanted.pop(other, None)
+        if other not in own.matched:
+            return ()
+        own.matched.remove(other)
+        return self._left(own.peer, other)
 
-    def forget(self, stream: StreamId) -> None:
+    def forget(self, stream: StreamId) -> tuple[Delivery, ...]:
         """Forget a stream that ended."""
         own = self._by_stream.pop(stream, None)
-        if own is not None:
-            del self._by_peer[own.peer]
+        if own is None:
+            return ()
+        del self._by_peer[own.peer]
+        return tuple(delivery for other in own.matched for delivery in self._left(own.peer, other))
+
+    def _left(self, peer: PeerId, other: PeerId) -> tuple[Delivery, ...]:
+        """Tell `other` that `peer` has ended their match, unless `other` has done so itself."""
+        left = self._by_peer.get(other)
+        if left is None or peer not in left.matched:
+            return ()
+        return (Delivery(left.stream, Left(peer)),)
 
 
 def _match(first: _Presence, second: _Presence) -> tuple[Delivery, ...]:

@@ -1,6 +1,7 @@
 """The `Meet` stream: one peer's conversation with the mediator. docs/protocol/mediator.md.
 
-Hello → Challenge → Proof → Welcome, and then, in any order: Advertise, Signal, Leave, Pong in; Match, Signal, Ping out
+Hello → Challenge → Proof → Welcome, and then, in any order: Advertise, Signal, Leave, Pong in; Match, Signal, Leave,
+Ping out
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from p2p_server.quota import Quota, source_of
 from p2p_server.stores.base import (
     Displaced,
     Event,
+    Left,
     Matched,
     NotMatched,
     Signalled,
@@ -230,6 +232,8 @@ class _Conversation:
                 self._stream.send(pb.ToPeer(match=_match(event)))
             case Signalled(peer, body):
                 self._stream.send(pb.ToPeer(signal=pb.Signal(peer=peer, body=body)))
+            case Left(peer):
+                self._stream.send(pb.ToPeer(leave=pb.Leave(peer=peer)))
             case Displaced():
                 self._stream.end(Ending.REPLACED)
 

@@ -168,7 +168,10 @@ async def listen(host: str, port: int) -> list[socket.socket]:
             except OSError as error:
                 if not host and family is socket.AF_INET6 and error.errno in _NO_IPV6:
                     continue
-                raise UsageError(f"cannot listen on {host or 'any address'}, port {port}: {_why(error)}") from None
+                raise UsageError(
+                    f"cannot listen on {host or 'any address'}, port {port}: {_why(error)}",
+                    advice="Choose what to listen on with --host, --port and --stun-port.",
+                ) from None
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
             stack.callback(listening.close)
             sockets.append(listening)
@@ -184,8 +187,10 @@ async def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
         return [(socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")]  # noqa: S104 – asked for
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise UsageError(f"cannot find the address of {host}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "that is no name of a computer"
+        advice = "Give --host an address of this computer, or leave it out for all."
+        raise UsageError(f"cannot find the address of {host}: {why}", advice=advice) from None
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
 

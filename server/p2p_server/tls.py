@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -29,7 +30,7 @@ from p2p_core.errors import UsageError
 from p2p_core.identity import spki_hash
 from p2p_core.proof import ChannelBinding
 
-from p2p_server.files import place
+from p2p_server.files import place, read
 
 __all__ = ["CERTIFICATE_NAME", "Certificate", "Identity", "load", "load_or_create"]
 
@@ -70,20 +71,29 @@ class Certificate:
 
 def load(certificate: Path, key: Path) -> Certificate:
     """Read a certificate chain, the mediator's own first, and its key; raise `UsageError` when they do not fit."""
-    chain_pem, key_pem = _read(certificate), _read(key)
+    chain_pem, key_pem = read(certificate), read(key)
     try:
         leaf = x509.load_pem_x509_certificates(chain_pem)[0]
     except ValueError:
-        raise UsageError(f"{certificate} is not a certificate in PEM form") from None
+        raise UsageError(
+            f"{certificate} is not a certificate in PEM form", advice="Give --tls-cert a PEM file, the leaf first."
+        ) from None
     try:
         private = load_pem_private_key(key_pem, None)
     except TypeError:
-        raise UsageError(f"{key} is locked with a passphrase, which the mediator cannot ask for") from None
-    except ValueError:
-        raise UsageError(f"{key} is not a private key in PEM form") from None
+        raise UsageError(
+            f"{key} is locked with a passphrase, which the mediator cannot ask for",
+            advice="Give a key without one: openssl pkey -in LOCKED -out KEY",
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise UsageError(
+            f"{key} is not a private key in PEM form", advice="Give the certificate's key as PEM."
+        ) from None
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*spki) != leaf.public_key().public_bytes(*spki):
-        raise UsageError(f"{key} is not the key of the certificate {certificate}")
+        raise UsageError(
+            f"{key} is not the key of the certificate {certificate}", advice="Give the two that were made together."
+        )
     return Certificate(chain_pem, key_pem, leaf.public_bytes(Encoding.DER), leaf.not_valid_after_utc)
 
 
@@ -99,23 +109,19 @@ def load_or_create(state_dir: Path, now: datetime) -> Certificate:
             if not key.exists():
                 place(key, _key_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
             if not certificate.exists() or load(certificate, key).expires - now < _RENEW_BEFORE:
-                place(certificate, _self_signed(_read(key), now), 0o644)
+                place(certificate, _self_signed(read(key), now), 0o644)
             return load(certificate, key)
     except OSError as error:
-        raise UsageError(f"cannot keep the mediator's certificate in {state_dir}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot keep the mediator's certificate in {state_dir}: {error.strerror}",
+            advice="Name another folder with --state-dir.",
+        ) from None
 
 
 def make_state_dir(state_dir: Path) -> None:
     """Make the folder, for its owner only, if there is none."""
     state_dir.parent.mkdir(parents=True, exist_ok=True)
     state_dir.mkdir(mode=0o700, exist_ok=True)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
 
 
 @contextmanager
@@ -136,7 +142,8 @@ def _self_signed(key_pem: bytes, now: datetime) -> bytes:
     key = load_pem_private_key(key_pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UsageError(
-            f"{KEY_FILE} in the state folder is not an ECDSA key; for another use --tls-cert and --tls-key"
+            f"{KEY_FILE} in the state folder is not an ECDSA key",
+            advice="Give a key of your own with --tls-cert and --tls-key, or remove it: peers then ask their owners.",
         )
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, CERTIFICATE_NAME)])
     builder = (

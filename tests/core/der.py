@@ -1,8 +1,8 @@
-"""Just enough DER (X.690) to write public keys that no library would make."""
+"""Just enough DER (X.690) to write keys that no library would make."""
 
 import base64
 
-__all__ = ["integer", "public_pem", "rsa_public_key", "tlv"]
+__all__ = ["integer", "public_pem", "rsa_private_pem", "rsa_public_key", "tlv"]
 
 _RSA_ENCRYPTION = bytes.fromhex("300d06092a864886f70d0101010500")
 
@@ -32,3 +32,9 @@ def rsa_public_key(
 
 def public_pem(der: bytes) -> bytes:
     return b"-----BEGIN PUBLIC KEY-----\n" + base64.encodebytes(der) + b"-----END PUBLIC KEY-----\n"
+
+
+def rsa_private_pem(*numbers: int) -> bytes:
+    """Return a PKCS#1 key pair of n, e, d, p, q, d mod p-1, d mod q-1 and the inverse of q mod p (RFC 8017 §A.1.2)."""
+    data = tlv(0x30, b"".join(map(integer, (0, *numbers))))
+    return b"-----BEGIN RSA PRIVATE KEY-----\n" + base64.encodebytes(data) + b"-----END RSA PRIVATE KEY-----\n"

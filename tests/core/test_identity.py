@@ -177,6 +177,55 @@ def test_an_unfit_key_pair_is_refused() -> None:
         identity.load_public_key(certificate(EC_KEY).public_bytes(Encoding.PEM))
 
 
+def pair_numbers(p: int, q: int) -> list[int]:
+    """What stands in a key pair of the factors `p` and `q`, as if both were prime."""
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    return [p * q, 65537, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p)]
+
+
+def factors(n: int) -> tuple[int, int]:
+    numbers = key(n).private_numbers()
+    return numbers.p, numbers.q
+
+
+def test_a_pair_that_is_whole_is_read() -> None:
+    assert identity.load_key_pair(der.rsa_private_pem(*pair_numbers(*factors(0)))).key_size == 2048
+
+
+@pytest.mark.parametrize("at", [0, 2, 3, 4, 5, 6, 7], ids="n d p q dp dq qi".split())
+@pytest.mark.parametrize("change", [1, 2, -(10**30)])
+def test_a_damaged_pair_is_refused(at: int, change: int) -> None:
+    """A number that does not fit the others would sign nothing that verifies, much later."""
+    numbers = pair_numbers(*factors(0))
+    numbers[at] += change
+    with pytest.raises((KeyUnreadable, KeyUnfit)):
+        identity.load_key_pair(der.rsa_private_pem(*numbers))
+
+
+@pytest.mark.parametrize("at", range(2, 8))
+@pytest.mark.parametrize("value", [0, 1, 2])
+def test_a_pair_with_a_number_of_no_sense_is_refused(at: int, value: int) -> None:
+    numbers = pair_numbers(*factors(0))
+    numbers[at] = value
+    with pytest.raises(KeyUnreadable):
+        identity.load_key_pair(der.rsa_private_pem(*numbers))
+
+
+def test_a_pair_whose_factors_are_not_prime_is_refused() -> None:
+    """All its numbers belong together; but it signs nothing that verifies."""
+    (p, q), (r, s) = factors(0), factors(1)
+    for first, second in ((p * q, r * s), (p, q * r), (p * p, q)):
+        with pytest.raises(KeyUnreadable, match="damaged"):
+            identity.load_key_pair(der.rsa_private_pem(*pair_numbers(first, second)))
+
+
+def test_the_size_of_a_pair_is_looked_at_before_its_numbers() -> None:
+    """Checks take minutes for a key as large as somebody likes to write down."""
+    huge = pair_numbers((1 << 8192) + 1, (1 << 8192) + 3)
+    with pytest.raises(KeyUnfit, match="this has 16385"):
+        identity.load_key_pair(der.rsa_private_pem(*huge))
+
+
 @pytest.mark.parametrize("data", GARBAGE)
 def test_garbage_is_no_key(data: bytes) -> None:
     with pytest.raises(KeyUnreadable):
@@ -249,3 +298,7 @@ def test_a_certificates_key_is_hashed() -> None:
     assert identity.spki_hash(shown.public_bytes(Encoding.DER)) == hashlib.sha256(spki).digest()
     with pytest.raises(Malformed):
         identity.spki_hash(b"garbage")
+    der = bytearray(shown.public_bytes(Encoding.DER))
+    der[der.index(bytes.fromhex("a003020102")) + 4] = 98
+    with pytest.raises(Malformed):  # a version 99 that OpenSSL takes
+        identity.spki_hash(bytes(der))

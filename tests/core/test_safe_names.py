@@ -16,7 +16,7 @@ NAMES = st.text(max_size=300) | st.lists(PIECES, max_size=12).map("".join) | st.
 HOSTILE = [
     "/etc/passwd", "../../.ssh/authorized_keys", "..\\..\\boot.ini", "a/b", "a\\b", "\\\\server\\share", "/",
     "C:\\autoexec.bat", "C:autoexec.bat", "c:", "Z:x", "a\0.txt", "\0",
-    "", ".", "..", "...", ". .", " ", " . . ", "." * 300, " " * 300 + "x", "." * 300 + "x" * 20,
+    "", ".", "..", "...", ". .", " ", " . . ", "." * 300, " ." * 300,
 ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_whatever_the_name_one_harmless_component_comes_out(name: str) -> None:
     assert safe not in ("", ".", "..")
     assert not set(safe) & set('/\\<>:"|?*\0')
     assert not any(map(is_control, safe))
-    assert safe == safe.rstrip(" .")
+    assert safe == safe.strip(" .")
     assert not re.match(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)", safe)
     assert len(safe.encode()) <= MAX_COMPONENT_BYTES - 32
     assert safe_name(safe) == safe
@@ -55,7 +55,7 @@ def test_a_name_that_means_to_go_elsewhere_or_is_none_is_refused(name: str) -> N
 
 
 ORDINARY = """
-    a.txt .bashrc archive.tar.gz -rf ~ ü.txt 写真.jpg console.log nullable com10 a..b क्‍ष.txt 👩‍👩‍👧.png
+    a.txt archive.tar.gz -rf ~ ü.txt 写真.jpg console.log nullable com10 a..b क्‍ष.txt 👩‍👩‍👧.png
 """.split()
 
 
@@ -73,6 +73,11 @@ def test_an_ordinary_name_stays(name: str) -> None:
         ("file.txt::$DATA", "file.txt__$DATA"),
         ("name. . .", "name"),
         ("name ", "name"),
+        (".bash_profile", "bash_profile"),
+        (" . ..ssh", "ssh"),
+        (".txt", "txt"),
+        (".x.txt.0123abcd.part", "x.txt.0123abcd.part"),  # as our own temporary files are called
+        (".nul", "_nul"),
         ("a\nb", "a_b"),
         ("\x1b[2Ja", "_[2Ja"),
         ("photo\u202egnp.exe", "photo_gnp.exe"),
@@ -85,6 +90,8 @@ def test_an_ordinary_name_stays(name: str) -> None:
         ("com¹", "_com¹"),
         ("x" * 300 + ".txt", "x" * 219 + ".txt"),
         ("x" * 300, "x" * 223),
+        (" " * 300 + "x", "x"),
+        ("." * 300 + "x" * 20, "x" * 20),
         ("é" * 300 + ".txt", "é" * 109 + ".txt"),
         ("con" + " " * 300 + "x", "_con"),
         ("con." + "x" * 300, "_con." + "x" * 218),

@@ -33,6 +33,11 @@ def test_loopback_is_dialled_only_between_peers_on_one_machine() -> None:
     assert hosts(*loopback, own=OWN_LOOPBACK) == list(loopback)
 
 
+def test_a_stun_server_that_shows_us_at_loopback_does_not_open_it() -> None:
+    shown = [*OWN, Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, Address.of("127.0.0.1", 4000))]
+    assert hosts("127.0.0.1", "::1", own=shown) == []
+
+
 def test_loopback_in_another_spelling_is_loopback() -> None:
     mapped = Address.from_packed(bytes(10) + b"\xff\xff\x7f\0\0\1", 22)  # ::ffff:127.0.0.1
     offered = [Candidate(CandidateKind.HOST, Transport.TCP, mapped)]

@@ -1,104 +1,142 @@
-"""`p2p-peer` at a terminal, which is a pseudo-terminal here."""
+"""`p2p-peer` at a terminal, which is a pseudo-terminal with an emulator behind it here."""
 
-import os
-import pty
 import signal
 import subprocess
-import threading
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
 from tests.e2e.conftest import World
-from tests.programs import PATIENCE, Keys, end, p2p_peer
+from tests.programs import PATIENCE, Keys, p2p_peer
+from tests.terminal import COLUMNS, Terminal
 
-
-class Terminal:
-    """A program at a terminal of its own: what it shows can be waited for, and keys can be typed."""
-
-    def __init__(self, argv: list[str], folder: Path) -> None:
-        self._screen = ""
-        self._seen = 0  # how much of it has been waited for
-        self._changed = threading.Condition()
-        self._over = False
-        self._keyboard, terminal = pty.openpty()
-        self.process = subprocess.Popen(
-            argv, stdin=terminal, stdout=terminal, stderr=terminal, text=True, cwd=folder, start_new_session=True
-        )
-        os.close(terminal)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        end(self.process)
-        self._reader.join()
-        os.close(self._keyboard)
-
-    def shows(self, text: str) -> None:
-        """Wait until `text` is on the screen, behind what was waited for before."""
-        with self._changed:
-            self._changed.wait_for(lambda: text in self._screen[self._seen :] or self._over, PATIENCE)
-            at = self._screen.find(text, self._seen)
-            assert at >= 0, f"{text!r} was not shown:\n{self._screen}"
-            self._seen = at + len(text)
-
-    def types(self, line: str) -> None:
-        """Type a line."""
-        os.write(self._keyboard, line.encode() + b"\n")
-
-    def _read(self) -> None:
-        while True:
-            try:
-                data = os.read(self._keyboard, 65536)
-            except OSError:  # EIO: the last process has closed the terminal
-                data = b""
-            with self._changed:
-                self._screen += data.decode("utf-8", "replace")
-                self._over = not data
-                self._changed.notify_all()
-            if not data:
-                return
-
-
-def _chat(world: World, own: Keys, other: Keys, folder: Path, *flags: str) -> Terminal:
-    where = [world.mediator.host, str(world.mediator.port), own.pair, other.public]
-    folder.mkdir()
-    terminal = Terminal(p2p_peer(*where, "--state-dir", own.folder / "state", *flags), folder)
-    return world.programs.enter_context(terminal)
+Start = Callable[..., Terminal]
 
 
 @pytest.fixture
-def chats(world: World, tmp_path: Path) -> tuple[Terminal, Terminal]:
-    alice = _chat(world, world.alice, world.bob, tmp_path / "alice")
-    bob = _chat(world, world.bob, world.alice, tmp_path / "bob")
+def start(world: World, tmp_path: Path) -> Start:
+    """Start a chat, in a folder of its own."""
+
+    def start(own: Keys, other: Keys, *flags: str, **environment: str) -> Terminal:
+        where = [world.mediator.host, str(world.mediator.port), own.pair, other.public]
+        flags = ("--state-dir", str(own.folder / "state"), "--mediator-id", world.mediator.id, *flags)
+        folder = tmp_path / ("alice" if own is world.alice else "bob")
+        folder.mkdir()
+        return world.programs.enter_context(Terminal(p2p_peer(*where, *flags), folder, **environment))
+
+    return start
+
+
+@pytest.fixture
+def chats(start: Start, world: World) -> tuple[Terminal, Terminal]:
+    alice, bob = start(world.alice, world.bob), start(world.bob, world.alice)
     for chat in (alice, bob):
-        chat.shows(world.mediator.id)
-        chat.types("yes")
-    for chat in (alice, bob):
-        chat.shows("connected to")
+        chat.shows("type a message, or /help")
     return alice, bob
+
+
+def _over(*terminals: Terminal) -> tuple[int, ...]:
+    """Wait for the ends; return the exit codes."""
+    codes = tuple(terminal.process.wait(PATIENCE) for terminal in terminals)
+    assert all(terminal.is_as_before() for terminal in terminals)
+    return codes
 
 
 def test_two_people_chat_and_one_leaves(chats: tuple[Terminal, Terminal], world: World) -> None:
     alice, bob = chats
+    a, b = world.alice.peer.short, world.bob.peer.short
     alice.types("* closed")  # cannot pass for a line of the program
-    bob.shows(f"{world.alice.peer.short}> * closed")
+    bob.shows(f"{a}> * closed")
     bob.types("hello from bob")
     alice.shows("hello from bob")
     alice.types("//quit is how one leaves")
     bob.shows("/quit is how one leaves")
-    alice.types("/nonsense")
-    alice.shows("commands: ")
+    alice.shows("(delivered)")
+    bob.types("/nonsense")
+    bob.is_like(
+        "* type a message, or /help",
+        f"{a}> * closed",
+        "you> hello from bob (delivered)",
+        f"{a}> /quit is how one leaves",
+        "> /nonsense",
+        "* there is no command /nonsense; /help lists them",
+        ">",
+    )
     alice.types("/quit")
-    assert (alice.process.wait(PATIENCE), bob.process.wait(PATIENCE)) == (0, 0)
-    bob.shows("the other side leaves")
+    assert _over(alice, bob) == (0, 0)
+    alice.is_like(
+        "you> * closed (delivered)",
+        f"{b}> hello from bob",
+        "you> /quit is how one leaves (delivered)",
+        "> /quit",
+        "* closed",
+    )
+    bob.is_like("* the other side leaves", "* closed")
+
+
+def test_what_is_typed_is_not_torn_by_what_comes(chats: tuple[Terminal, Terminal], world: World) -> None:
+    alice, bob = chats
+    alice.presses("half a line")
+    lines = [f"line {number}: {'x' * 90}" for number in range(60)]  # each is wider than what is left of a row
+    for line in lines:
+        bob.types(line)
+    alice.shows("line 59")
+    width = COLUMNS - len(f"{world.bob.peer.short}> ")
+    rows = [row for line in lines for row in (f"{world.bob.peer.short}> {line[:width]}", line[width:])]
+    alice.is_like(*rows, "> half a line")
+    alice.types(" and its end")
+    bob.shows("half a line and its end")
+
+
+def test_a_message_is_sent_and_then_delivered(chats: tuple[Terminal, Terminal]) -> None:
+    alice, bob = chats
+    bob.process.send_signal(signal.SIGSTOP)
+    for number in range(7):
+        alice.types(f"message {number}")
+    alice.is_like("2 more messages sent", *(f"you> message {number} (sent)" for number in range(2, 7)), ">")
+    bob.process.send_signal(signal.SIGCONT)
+    alice.is_like(*(f"you> message {number} (delivered)" for number in range(7)), ">")
+
+
+def test_a_message_that_was_not_delivered_says_so(chats: tuple[Terminal, Terminal]) -> None:
+    alice, bob = chats
+    bob.process.send_signal(signal.SIGSTOP)
+    alice.types("hello?")
+    alice.stands("you> hello? (sent)")
+    bob.process.kill()
+    assert alice.process.wait(PATIENCE) == 6
+    assert "you> hello? (not delivered)" in alice.lines
+
+
+def test_nothing_the_other_side_says_is_obeyed(start: Start, world: World) -> None:
+    alice = start(world.alice, world.bob)
+    evil = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\r\x9b5mgnp.\u202eexe"
+    bob = world.start_bob("--message", evil, stdin=subprocess.PIPE)
+    alice.shows(r"\x1b]0;owned\x07\x1b[2J\x1b[31mred\r\x9b5mgnp.\u202eexe")
+    assert bob.exit_code() == 0
+    assert b"\x1b]0;" not in alice.raw
+    assert "\u202e".encode() not in alice.raw
+
+
+def test_keys(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
+    alice, bob = chats
+    (tmp_path / "alice" / "my photo.jpg").write_bytes(b"hello")
+    alice.types("the first")
+    bob.shows("the first")
+    alice.is_like("you> the first (delivered)", ">")
+    alice.presses("\x1b[A")  # up: the history
+    alice.is_like("> the first")
+    alice.presses("\x15/sta\t")  # Ctrl-U: the line is empty; Tab completes
+    alice.is_like("> /status")
+    alice.presses("\x15/send my\t")
+    alice.is_like("> /send my photo.jpg")
+    alice.presses("\r")
+    bob.shows("offers my photo.jpg (5 B)")
+    alice.presses("\x1b[200~two\nlines\x1b[201~")  # pasted
+    alice.presses("\r")
+    bob.shows("> two")
+    bob.shows("> lines")
 
 
 def test_a_file_is_asked_about_with_name_and_size(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
@@ -106,43 +144,131 @@ def test_a_file_is_asked_about_with_name_and_size(chats: tuple[Terminal, Termina
     (tmp_path / "photo.jpg").write_bytes(bytes(1500))
     alice.types(f"/send {tmp_path / 'photo.jpg'}")
     bob.shows("photo.jpg (1.5 kB)")
-    bob.shows("accept photo.jpg? [y/n]")
-    bob.types("y")
+    bob.shows("/accept takes it, /reject refuses it")
+    bob.types("yes")  # is said, and consents to nothing
+    alice.shows("> yes")
+    bob.types("/accept")
     alice.shows("sent photo.jpg")
     bob.shows("received ")
     assert (tmp_path / "bob" / "photo.jpg").read_bytes() == bytes(1500)
     alice.types(f"/send {tmp_path / 'photo.jpg'}")
     bob.shows("offers photo.jpg")
-    bob.types("n")
+    bob.types("/reject")
+    bob.shows("refused photo.jpg")
     alice.shows("did not take photo.jpg")
     alice.types(f"/send {tmp_path / 'missing'}")
-    alice.shows("cannot be read")
+    alice.shows("missing was not sent")
     bob.types("/quit")
-    assert (alice.process.wait(PATIENCE), bob.process.wait(PATIENCE)) == (0, 0)
+    assert _over(alice, bob) == (0, 0)
 
 
-def test_a_file_that_did_not_get_through_is_told(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
-    alice, bob = chats
+def _film(alice: Terminal, bob: Terminal, tmp_path: Path) -> None:
+    """Begin to send a file that takes longer than any test."""
     with (tmp_path / "film.mkv").open("wb") as film:
-        film.truncate(8 * 2**30)
+        film.truncate(64 * 2**30)
     alice.types(f"/send {tmp_path / 'film.mkv'}")
-    bob.shows("accept film.mkv?")
-    bob.types("y")
-    alice.shows("sending")
-    bob.process.send_signal(signal.SIGINT)
-    alice.shows("film.mkv was not sent")
-    assert (alice.process.wait(PATIENCE), bob.process.wait(PATIENCE)) == (0, 130)
+    bob.shows("/accept")
+    bob.types("/accept")
+    for chat in (alice, bob):
+        chat.stands("of 68.7 GB")
+
+
+def test_leaving_gives_up_a_transfer_only_when_it_is_said_twice(
+    chats: tuple[Terminal, Terminal], tmp_path: Path
+) -> None:
+    alice, bob = chats
+    _film(alice, bob, tmp_path)
+    bob.types("how fast it is")  # the chat goes on meanwhile
+    alice.shows("how fast it is")
+    alice.types("/quit")
+    alice.shows("film.mkv: still under way")
+    alice.presses("\x04")  # Ctrl-D is /quit
+    assert _over(alice, bob) == (0, 0)
+    assert "* film.mkv was not sent: you gave it up" in alice.lines
+    assert any(line.startswith("* film.mkv: ") for line in bob.lines)
     assert list((tmp_path / "bob").iterdir()) == []
 
 
-def test_a_mediator_that_is_not_confirmed_is_left(world: World, tmp_path: Path) -> None:
-    alice = _chat(world, world.alice, world.bob, tmp_path / "alice")
-    alice.shows("is that the one")
-    alice.types("no")
-    assert alice.process.wait(PATIENCE) == 4
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_ctrl_c_in_a_transfer(chats: tuple[Terminal, Terminal], tmp_path: Path, who: str) -> None:
+    alice, bob = chats
+    _film(alice, bob, tmp_path)
+    (alice if who == "sender" else bob).presses("\x03")
+    assert _over(alice, bob) == ((130, 0) if who == "sender" else (0, 130))
+    assert list((tmp_path / "bob").iterdir()) == []
+    if who == "receiver":
+        assert any(line.startswith("* film.mkv was not sent") for line in alice.lines)
+
+
+@pytest.mark.parametrize("key", ["/quit\r", "\x04", "\x03"])
+def test_leaving_while_nobody_is_there(start: Start, world: World, key: str) -> None:
+    alice = start(world.alice, world.bob)
+    alice.shows("waiting for the other peer")
+    alice.types("hello?")
+    alice.shows("not sent: the other peer is not there yet")
+    alice.presses(key)
+    assert _over(alice) == (130,)
 
 
 def test_end_of_input_leaves(chats: tuple[Terminal, Terminal]) -> None:
     alice, bob = chats
-    alice.types("\x04")
-    assert (alice.process.wait(PATIENCE), bob.process.wait(PATIENCE)) == (0, 0)
+    alice.presses("\x04")
+    assert _over(alice, bob) == (0, 0)
+
+
+def test_a_dumb_terminal_gets_lines_only(start: Start, world: World, tmp_path: Path) -> None:
+    alice, bob = start(world.alice, world.bob, TERM="dumb"), start(world.bob, world.alice)
+    alice.shows("type a message")
+    bob.shows("type a message")
+    (tmp_path / "photo.jpg").write_bytes(bytes(1500))
+    alice.types("hello bob")
+    alice.shows("* delivered")
+    bob.types("hello alice")
+    alice.shows(f"{world.bob.peer.short}> hello alice")
+    bob.types(f"/send {tmp_path / 'photo.jpg'}")
+    alice.shows("/accept")
+    alice.types("/accept")
+    alice.shows("received ")
+    alice.types("/quit")
+    assert _over(alice, bob) == (0, 0)
+    assert b"\x1b" not in alice.raw
+
+
+def test_no_colours_where_none_are_wanted(start: Start, world: World) -> None:
+    alice, bob = start(world.alice, world.bob, NO_COLOR="1"), start(world.bob, world.alice)
+    bob.shows("type a message")
+    bob.types("hello")
+    alice.shows("hello")
+    assert b"\x1b[0;36m" in bob.raw
+    assert b"\x1b[0;3" not in alice.raw
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_a_mediator_is_confirmed_once(world: World, tmp_path: Path, answer: str) -> None:
+    where = [world.mediator.host, str(world.mediator.port), world.alice.pair, world.bob.public]
+    argv = p2p_peer(*where, "--state-dir", tmp_path / "state")
+    with Terminal(argv, tmp_path) as first:
+        first.shows(world.mediator.id)
+        first.shows("yes or no")
+        first.types("y")
+        first.shows("yes or no")
+        first.types(answer)
+        if answer == "no":
+            assert first.process.wait(PATIENCE) == 4
+            return
+        first.shows("waiting for the other peer")
+    with Terminal(argv, tmp_path) as second:
+        second.shows("waiting for the other peer")
+        assert world.mediator.id not in "".join(second.lines)
+
+
+def test_the_story_stands_above_the_prompt(start: Start, world: World) -> None:
+    alice = start(world.alice, world.bob, "--verbose")
+    alice.shows("waiting for the other peer")
+    alice.presses("half a line")
+    alice.stands("> half a line")
+    bob = start(world.bob, world.alice)
+    bob.shows("type a message")
+    alice.shows("the other side's candidates")
+    alice.shows("type a message")
+    alice.is_like("* type a message, or /help", "> half a line")

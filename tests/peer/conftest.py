@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from p2p_core.proof import Role
+from p2p_peer.channel import pump as pump_module
+from p2p_peer.cli import errand as errand_module
 
 from tests.peer.other_side import OtherSide
 from tests.peer.pair import Clock, Pair, Peer, channels, punched_paths, session_on, soon
+from tests.peer.scene import Scene
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,3 +78,17 @@ async def honest(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Peer, Ot
     other.pump.abandon()
     await soon(peer.session.abort("the test is over"))
     await peer.end()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    """A live session for a mode of the command; received files go to `tmp_path`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pump_module, "LINGER", 0.05)  # the other side does not end its stream by itself
+    monkeypatch.setattr(errand_module, "_QUIET", 0.01)
+    ours, theirs = await channels()
+    made = Scene(session_on(ours, Role.INITIATOR), OtherSide(theirs, Role.RESPONDER))
+    yield made
+    made.other.pump.abandon()
+    await made.stop()
+    await soon(made.session.abort("the test is over"))

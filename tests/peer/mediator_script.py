@@ -11,7 +11,6 @@ from p2p_core.proof import ChannelBinding
 from p2p_core.wire.candidate import Address
 from p2p_peer.mediator_identity import MediatorIdentity
 from p2p_proto import mediator_pb2 as pb
-from p2p_proto import mediator_pb2_grpc as rpc
 
 from tests.peer.pair import soon
 
@@ -35,6 +34,10 @@ class Stream:
 
     async def send(self, **step: Any) -> None:
         await self._context.write(pb.ToPeer(**step))
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a message that need not be one of the protocol."""
+        await self._context.write(data)
 
     async def admit(self, **welcome: Any) -> None:
         """Take the steps up to Welcome, believing everything."""
@@ -60,16 +63,17 @@ async def scripted_mediator(script: Script) -> AsyncIterator[MediatorIdentity]:
     """Run one; yield what a peer knows of it. An assertion that fails in the script fails the test."""
     failures: list[BaseException] = []
 
-    class Servicer(rpc.MediatorServicer):
-        async def Meet(self, request_iterator: Any, context: Any) -> None:
-            try:
-                await script(Stream(context))
-            except (AssertionError, TimeoutError) as error:
-                failures.append(error)
-                raise
+    async def meet(request_iterator: Any, context: Any) -> None:
+        try:
+            await script(Stream(context))
+        except (AssertionError, TimeoutError) as error:
+            failures.append(error)
+            raise
 
     server = grpc.aio.server()
-    rpc.add_MediatorServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
+    handler = grpc.stream_stream_rpc_method_handler(meet, pb.ToMediator.FromString, _serialized)
+    service = grpc.method_handlers_generic_handler("punchwire.v1.Mediator", {"Meet": handler})
+    server.add_generic_rpc_handlers([service])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -79,6 +83,10 @@ async def scripted_mediator(script: Script) -> AsyncIterator[MediatorIdentity]:
         await asyncio.sleep(0)
     if failures:
         raise failures[0]
+
+
+def _serialized(message: pb.ToPeer | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 def at(port: int) -> MediatorIdentity:

@@ -5,8 +5,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from p2p_core.agreement import Agreement
 from p2p_core.errors import PunchwireError
 from p2p_core.file_root import FileRoot, block_digest
+from p2p_core.identity import RSAPrivateKey
 from p2p_core.proof import Role, sign
 from p2p_core.statements import Speaker
 from p2p_core.wire.frame_reader import BlockStarts
@@ -82,13 +84,16 @@ def block(data: bytes, index: int = 0, transfer: int = 1, digest: bytes | None =
 class OtherSide:
     """One end of an authenticated channel without a session on it."""
 
-    def __init__(self, channel: Channel, role: Role) -> None:
+    def __init__(
+        self, channel: Channel, role: Role, holding: Agreement | None = None, key: RSAPrivateKey | None = None
+    ) -> None:
+        """Speak as `role` of the agreement between the test keys, or of another one with another key."""
         self.channel = channel
         self.handler = Handler()
         self.pump = Pump(channel.tls, channel.reader, self.handler)
         self.pump.start()
-        self._role = role
-        self._speaker = Speaker.of(agreement(role), role)
+        self._key = key or own_key(role)
+        self._speaker = Speaker.of(holding or agreement(role), role)
 
     @property
     def came(self) -> list[Frame | bytes]:
@@ -110,18 +115,18 @@ class OtherSide:
 
     def message(self, sequence: int, text: str) -> TextMessage:
         """A message, signed as it must be."""
-        return TextMessage(sequence, 0, text, sign(own_key(self._role), self._speaker.message(sequence, 0, text)))
+        return TextMessage(sequence, 0, text, sign(self._key, self._speaker.message(sequence, 0, text)))
 
     def end_of(self, offer: FileOffer, content: bytes) -> FileEnd:
         """The end of a file that was sent in `BLOCK_SIZE` blocks."""
         root = root_of(offer, content)
         statement = self._speaker.file_root(offer.transfer, offer.name, offer.size, root)
-        return FileEnd(offer.transfer, root, sign(own_key(self._role), statement))
+        return FileEnd(offer.transfer, root, sign(self._key, statement))
 
     def receipt_for(self, offer: FileOffer, content: bytes) -> FileReceipt:
         """A receipt for a file that has come."""
         statement = self._speaker.file_receipt(offer.transfer, offer.name, offer.size, root_of(offer, content), 0)
-        return FileReceipt(offer.transfer, 0, sign(own_key(self._role), statement))
+        return FileReceipt(offer.transfer, 0, sign(self._key, statement))
 
 
 def root_of(offer: FileOffer, content: bytes) -> bytes:

@@ -105,11 +105,13 @@ async def punched_paths() -> tuple[PeerPath, PeerPath]:
         )
 
 
-async def punch(port: PunchPort, role: Role, *targets: int, seed: int = 1) -> PeerPath:
+async def punch(
+    port: PunchPort, role: Role, *targets: int, seed: int = 1, given_up: "asyncio.Future[None] | None" = None
+) -> PeerPath:
     """Punch from `port` towards ports on loopback."""
     addresses = [Address.of("127.0.0.1", number) for number in targets]
     start = asyncio.get_running_loop().time()
-    return await tcp.punch(port, agreement(role, seed), addresses, start=start, round_trip=0.001)
+    return await tcp.punch(port, agreement(role, seed), addresses, start=start, round_trip=0.001, given_up=given_up)
 
 
 class Ports:

@@ -33,9 +33,12 @@ from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_peer import app
 from p2p_peer.app import ConnectOptions, connect
 from p2p_peer.events import (
+    Admitted,
     Advertised,
     Authenticated,
+    CandidatesFound,
     ConnectEvent,
+    Encrypted,
     Matched,
     MediatorReached,
     MessageReceived,
@@ -56,6 +59,16 @@ from tests.peer.pair import agreement, changed, offer, sha256, soon, until
 
 OURS, THEIRS = key(0), key(1)
 THEIR_ID = PeerId.of(THEIRS.public_key())
+STEPS = [
+    MediatorReached,
+    Admitted,
+    CandidatesFound,
+    Advertised,
+    Matched,
+    PathFound,
+    Encrypted,
+    Authenticated,
+]
 
 
 @asynccontextmanager
@@ -132,11 +145,13 @@ async def test_two_peers_meet(start: Start, tmp_path: Path, insecure: bool) -> N
                 break
         await soon(asyncio.gather(session.close(), other.close()))
     for told in events.values():
-        assert [type(event) for event in told] == [MediatorReached, Advertised, Matched, PathFound, Authenticated]
-        reached, advertised, matched, _, authenticated = told
+        assert [type(event) for event in told] == STEPS
+        reached, _, found, advertised, matched, _, _, authenticated = told
         assert isinstance(reached, MediatorReached)
         assert (reached.identity.vouched is None) is insecure
+        assert isinstance(found, CandidatesFound)
         assert isinstance(advertised, Advertised)
+        assert advertised.candidates == found.candidates
         assert any(candidate.address.ip.is_loopback for candidate in advertised.candidates)
         assert isinstance(matched, Matched)
         assert isinstance(authenticated, Authenticated)
@@ -232,7 +247,7 @@ async def test_an_offer_is_renewed_while_the_peer_is_awaited(
     assert session.session_id == other.session_id
 
 
-@pytest.mark.parametrize("step", [MediatorReached, Advertised, Matched, PathFound])
+@pytest.mark.parametrize("step", STEPS[:-1])
 async def test_cancelled_on_the_way(start: Start, mediator: Mediator, step: type[ConnectEvent]) -> None:
     """Nothing is left, wherever it was; the fixtures of this folder see to that."""
 
@@ -247,7 +262,7 @@ async def test_cancelled_on_the_way(start: Start, mediator: Mediator, step: type
     theirs.cancel()
 
 
-@pytest.mark.parametrize("step", [MediatorReached, Advertised, Matched, PathFound, Authenticated])
+@pytest.mark.parametrize("step", STEPS)
 async def test_a_listener_that_fails(start: Start, mediator: Mediator, step: type[ConnectEvent]) -> None:
     def notify(event: ConnectEvent) -> None:
         if isinstance(event, step):
@@ -351,13 +366,27 @@ async def test_the_offer_that_a_renewal_replaces_may_still_be_matched(
     assert type(ended) is (NoPath if believed else MediatorLied)  # nobody is there to punch with
 
 
+async def test_the_other_side_leaves_before_there_is_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "DEPARTURE_GRACE", 0.001)
+
+    async def script(stream: Stream) -> None:
+        await stream.admit()
+        await stream.send(match=match((await stream.read("advertise")).offer))
+        await stream.send(leave=pb.Leave(peer=THEIR_ID))
+        await stream.stay()
+
+    ended = await outcome(script)
+    assert type(ended) is NoPath
+    assert str(ended) == "the other side left before there was a connection"
+
+
 async def test_what_is_offered() -> None:
     offers = []
 
     async def script(stream: Stream) -> None:
         await stream.admit(observed=pb.Endpoint(ip=bytes([127, 0, 0, 1]), port=5000))
         sealed = (await stream.read("advertise")).offer
-        offers.append(open_offer(sealed, THEIRS, OURS.public_key(), time.time()))
+        offers.append(open_offer(sealed, THEIRS, OURS.public_key()))
         await stream.end(grpc.StatusCode.UNAVAILABLE)
 
     assert isinstance(await outcome(script), MediatorUnreachable)
@@ -370,10 +399,10 @@ async def test_what_is_offered() -> None:
 @pytest.mark.parametrize("observed", [bytes([127, 0, 0, 1]), bytes([192, 0, 2, 7])])
 async def test_loopback_is_offered_only_where_we_dialled_it(monkeypatch: pytest.MonkeyPatch, observed: bytes) -> None:
     """What the mediator says of us is not asked: it could have us try services of our own."""
-    told: list[Address | None] = []
+    told: list[Address] = []
 
-    async def gather(port: Any, servers: Any, loopback: Address | None, keep: Any) -> Any:
-        told.append(loopback)
+    async def gather(port: Any, servers: Any, mediator: Address, keep: Any) -> Any:
+        told.append(mediator)
         raise NoPath("that is all we wanted to know")
 
     monkeypatch.setattr(app, "gather", gather)
@@ -383,14 +412,13 @@ async def test_loopback_is_offered_only_where_we_dialled_it(monkeypatch: pytest.
         await stream.stay()
 
     assert isinstance(await outcome(script), NoPath)
-    assert told[0] is not None
     assert told[0].host == "127.0.0.1"
 
 
 async def test_only_so_many_stun_servers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, int]] = []
 
-    async def gather(port: Any, servers: list[tuple[str, int]], loopback: Any, keep: Any) -> Any:
+    async def gather(port: Any, servers: list[tuple[str, int]], mediator: Any, keep: Any) -> Any:
         asked.extend(servers)
         raise NoPath("that is all we wanted to know")
 
@@ -436,7 +464,7 @@ async def test_a_stranger_takes_the_connection(
 ) -> None:
     """Punched, and then nothing: no session, and nothing left."""
 
-    async def establish(path: Any, *_: Any) -> None:
+    async def establish(path: Any, *_: Any, **__: Any) -> None:
         path.socket.close()
         raise ConnectionLost("cut")
 

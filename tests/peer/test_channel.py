@@ -2,11 +2,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from OpenSSL import SSL
 from p2p_core import limits
 from p2p_core.agreement import Agreement
 from p2p_core.errors import (
@@ -222,7 +224,7 @@ async def test_only_classical_groups(paths: dict[Role, Path], role: Role, tmp_pa
     weak = stdlib_server(paths, tmp_path, context) if role is INITIATOR else stdlib_client(paths, context)
     outcome = (await results(honest))[0]
     assert isinstance(outcome, WeakKeyExchange)
-    assert str(outcome) == "the key exchange is x25519, not X25519MLKEM768"
+    assert str(outcome) == "the other side agreed on the key exchange x25519, and not on X25519MLKEM768"
     await over(weak)
 
 
@@ -234,8 +236,41 @@ async def test_tls_1_2(paths: dict[Role, Path], role: Role, tmp_path: FilePath) 
     old = stdlib_server(paths, tmp_path, context) if role is INITIATOR else stdlib_client(paths, context)
     outcome = (await results(honest))[0]
     assert isinstance(outcome, ConnectionLost)
-    assert str(outcome).startswith("the TLS handshake failed: ")
+    assert str(outcome).startswith("the TLS handshake with the other side failed: ")
     await over(old)
+
+
+@dataclass(frozen=True)
+class OddCertificate:
+    """A certificate that OpenSSL takes, and nobody who looks closer."""
+
+    der: bytes
+
+    @classmethod
+    def shown_by(cls, tls: TlsSocket) -> "OddCertificate":
+        """Have `tls` show its own certificate as one of version 99."""
+        assert tls._own_certificate is not None
+        der = bytearray(tls._own_certificate.der)
+        der[der.index(bytes.fromhex("a003020102")) + 4] = 98
+        lib, null = SSL._lib, SSL._ffi.NULL  # type: ignore[attr-defined]
+        parsed = lib.d2i_X509_bio(lib.BIO_new_mem_buf(bytes(der), len(der)), null)
+        assert parsed != null
+        assert lib.SSL_use_certificate(tls._connection._ssl, parsed) == 1  # type: ignore[attr-defined]
+        return cls(bytes(der))
+
+
+async def test_the_certificate_is_bound_and_never_read(
+    paths: dict[Role, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(sock: socket.socket, role: Role) -> TlsSocket:
+        tls = TlsSocket(sock, role)
+        if role is RESPONDER:
+            tls._own_certificate = OddCertificate.shown_by(tls)  # type: ignore[assignment]
+        return tls
+
+    monkeypatch.setattr(channel_module, "TlsSocket", odd)
+    outcome = await results(*(start(paths[role], role) for role in Role))
+    assert [type(end) for end in outcome] == [Channel, Channel]
 
 
 @BOTH
@@ -245,7 +280,7 @@ async def test_garbage(paths: dict[Role, Path], role: Role, garbage: bytes) -> N
     paths[role.other].socket.send(garbage)
     outcome = (await results(honest))[0]
     assert isinstance(outcome, ConnectionLost)
-    assert str(outcome).startswith("the TLS handshake failed: ")
+    assert str(outcome).startswith("the TLS handshake with the other side failed: ")
 
 
 @pytest.mark.parametrize("role", [INITIATOR, RESPONDER])

@@ -1,14 +1,16 @@
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import KeyLocked, UsageError
+from p2p_core.errors import Interrupted, KeyLocked, UsageError
 from p2p_core.identity import PeerId, private_pem, public_pem
 from p2p_peer import keyfiles
 from p2p_peer.cli import keys
 from p2p_peer.cli.main import main
-from p2p_peer.cli.parser import PASSPHRASE_VARIABLE, parse
+from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
+from p2p_peer.cli.parser import parse
 
 from tests.keys import key
 
@@ -18,7 +20,7 @@ ID = PeerId.of(PAIR.public_key())
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyfiles, "generate_key", lambda bits: PAIR)
+    monkeypatch.setattr(keys, "generate_key", lambda bits: PAIR)
     monkeypatch.delenv(PASSPHRASE_VARIABLE, raising=False)
 
 
@@ -50,7 +52,7 @@ def test_keygen_does_not_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["keygen", str(tmp_path)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"p2p-peer: {tmp_path / 'key.pem'} exists already; it is not overwritten\n"
+    assert said.err.startswith(f"p2p-peer: {tmp_path / 'key.pem'} exists already, and a key is never overwritten\n")
 
 
 def test_fingerprint_is_the_same_for_both_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +109,9 @@ def test_a_passphrase_mistyped(tmp_path: Path, typed: list[str], answers: list[s
 @pytest.mark.usefixtures("no_terminal")
 def test_a_passphrase_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = parse(["keygen", str(tmp_path), "--passphrase"])
-    with pytest.raises(UsageError, match=f"set {PASSPHRASE_VARIABLE}"):
+    with pytest.raises(UsageError, match="no terminal") as caught:
         keys.keygen(options)
+    assert PASSPHRASE_VARIABLE in caught.value.advice
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "")
     with pytest.raises(UsageError, match="empty"):
         keys.keygen(options)
@@ -124,6 +127,35 @@ def test_a_passphrase_in_the_environment_locks_nothing_by_itself(
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "secret")
     keys.keygen(parse(["keygen", str(tmp_path)]))
     keyfiles.read_key_pair(tmp_path / "key.pem", lambda path: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_the_prompt_leaves_the_terminal_as_it_was(
+    tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """`getpass` cleans up when something is raised in it; in the event loop, or with the process gone, it could not."""
+    before, cleaned_up = signal.getsignal(number), []
+
+    def prompt(text: str) -> str:
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleaned_up.append(text)
+        return "never"
+
+    monkeypatch.setattr(keys.getpass, "getpass", prompt)
+    with pytest.raises(Interrupted):
+        keys.ask_passphrase(tmp_path)
+    assert (len(cleaned_up), signal.getsignal(number)) == (1, before)
+
+
+def test_no_passphrase_is_typed(tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def end_of_input(text: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(keys.getpass, "getpass", end_of_input)
+    with pytest.raises(Interrupted, match="no passphrase was typed"):
+        keys.ask_passphrase(tmp_path)
 
 
 def test_how_a_locked_pair_is_opened(tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 from p2p_core import errors
 from p2p_peer.cli.exit_codes import EXIT_CODES, exit_code
 
+README = Path(__file__).parents[2] / "README.md"
 CODES = {
     "PunchwireError": 1,
     "UsageError": 2,
@@ -43,3 +46,16 @@ def test_every_error_has_its_code(name: str) -> None:
 
 def test_every_code_is_told() -> None:
     assert set(EXIT_CODES) == {0, *CODES.values()}
+
+
+def test_the_readme_lists_every_error() -> None:
+    """One row for each class that is raised: exit code, code, what it means, and what to do."""
+    never_raised = {"PunchwireError", "ProtocolError"}
+    expected = {
+        (str(CODES[name]), f"`{error.code}`", (error.__doc__ or "").splitlines()[0].rstrip("."), error.advice)
+        for name in errors.__all__
+        if name not in never_raised and (error := getattr(errors, name))
+    }
+    section = README.read_text().partition("### Exit codes\n")[2].partition("\n### ")[0]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in section.splitlines() if "`" in line]
+    assert {row for row in rows if row[0].isdecimal()} == expected

@@ -8,9 +8,9 @@ import p2p_peer
 import pytest
 
 NAMES = """
-    Advertised Authenticated ConnectOptions FileFailed FileOffered FileProgress FileReceived FileSent Matched
-    MediatorReached MessageDelivered MessageReceived PathFound PathKind PeerDone PeerId PeerLeaving PunchwireError Role
-    Session connect generate_key load_key_pair load_public_key
+    Admitted Advertised Authenticated CandidatesFound ConnectOptions Encrypted FileFailed FileOffered FileProgress
+    FileReceived FileSent Matched MediatorReached MessageDelivered MessageReceived PathFound PathKind PeerDone PeerId
+    PeerLeaving PunchwireError Role Session connect generate_key load_key_pair load_public_key
 """.split()
 
 

@@ -87,17 +87,17 @@ async def test_a_file_arrives_as_it_was(pair: Pair, size: int) -> None:
     progress = pair.responder.all(FileProgress)
     assert [report.bytes for report in progress] == sorted(report.bytes for report in progress)
     if size:
-        assert progress[-1] == FileProgress(1, size, size)
+        assert progress[-1] == FileProgress(1, "photo.jpg", size, size)
 
 
-async def test_mode_and_time_are_kept(pair: Pair) -> None:
+async def test_mode_and_time_are_kept_but_nothing_becomes_a_program(pair: Pair) -> None:
     path = pair.file("script", 10)
     path.chmod(0o700)
     os.utime(path, ns=(1, 1_600_000_000_123_456_789))
     pair.responder.accept_all(pair.inbox)
     await soon(pair.initiator.session.send_file(path))
     status = (pair.inbox / "script").stat()
-    assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o700, 1_600_000_000_123_456_789)
+    assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o600, 1_600_000_000_123_456_789)
 
 
 async def test_a_name_that_is_taken_is_never_overwritten(pair: Pair) -> None:
@@ -309,6 +309,38 @@ async def test_given_up_by_the_sender(honest: Honest, inbox: Path) -> None:
     assert str(failed.error) == "the other side gave up: no time"
     await still_there(peer, other)
     await until(lambda: list(inbox.iterdir()) == [])
+
+
+@pytest.mark.parametrize("word", ["with a farewell", "without a word"])
+async def test_the_other_side_goes_while_a_file_gets_its_name(
+    honest: Honest, inbox: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """It will be there, so it is told of, and a farewell that came before is an ordinary end."""
+    peer, other = honest
+    content = content_of(5)
+    offer = offer_to(peer, len(content))
+    await accepted(peer, other, offer, inbox)
+    gate, entered, real = threading.Event(), threading.Event(), os.link
+
+    def link(*arguments: Any, **where: Any) -> None:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        real(*arguments, **where)
+
+    monkeypatch.setattr(sink_module.os, "link", link)
+    other.send(*blocks_of(offer, content), other.end_of(offer, content))
+    await until(entered.is_set)
+    if word == "with a farewell":
+        other.send(Close("interrupted"))
+    closing = asyncio.create_task(other.pump.close())
+    await until(lambda: peer.session._pump._over)
+    assert not peer.session.is_over
+    gate.set()
+    received = await peer.wait_for(FileReceived)
+    assert received.stored.path.read_bytes() == content
+    error = await peer.end()
+    assert error is None if word == "with a farewell" else isinstance(error, ConnectionLost)
+    await soon(closing)
 
 
 async def test_given_up_by_the_receiver(honest: Honest, inbox: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, UsageError
 from p2p_core.identity import private_pem, public_pem
 from p2p_peer import keyfiles
 from p2p_peer.channel.certificate import ThrowawayCertificate
-from p2p_peer.keyfiles import read_key_pair, read_public_key, write_new_pair
+from p2p_peer.keyfiles import is_open_to_others, read_key_pair, read_public_key, write_new_pair
 
 from tests.keys import key
 
@@ -126,25 +127,41 @@ def test_what_cannot_be_read(tmp_path: Path, name: str) -> None:
         read_public_key(tmp_path / name, never)
 
 
-# Making a pair. The keys of the tests are quicker than fresh ones.
+def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(KeyUnreadable, match=f"{path} cannot be read: it is not a regular file"):
+            read_key_pair(path, never)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyfiles, "generate_key", lambda bits: PAIR)
+def test_a_large_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(PRIVATE + bytes(64 * 1024))
+    with pytest.raises(KeyUnreadable, match=f"{path} is too large for a key"):
+        read_key_pair(path, never)
+
+
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o400, False), (0o640, True), (0o602, True)])
+def test_whether_others_may_read_it(file: Callable[[bytes], Path], mode: int, is_open: bool) -> None:
+    path = file(PRIVATE)
+    path.chmod(mode)
+    assert is_open_to_others(path) is is_open
+
+
+# Writing a new pair.
 
 
 def test_a_new_pair(tmp_path: Path) -> None:
     folder = tmp_path / "keys" / "mine"
-    made = write_new_pair(folder, 2048, None)
+    write_new_pair(folder, PAIR, None)
     assert stat.S_IMODE((folder / "key.pem").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert read_key_pair(folder / "key.pem", never).public_key() == made.public_key()
-    assert read_public_key(folder / "public.pem", never) == made.public_key()
+    assert read_key_pair(folder / "key.pem", never).public_key() == PAIR.public_key()
+    assert read_public_key(folder / "public.pem", never) == PAIR.public_key()
 
 
 def test_a_new_pair_under_a_passphrase(tmp_path: Path) -> None:
-    write_new_pair(tmp_path, 2048, b"secret")
+    write_new_pair(tmp_path, PAIR, b"secret")
     assert b"ENCRYPTED" in (tmp_path / "key.pem").read_bytes()
     read_key_pair(tmp_path / "key.pem", says(b"secret"))
     read_public_key(tmp_path / "public.pem", never)
@@ -154,7 +171,7 @@ def test_a_new_pair_under_a_passphrase(tmp_path: Path) -> None:
 def test_nothing_is_overwritten(tmp_path: Path, taken: str) -> None:
     (tmp_path / taken).write_text("mine")
     with pytest.raises(UsageError, match=f"{taken} exists already"):
-        write_new_pair(tmp_path, 2048, None)
+        write_new_pair(tmp_path, PAIR, None)
     assert [path.name for path in tmp_path.iterdir()] == [taken]
     assert (tmp_path / taken).read_text() == "mine"
 
@@ -162,7 +179,7 @@ def test_nothing_is_overwritten(tmp_path: Path, taken: str) -> None:
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written to"):
-        write_new_pair(tmp_path / "file" / "keys", 2048, None)
+        write_new_pair(tmp_path / "file" / "keys", PAIR, None)
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -179,12 +196,5 @@ def test_a_full_disk_leaves_no_half_key(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(keyfiles.os, "fdopen", fdopen)
     with pytest.raises(UsageError, match="No space left on device"):
-        write_new_pair(tmp_path, 2048, None)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_size_that_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    with pytest.raises(KeyUnfit):
-        write_new_pair(tmp_path, 1024, None)
+        write_new_pair(tmp_path, PAIR, None)
     assert list(tmp_path.iterdir()) == []

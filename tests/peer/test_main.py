@@ -72,6 +72,23 @@ def test_closed_streams_are_empty_ones(tmp_path: Path, closed: str) -> None:
     assert done.stderr == ""
 
 
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "public.pem").write_bytes(public_pem(key(0).public_key()))
+    with Path("/dev/full").open("wb") as full:
+        done = program("fingerprint", str(tmp_path / "public.pem"), stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "p2p-peer: the output cannot be written: No space left on device\n"
+
+
+def test_whoever_has_read_enough_need_not_be_told(tmp_path: Path) -> None:
+    (tmp_path / "public.pem").write_bytes(public_pem(key(0).public_key()))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as gone:
+        done = program("fingerprint", str(tmp_path / "public.pem"), stdout=gone, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_an_encoding_that_is_too_small(tmp_path: Path) -> None:
     done = program(
         "fingerprint", str(tmp_path / "caf\u00e9"), capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from p2p_core import limits
 from p2p_core.errors import (
+    Malformed,
     MediatorUnreachable,
     NotAdmitted,
     PunchwireError,
@@ -165,7 +166,7 @@ async def test_a_nonce_of_another_length(size: int) -> None:
 
 
 STATUSES = [
-    (grpc.StatusCode.UNAUTHENTICATED, "not-admitted", NotAdmitted, "p2p-server authorize"),
+    (grpc.StatusCode.UNAUTHENTICATED, "not-admitted", NotAdmitted, "does not admit your key"),
     (grpc.StatusCode.UNAUTHENTICATED, "", MediatorUnreachable, "details"),  # something in between, not the mediator
     (grpc.StatusCode.FAILED_PRECONDITION, "unsupported-version", RemoteProtocolError, "another version: details"),
     (grpc.StatusCode.PERMISSION_DENIED, "not-your-match", RemoteProtocolError, "refused: details"),
@@ -298,6 +299,28 @@ async def test_advertise_and_leave() -> None:
         pb.Advertise(wanted=OTHER, offer=b"two"),
         pb.Leave(peer=OTHER),
     ]
+
+
+async def test_the_departure_of_a_match() -> None:
+    async def script(stream: Stream) -> None:
+        await stream.admit()
+        await stream.send(leave=pb.Leave(peer=OTHER))  # from whom nobody has heard yet
+        await stream.send(match=match())
+        await stream.send(leave=pb.Leave(peer=bytes(32)))
+        await stream.read("advertise")
+        for _ in range(2):
+            await stream.send(leave=pb.Leave(peer=OTHER))
+        await stream.send(match=match())
+        await stream.stay()
+
+    async with scripted_mediator(script) as mediator, client_of(mediator) as client:
+        introduction = await soon(client.introduction())
+        departure = client.departure(introduction.peer)
+        assert not departure.done()
+        await soon(client.advertise(OTHER, b"once more"))
+        await soon(departure)
+        await soon(client.introduction())
+        assert not client.departure(introduction.peer).done()
 
 
 async def test_an_introduction() -> None:
@@ -442,11 +465,11 @@ async def test_what_came_before_the_end_is_not_lost() -> None:
 async def test_garbage_on_the_stream() -> None:
     async def script(stream: Stream) -> None:
         await stream.admit()
-        await stream._context.write(b"\xff\xff")
+        await stream.send_bytes(b"\xff\xff")
         await stream.stay()
 
     async with scripted_mediator(script) as mediator, client_of(mediator) as client:
-        with pytest.raises(PunchwireError):
+        with pytest.raises(Malformed, match=r"^the mediator broke the protocol: a message that does not parse$"):
             await soon(client.introduction())
 
 
@@ -457,5 +480,5 @@ async def test_a_message_larger_than_any_of_the_protocol() -> None:
         await stream.stay()
 
     async with scripted_mediator(script) as mediator, client_of(mediator) as client:
-        with pytest.raises(MediatorUnreachable):
+        with pytest.raises(RemoteProtocolError, match=r"^the mediator broke the protocol: a message larger than any"):
             await soon(client.introduction())

@@ -198,7 +198,7 @@ def nobody() -> int:
 
 
 async def test_nobody_listens(store: TrustStore, nobody: int) -> None:
-    with pytest.raises(MediatorUnreachable, match=f"cannot reach a mediator at 127.0.0.1:{nobody}: .*[Cc]onnect"):
+    with pytest.raises(MediatorUnreachable, match=f"cannot reach a mediator at 127.0.0.1:{nobody}: Connection refused"):
         await soon(recognise("127.0.0.1", nobody, store=store))
     with pytest.raises(MediatorUnreachable):
         await soon(reach_unauthenticated("127.0.0.1", nobody))
@@ -223,13 +223,10 @@ async def test_what_answers_does_not_speak_tls(store: TrustStore, says: bytes) -
         writer.write(says)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    with pytest.raises(MediatorUnreachable) as caught:
-        await soon(recognise("127.0.0.1", server.sockets[0].getsockname()[1], store=store))
-    if says:
-        assert "if its TLS ends somewhere else, both sides need --insecure" in str(caught.value)
-    server.close()
-    await server.wait_closed()
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        with pytest.raises(MediatorUnreachable) as caught:
+            await soon(recognise("127.0.0.1", server.sockets[0].getsockname()[1], store=store))
+    assert ("is not a mediator: it does not speak TLS" if says else "closed the connection") in str(caught.value)
 
 
 @pytest.mark.parametrize("secure", [True, False])

@@ -11,7 +11,8 @@ from tests.peer.pair import channels
 
 
 def test_the_names_that_pyopenssl_hides_are_still_there() -> None:
-    for name in ("SSL_read", "SSL_read_early_data", "SSL_write_early_data", "SSL_MODE_ENABLE_PARTIAL_WRITE"):
+    calls = ("SSL_read", "SSL_read_early_data", "SSL_write_early_data", "SSL_clear_mode")
+    for name in (*calls, "SSL_MODE_AUTO_RETRY", "SSL_MODE_ENABLE_PARTIAL_WRITE"):
         assert hasattr(openssl._lib, name)
     assert callable(SSL.Connection._raise_ssl_error)
 
@@ -44,6 +45,14 @@ async def test_reads_into_the_middle_of_a_buffer() -> None:
         openssl.read_into(theirs.tls._connection, memoryview(b"never written to"))
     ours.tls.close()
     theirs.tls.close()
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_read_takes_one_record_and_no_more(role: Role) -> None:
+    """Else whoever sends records without data, KeyUpdates for one, keeps the event loop in one read for ever."""
+    with socket.socket() as sock:
+        connection = TlsSocket(sock, role)._connection
+        assert not openssl._lib.SSL_set_mode(connection._ssl, 0) & openssl._lib.SSL_MODE_AUTO_RETRY  # type: ignore[attr-defined]
 
 
 def test_writes_are_partial_unless_it_is_said() -> None:

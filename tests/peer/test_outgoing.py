@@ -39,7 +39,7 @@ async def test_the_sender_knows_that_it_is_stored(pair: Pair) -> None:
     assert sent.seconds > 0
     assert (pair.inbox / "photo.jpg").exists()
     assert pair.initiator.all(FileSent) == [sent]
-    assert pair.initiator.all(FileProgress)[-1] == FileProgress(1, 3 * MIB, 3 * MIB)
+    assert pair.initiator.all(FileProgress)[-1] == FileProgress(1, "photo.jpg", 3 * MIB, 3 * MIB)
 
 
 async def test_several_are_sent_one_after_the_other(pair: Pair) -> None:
@@ -185,7 +185,7 @@ async def test_given_up_by_the_sender_in_the_middle(pair: Pair) -> None:
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
     failed = await pair.responder.wait_for(FileFailed)
-    assert str(failed.error) == "the other side gave up: the sender gave up"
+    assert str(failed.error) == "the other side gave it up"
     assert pair.initiator.all(FileFailed)
     await until(lambda: list(pair.inbox.iterdir()) == [])
     at_failure = next(n for n, event in enumerate(pair.initiator.events) if isinstance(event, FileFailed))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from p2p_peer.cli.exit_codes import EXIT_CODES
-from p2p_peer.cli.parser import PASSPHRASE_VARIABLE, parse
+from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
+from p2p_peer.cli.parser import parse
 
 CHAT = ["example.org", "54700", "key.pem", "peer.pem"]
 

@@ -21,17 +21,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_at_most_ten_times_a_second_and_at_the_end(clock: Any) -> None:
     told: list[FileProgress] = []
-    counted = Progress(3, 100, told.append)
+    counted = Progress(3, "a", 100, told.append)
     for _ in range(100):
         counted.add(1)
         clock.now += 0.03
-    assert told[0] == FileProgress(3, 1, 100)
-    assert told[-1] == FileProgress(3, 100, 100)
+    assert told[0] == FileProgress(3, "a", 1, 100)
+    assert told[-1] == FileProgress(3, "a", 100, 100)
     assert [report.bytes for report in told] == [*range(1, 101, 4), 100]
     assert counted.seconds == pytest.approx(3.0)
 
 
 def test_an_empty_file_has_none(clock: Any) -> None:
     told: list[FileProgress] = []
-    Progress(1, 0, told.append)
+    Progress(1, "a", 0, told.append)
     assert told == []

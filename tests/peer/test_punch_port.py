@@ -69,7 +69,7 @@ def test_a_number_that_is_taken_in_ipv6_is_left(monkeypatch: pytest.MonkeyPatch)
 
 def test_no_number_free_in_both_families(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, socket.AF_INET6, errno.EADDRINUSE)
-    with pytest.raises(NoPath, match="no free TCP port"):
+    with pytest.raises(NoPath, match="no TCP port that is free"):
         PunchPort.open()
 
 

@@ -100,7 +100,7 @@ STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
             FileOffered(FileOffer(3, "a.txt", 5, 0o644, 0, 4096)),
             {"event": "file_offered", "transfer": 3, "name": "a.txt", "size": 5},
         ),
-        (FileProgress(3, 4, 5), {"event": "file_progress", "transfer": 3, "bytes": 4, "total": 5}),
+        (FileProgress(3, "a.txt", 4, 5), {"event": "file_progress", "transfer": 3, "bytes": 4, "total": 5}),
         (
             FileSent(3, "a.txt", 5, 1.23456),
             {"event": "file_sent", "transfer": 3, "name": "a.txt", "size": 5, "seconds": 1.2346},
@@ -145,8 +145,8 @@ def test_the_end(said: Any, error: PunchwireError) -> None:
     report.notice("for people")
     report.closed("bye")
     report.failed(error)
-    report.stop()
+
     assert said() == [
         {"event": "closed", "reason": "bye"},
-        {"event": "error", "code": error.code, "message": str(error)},
+        {"event": "error", "code": error.code, "message": str(error), "advice": error.advice},
     ]

@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +6,8 @@ from p2p_core.errors import PunchwireError, TransferFailed
 from p2p_core.proof import ChannelBinding, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import FileOffer
-from p2p_peer.cli.report_text import TextReport, human_size
+from p2p_peer.cli.console_lines import LineConsole
+from p2p_peer.cli.report_text import TextReport
 from p2p_peer.events import (
     Advertised,
     FileFailed,
@@ -50,7 +50,7 @@ def reached(vouched: Vouched | None) -> MediatorReached:
 
 
 def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    report = TextReport()
+    report = TextReport(LineConsole())
     for event in (Advertised(()), Matched(Role.INITIATOR, ())):
         report.connecting(event)
     report.connected(SESSION, 0.1234)
@@ -73,13 +73,14 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
     [
         (Vouched.ON_FIRST_USE, f"* first connection to this mediator; remembered its id {ID}\n"),
         (None, "* the mediator is not authenticated: no TLS (--insecure)\n"),
+        (Vouched.BY_USER, "* remembered it: from now on another id is an error\n"),
         (Vouched.BY_MEMORY, ""),
         (Vouched.BY_ROOTS, ""),
         (Vouched.BY_OPTION, ""),
     ],
 )
 def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouched | None, says: str) -> None:
-    TextReport().connecting(reached(vouched))
+    TextReport(LineConsole()).connecting(reached(vouched))
     assert capsys.readouterr().err == says
 
 
@@ -92,17 +93,17 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         (PeerLeaving(""), "* the other side leaves\n"),
         (PeerLeaving("bye"), "* the other side leaves: bye\n"),
         (MessageDelivered(1), ""),
-        (FileProgress(3, 4, 5), ""),  # no terminal, no bar
+        (FileProgress(3, "a.txt", 4, 5), ""),  # no terminal, no bar
     ],
 )
 def test_in_the_session(capsys: pytest.CaptureFixture[str], event: SessionEvent, says: str) -> None:
-    TextReport().happened(SESSION, event)
+    TextReport(LineConsole()).happened(SESSION, event)
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", says)
 
 
 def test_a_file_that_failed_has_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    report = TextReport()
+    report = TextReport(LineConsole())
     report.happened(SESSION, offered())
     report.happened(SESSION, FileFailed(3, TransferFailed("why")))
     assert capsys.readouterr().err.endswith("* a.txt: why\n")
@@ -124,13 +125,13 @@ def test_a_file_that_failed_has_its_name(capsys: pytest.CaptureFixture[str]) -> 
 def test_nothing_the_other_side_says_reaches_the_terminal(
     capsys: pytest.CaptureFixture[str], event: SessionEvent
 ) -> None:
-    TextReport().happened(SESSION, event)
+    TextReport(LineConsole()).happened(SESSION, event)
     said = capsys.readouterr()
     harmless(said.out + said.err)
 
 
 def test_nor_do_notices_and_endings(capsys: pytest.CaptureFixture[str]) -> None:
-    report = TextReport()
+    report = TextReport(LineConsole())
     report.notice(EVIL)
     report.closed(EVIL)
     report.failed(PunchwireError(EVIL))
@@ -144,50 +145,32 @@ def harmless(text: str, lines: int = 1) -> None:
 
 
 def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    TextReport().failed(PunchwireError("it did not work"))
+    TextReport(LineConsole()).failed(PunchwireError("it did not work"))
     assert capsys.readouterr().err == "p2p-peer: it did not work\n"
 
 
-@pytest.mark.parametrize(
-    ("size", "says"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (1_234_567, "1.2 MB"),
-        (10**9, "1.0 GB"),
-        (10**12, "1.0 TB"),
-        (10**16, "10000.0 TB"),
-    ],
-)
-def test_human_size(size: int, says: str) -> None:
-    assert human_size(size) == says
-
-
-def test_a_bar_on_a_terminal_that_goes_when_it_is_done(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    report = TextReport()
-    report.happened(SESSION, offered("[red]not markup[/red]" + EVIL))
-    for done in (1, 2, 3):
-        report.happened(SESSION, FileProgress(3, done, 4))
-    report.happened(SESSION, FileProgress(5, 1, 4))
-    assert report._bars is not None
-    assert len(report._bars.tasks) == 2
-    assert "[red]not markup[/red]" in report._bars.tasks[0].description
-    assert report._bars.tasks[0].description.isprintable()
+def test_progress_goes_when_it_is_over() -> None:
+    console = Shown()
+    report = TextReport(console)
+    for done in (1, 2):
+        report.happened(SESSION, FileProgress(3, "a", done, 4))
+    report.happened(SESSION, FileProgress(5, "b", 1, 4))
+    assert [(transfer, line.split()[0]) for transfer, line in console.transfers.items()] == [(3, "a"), (5, "b")]
+    assert " 50% of 4 B" in console.transfers[3]
     report.happened(SESSION, FileSent(3, "a", 4, 1.0))
-    assert len(report._bars.tasks) == 1
     report.happened(SESSION, FileFailed(5, TransferFailed("why")))
-    assert report._bars is None
-    report.stop()
-    assert "owned\x07" not in capsys.readouterr().err
+    assert console.transfers == {}
 
 
-def test_no_bar_is_left_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    report = TextReport()
-    report.happened(SESSION, FileProgress(3, 1, 4))
-    report.failed(PunchwireError("why"))
-    assert report._bars is None
+class Shown(LineConsole):
+    """Keeps the progress that is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transfers: dict[int, str] = {}
+
+    def progress(self, transfer: int, line: str) -> None:
+        self.transfers[transfer] = line
+
+    def progress_over(self, transfer: int) -> None:
+        self.transfers.pop(transfer, None)

@@ -30,7 +30,8 @@ from p2p_core.wire.frames import Close, MessageAck, TextMessage
 from p2p_peer.app import ConnectOptions
 from p2p_peer.cli import run as run_module
 from p2p_peer.cli.parser import parse
-from p2p_peer.cli.run import _Run, _until_signalled, run
+from p2p_peer.cli.report_text import TextReport
+from p2p_peer.cli.run import _Run, run
 from p2p_peer.events import Advertised, Authenticated, Matched, MediatorReached, PathFound
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
 from p2p_peer.trust import MediatorId
@@ -38,6 +39,7 @@ from p2p_peer.trust import MediatorId
 from tests.keys import key
 from tests.peer.other_side import OtherSide
 from tests.peer.pair import channels, session_on, soon
+from tests.peer.scene import Said, TypedLines
 
 ID = MediatorId(bytes(range(32)))
 
@@ -46,6 +48,7 @@ ID = MediatorId(bytes(range(32)))
 def options(tmp_path: Path) -> Callable[..., argparse.Namespace]:
     """Parse a command line with good keys."""
     (tmp_path / "key.pem").write_bytes(private_pem(key(0)))
+    (tmp_path / "key.pem").chmod(0o600)
     (tmp_path / "peer.pem").write_bytes(public_pem(key(1).public_key()))
 
     def options(*flags: str) -> argparse.Namespace:
@@ -72,6 +75,12 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Connecting], None]:
         monkeypatch.setattr(run_module, "connect", instead)
 
     return put
+
+
+def a_run(options: argparse.Namespace) -> _Run:
+    """As `run` makes it."""
+    console = run_module._console(options)
+    return _Run(options, TextReport(console), console)
 
 
 async def never(*_: Any, **__: Any) -> Any:
@@ -122,7 +131,7 @@ def test_a_key_that_cannot_be_read(
     chosen = options("--message", "hi")
     (tmp_path / "peer.pem").write_text("not a key")
     with pytest.raises(KeyUnreadable, match=r"peer\.pem"):
-        asyncio.run(_Run(chosen, run_module._report(chosen)).run())
+        asyncio.run(a_run(chosen).run())
 
 
 def test_the_folder_to_receive_into_is_made(
@@ -151,7 +160,7 @@ async def test_what_connecting_is_told(
     connecting(connect)
     chosen = options("--message", "hi", "--wait", "3", "--state-dir", "/s", "--mediator-id", str(ID))
     with pytest.raises(PeerDidNotCome):
-        await _Run(chosen, run_module._report(chosen)).run()
+        await a_run(chosen).run()
     host, port, own, other, connect_options = told
     assert (host, port) == ("127.0.0.1", 54700)
     assert own.private_numbers() == key(0).private_numbers()
@@ -161,56 +170,79 @@ async def test_what_connecting_is_told(
     )
 
 
-class Typed:
-    """Implements what is needed of `InputLines`."""
-
-    def __init__(self, *lines: str | None) -> None:
-        self._lines = list(lines)
-
-    async def next(self) -> str | None:
-        return self._lines.pop(0)
-
-
 @pytest.mark.parametrize(
-    ("typed", "believed"), [(["yes"], True), (["y", "what?", "yes"], True), (["no"], False), ([None], False)]
+    ("typed", "believed"), [(["yes"], True), (["y", "what?", "yes"], True), (["no"], False), (["/quit"], False)]
 )
-async def test_the_mediator_is_confirmed_at_a_terminal(typed: list[str | None], believed: bool) -> None:
-    said: list[str] = []
-    ask = run_module._asking(Typed(*typed), said.append)  # type: ignore[arg-type]
-    if believed:
-        assert await soon(ask(ID))
-    else:
-        with pytest.raises(NotAuthenticated, match="not confirmed"):
-            await soon(ask(ID))
-    assert said[0] == f"first connection to this mediator. Its id is {ID}"
-    assert said.count("please answer yes or no") == len(typed) - 1
+async def test_the_mediator_is_confirmed_at_a_terminal(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
+    typed: list[str],
+    believed: bool,
+) -> None:
+    answers: list[bool] = []
+
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        assert options.confirm_mediator is not None
+        answers.append(await options.confirm_mediator(ID))
+        raise NoPath("no")
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    connecting(connect)
+    lines, said = TypedLines(), Said()
+    lines.type(*typed)
+    left = typed[-1] == "/quit"
+    with pytest.raises(NoPath if believed else Interrupted if left else NotAuthenticated):
+        await soon(_Run(options(), said, lines).run())
+    assert answers == [True] * believed  # else it raised, or was cancelled
+    assert said.notices[0] == f"first connection to this mediator. Its id is {ID}"
+    assert said.notices.count("is that the one its owner told you? Please type yes or no") == max(len(typed) - left, 1)
+
+
+async def test_leaving_before_the_other_peer_is_there(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[str] = []
+
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        notify(Advertised(()))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("connecting")
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    connecting(connect)
+    lines = TypedLines()
+    lines.type("/quit")
+    with pytest.raises(Interrupted, match="before the other peer came"):
+        await soon(_Run(options(), Said(), lines).run())
+    assert ended == ["connecting"]
 
 
 @pytest.mark.parametrize(
-    ("flags", "terminal", "reads", "asks"),
+    ("flags", "terminal", "asks"),
     [
-        ([], True, True, True),
-        ([], False, True, False),
-        (["--json"], True, True, False),
-        (["--message", "hi"], True, False, False),
-        (["--send", "key.pem"], True, False, False),
-        (["--receive"], True, True, True),
-        (["--receive"], False, False, False),
-        (["--receive", "--yes"], True, False, False),
+        ([], True, True),
+        ([], False, False),
+        (["--json"], True, False),
+        (["--message", "hi"], True, False),
+        (["--send", "key.pem"], True, False),
+        (["--receive"], True, False),
     ],
 )
-async def test_who_is_asked(
+async def test_who_is_asked_about_a_mediator(
     options: Callable[..., argparse.Namespace],
     connecting: Callable[[Connecting], None],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     flags: list[str],
     terminal: bool,
-    reads: bool,
     asks: bool,
 ) -> None:
-    """Only a person at a terminal; standard input is read only where it is needed."""
-    made: list[object] = []
+    """Only a person who chats at a terminal."""
     told: list[ConnectOptions] = []
 
     async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
@@ -219,12 +251,9 @@ async def test_who_is_asked(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
-    monkeypatch.setattr(run_module, "InputLines", lambda: made.append(1) or Typed())  # type: ignore[func-returns-value]
     connecting(connect)
-    chosen = options(*flags)
     with pytest.raises(NoPath):
-        await _Run(chosen, run_module._report(chosen)).run()
-    assert bool(made) is reads
+        await a_run(options(*flags)).run()
     assert (told[0].confirm_mediator is not None) is asks
 
 
@@ -262,7 +291,7 @@ async def test_a_run(
     chosen = options("--message", "hi")
     host, port = other.channel.tls.socket.getsockname()
     address = Address.of(host, port)
-    running = asyncio.create_task(_Run(chosen, run_module._report(chosen)).run())
+    running = asyncio.create_task(a_run(chosen).run())
     message = await other.wait_for(TextMessage)
     other.send(MessageAck(message.sequence))
     await other.wait_for(Close)
@@ -304,8 +333,8 @@ async def test_a_timeout_says_what_was_missing(
 
     connecting(connect)
     chosen = options("--message", "hi", "--timeout", "0.01")
-    with pytest.raises(PunchwireError, match=r"not done within 0\.01 s") as caught:
-        await soon(_Run(chosen, run_module._report(chosen)).run())
+    with pytest.raises(PunchwireError, match=r"within 0\.01 s \(--timeout\)$") as caught:
+        await soon(a_run(chosen).run())
     assert type(caught.value) is missing
 
 
@@ -322,7 +351,7 @@ async def test_a_timeout_in_the_session(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     chosen = options(*flags, "--timeout", "0.05")
-    running = asyncio.create_task(_Run(chosen, run_module._report(chosen)).run())
+    running = asyncio.create_task(a_run(chosen).run())
     close = await other.wait_for(Close)
     assert close.reason == "the other side ended early"
     await other.pump.close()
@@ -349,7 +378,7 @@ async def test_a_timeout_in_the_session(
     ],
 )
 @pytest.mark.parametrize("json", [False, True])
-def test_an_error_is_one_line_and_one_code(
+def test_an_error_is_told_and_has_its_code(
     options: Callable[..., argparse.Namespace],
     connecting: Callable[[Connecting], None],
     capsys: pytest.CaptureFixture[str],
@@ -365,10 +394,12 @@ def test_an_error_is_one_line_and_one_code(
     said = capsys.readouterr()
     if json:
         assert said.err == ""
-        assert said.out == f'{{"event": "error", "code": "{error.code}", "message": "why"}}\n'
+        assert (
+            said.out == f'{{"event": "error", "code": "{error.code}", "message": "why", "advice": "{error.advice}"}}\n'
+        )
     else:
         assert said.out == ""
-        assert said.err == "p2p-peer: why\n"
+        assert said.err.splitlines()[0] == "p2p-peer: why"
 
 
 def test_all_well(options: Callable[..., argparse.Namespace], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,37 +431,19 @@ def test_a_signal_ends_it_in_good_order(
     assert signal.getsignal(number) in (before, signal.SIG_DFL, signal.default_int_handler)
 
 
-async def test_a_second_signal_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    exits: list[int] = []
-    monkeypatch.setattr(os, "_exit", exits.append)
-
-    class Stubborn:
-        async def run(self) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
-            with pytest.raises(asyncio.CancelledError):
-                await asyncio.Event().wait()
-            assert exits == []
-            os.kill(os.getpid(), signal.SIGINT)
-            with pytest.raises(asyncio.CancelledError):
-                await asyncio.Event().wait()
-
-    await soon(_until_signalled(Stubborn()))  # type: ignore[arg-type]
-    assert exits == [130]
-
-
-def test_whoever_read_our_output_is_gone(
-    options: Callable[..., argparse.Namespace], monkeypatch: pytest.MonkeyPatch
+def test_an_error_that_nobody_reads_keeps_its_code(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As in `p2p-peer … | head -1`: no traceback, and nothing more is written."""
-    read_end, write_end = os.pipe()
-    os.close(read_end)
+    async def connect(*_: Any, **__: Any) -> Any:
+        raise PeerDidNotCome("why")
 
-    async def write(self: _Run) -> None:
-        os.write(write_end, b"hello")
+    class Gone:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
 
-    with os.fdopen(write_end, "w") as out:
-        monkeypatch.setattr(_Run, "run", write)
-        monkeypatch.setattr(sys, "stdout", out)
-        assert run(options()) == 1
-        out.write("to nobody")
-        out.flush()
+    connecting(connect)
+    chosen = options("--message", "hi", "--json")
+    monkeypatch.setattr(sys, "stdout", Gone())
+    assert run(chosen) == 5

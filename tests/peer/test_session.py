@@ -2,6 +2,7 @@ import asyncio
 import os
 import random
 import socket
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -30,7 +31,9 @@ from p2p_core.wire.frames import (
     Ping,
     Pong,
     TextMessage,
+    encode,
 )
+from p2p_peer import session as session_module
 from p2p_peer.channel import pump as pump_module
 from p2p_peer.events import (
     FileOffered,
@@ -43,7 +46,7 @@ from p2p_peer.events import (
 )
 from p2p_peer.session import Session
 
-from tests.peer.other_side import OtherSide, block
+from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
 from tests.peer.pair import (
     INITIATOR_KEY,
     PATIENCE,
@@ -59,6 +62,7 @@ from tests.peer.pair import (
 )
 
 Honest = tuple[Peer, OtherSide]
+Unread = tuple[Session, OtherSide]
 RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # SO_LINGER 0
 
 
@@ -520,6 +524,123 @@ async def test_too_many_offers(honest: Honest) -> None:
     other.send(*offers)
     assert isinstance(await peer.end(), RemoteProtocolError)
     assert len(peer.all(FileOffered)) == session_machine.MAX_OFFERED
+
+
+@pytest.fixture(params=[Role.INITIATOR, Role.RESPONDER], ids=["initiator", "responder"])
+async def unread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Unread]:
+    """A live session whose events nobody reads, with little patience for that, and the other side's end."""
+    monkeypatch.setattr(session_module, "MAX_UNREAD", 20_000)
+    monkeypatch.setattr(pump_module, "LINGER", 0.01)
+    role: Role = request.param
+    made = dict(zip((Role.INITIATOR, Role.RESPONDER), await channels(), strict=True))
+    session, other = session_on(made[role], role), OtherSide(made[role.other], role.other)
+    yield session, other
+    other.pump.abandon()
+    await soon(session.abort("the test is over"))
+
+
+async def test_what_nobody_takes_is_read_no_further(unread: Unread, clock: Clock) -> None:
+    session, other = unread
+    texts = [f"message {number}" for number in range(100)]
+    other.send(*(other.message(number, text) for number, text in enumerate(texts, 1)))
+    await until(lambda: session._pump.is_held_up)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert session._events.qsize() < 30
+    clock.advance(2 * liveness_module.ANSWER_TIME)  # it is nobody's fault but ours
+    session._on_deadline()
+    assert not session.is_over
+    got = []
+    async for event in session:
+        assert isinstance(event, MessageReceived)
+        got.append(event.text)
+        if len(got) == len(texts):
+            break
+    assert got == texts
+    assert not session._pump.is_held_up
+
+
+async def test_offers_that_nobody_takes_are_read_no_further(unread: Unread) -> None:
+    session, other = unread
+    first = 2 if session.role is Role.INITIATOR else 1
+    for number in range(first, 1000 + first, 2):
+        other.send(FileOffer(number, "a", 0, 0, 0, 4096), Cancel(number, "never mind"))
+    await until(lambda: session._pump.is_held_up)
+    assert session._events.qsize() < 100
+
+
+async def test_who_leaves_reads_what_the_end_needs(unread: Unread) -> None:
+    session, other = unread
+    session.send_message("are you there?")
+    other.send(*(other.message(number, "blah " * 100) for number in range(1, 20)))
+    await until(lambda: session._pump.is_held_up)
+    other.send(MessageAck(1), Close())
+    await soon(session.close())
+    await other.wait_for(Close)
+
+
+async def test_who_leaves_is_not_talked_to_for_ever(unread: Unread) -> None:
+    """The other side acknowledges nothing and goes on talking, and nobody takes events any more."""
+    session, other = unread
+    session.send_message("are you there?")
+    closing = asyncio.create_task(session.close())
+    other.send(*(other.message(number, "blah " * 100) for number in range(1, 100)))
+    await soon(closing)
+    assert session._events.qsize() < 50
+    with pytest.raises(ConnectionLost, match="went on talking"):
+        async for _ in session:
+            pass
+
+
+async def test_a_flood_of_nothing(honest: Honest) -> None:
+    """Answered as fast as the other side reads, or passed over, and forgotten."""
+    peer, other = honest
+    other.send(encode(Ping(7)) * 5000, b"\x00\x00\x00\x00\x80" * 20_000, encode(Pong(99)) * 5000, Ping(8))
+    await until(lambda: Pong(8) in other.came[-2:])
+    assert sum(isinstance(frame, Pong) for frame in other.came) == 5001
+    assert peer.events == []
+    assert not peer.session.is_over
+
+
+async def test_a_peer_that_reads_and_never_acknowledges(honest: Honest) -> None:
+    peer, other = honest
+    delivery = peer.session.send_message("hello?")
+    await other.wait_for(TextMessage)
+    peer.session._machine.liveness._asked -= liveness_module.PING_EVERY
+    peer.session._on_deadline()
+    await until(lambda: any(isinstance(frame, Ping) and frame.id > 1 for frame in other.came))
+    other.send(*(Pong(frame.id) for frame in other.came if isinstance(frame, Ping)))
+    error = await peer.end()
+    assert isinstance(error, RemoteProtocolError)
+    assert "not the message before it" in str(error)
+    assert isinstance(delivery.exception(), RemoteProtocolError)
+
+
+@pytest.mark.parametrize("busy", ["asks", "talks", "offers", "sends what nobody wants"])
+async def test_a_peer_that_is_alive_and_never_answers(honest: Honest, clock: Clock, busy: str) -> None:
+    """It goes on saying things of its own, and reads nothing; however it is done, that has an end."""
+    peer, other = honest
+    first = 2 if peer.session.role is Role.INITIATOR else 1
+    steps = 0
+    if busy == "sends what nobody wants":
+        other.send(FileOffer(first, "a", BLOCK_SIZE, 0, 0, BLOCK_SIZE))
+        peer.session.refuse_file(await peer.wait_for(FileOffered))
+    while not peer.session.is_over:
+        steps += 1
+        assert steps < 1000
+        clock.advance(liveness_module.PING_EVERY)
+        heard = peer.session._machine.liveness._heard
+        match busy:
+            case "asks":
+                other.send(Ping(steps))
+            case "talks":
+                other.send(other.message(steps, "and another thing"))
+            case "sends what nobody wants":
+                other.send(block(bytes(BLOCK_SIZE), transfer=first))
+            case "offers":
+                other.send(FileOffer(first + 2 * steps, "a", 0, 0, 0, 4096), Cancel(first + 2 * steps, ""))
+        await until(lambda heard=heard: peer.session.is_over or peer.session._machine.liveness._heard > heard)
+    assert str(await peer.end()) == "the other side has answered nothing for 300 s"
 
 
 async def test_noise(honest: Honest) -> None:

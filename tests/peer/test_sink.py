@@ -3,6 +3,7 @@ import os
 import queue
 import stat
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ def writing(tmp_path: Path) -> Iterator[Callable[..., Writing]]:
         assert each.sink.is_over
 
 
+def failing(number: int) -> Callable[..., Any]:
+    """A system call that fails with this error."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 @pytest.mark.parametrize("size", [0, 1, SIZE, SIZE + 1, 10 * SIZE + 3])
 def test_stored_under_its_name(writing: Callable[..., Writing], tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
@@ -95,14 +105,20 @@ def test_mode_and_time_are_kept(writing: Callable[..., Writing], tmp_path: Path)
     written = writing(offer(0, mode=0o6754, mtime_ns=1_600_000_000_123_456_789))
     written.store()
     status = (tmp_path / "file").stat()
-    assert stat.S_IMODE(status.st_mode) == 0o754 & ~sink_module._umask()
+    assert stat.S_IMODE(status.st_mode) == 0o644 & ~sink_module._umask()
     assert status.st_mtime_ns == 1_600_000_000_123_456_789
 
 
-@pytest.mark.parametrize("mode", [0, 0o222, 0o7000])
-def test_never_out_of_our_own_reach(writing: Callable[..., Writing], tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0, 0o222, 0o7000, 0o7777, 2**32 - 1])
+def test_neither_a_program_nor_out_of_our_own_reach(writing: Callable[..., Writing], tmp_path: Path, mode: int) -> None:
     writing(offer(0, mode=mode)).store()
-    assert (tmp_path / "file").stat().st_mode & 0o7777 == (mode & 0o777 & ~sink_module._umask()) | 0o400
+    assert (tmp_path / "file").stat().st_mode & 0o7777 == (mode & 0o666 & ~sink_module._umask()) | 0o400
+
+
+@pytest.mark.parametrize("name", [".bash_profile", ".ssh", "..bash_profile", ". .bash_profile"])
+def test_nothing_becomes_a_hidden_file(writing: Callable[..., Writing], tmp_path: Path, name: str) -> None:
+    writing(offer(0, name)).store()
+    assert [path.name for path in tmp_path.iterdir()] == [name.lstrip(" .")]
 
 
 def test_a_time_no_clock_can_show(writing: Callable[..., Writing], tmp_path: Path) -> None:
@@ -152,6 +168,80 @@ def test_where_there_are_no_hard_links(
     assert leftovers(tmp_path) == []
 
 
+def test_where_names_differ_by_more_than_case_and_composition(
+    writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: there "Straße É.txt" is the file "STRASSE é.TXT"."""
+    real = os.link
+
+    def folded(name: str) -> str:
+        return unicodedata.normalize("NFD", name).casefold()
+
+    def link(source: str, name: str, **where: Any) -> None:
+        if folded(name) in [folded(path.name) for path in tmp_path.iterdir()]:
+            raise FileExistsError(errno.EEXIST, "File exists")
+        real(source, name, **where)
+
+    monkeypatch.setattr(sink_module.os, "link", link)
+    (tmp_path / "STRASSE é.TXT").write_text("mine")
+    assert writing(offer(0, "Straße É.txt")).store().path == tmp_path / "Straße É (1).txt"
+    assert (tmp_path / "STRASSE é.TXT").read_text() == "mine"
+
+
+def test_a_rename_that_fails_leaves_no_empty_file_under_the_name(
+    writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink_module.os, "link", failing(errno.EPERM))
+    monkeypatch.setattr(sink_module.os, "rename", failing(errno.EIO))
+    written = writing(offer(0))
+    assert str(written.store()) == "file cannot be written: Input/output error"
+    written.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_is_said_only_when_the_file_is_closed(
+    writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As network file systems do, and quotas on them: the file never gets its name."""
+    real = os.close
+    written = writing(offer(5))
+    written.write_all(b"hello")
+    descriptor = written.sink._descriptor
+
+    def close(closed: int) -> None:
+        real(closed)
+        if closed == descriptor:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(sink_module.os, "close", close)
+    assert str(written.store()) == "file cannot be written: Disk quota exceeded"
+    written.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", ["fchmod", "utime"])
+def test_a_file_system_that_keeps_no_modes_or_times(
+    writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr(sink_module.os, call, failing(errno.EOPNOTSUPP))
+    written = writing(offer(5))
+    written.write_all(b"hello")
+    assert written.store().path == tmp_path / "file"
+    assert (tmp_path / "file").read_text() == "hello"
+
+
+def test_a_folder_made_read_only_meanwhile(
+    writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be linked or removed there any more: a sentence, and no traceback of the thread."""
+    for call in ("link", "unlink"):
+        monkeypatch.setattr(sink_module.os, call, failing(errno.EROFS))
+    written = writing(offer(0))
+    assert str(written.store()) == "file cannot be written: Read-only file system"
+    written.end()
+    assert not (tmp_path / "file").exists()
+
+
 def test_a_link_that_fails_for_another_reason(
     writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +287,20 @@ def test_short_writes_are_continued(
     written.write_all(content)
     written.store()
     assert (tmp_path / "file").read_bytes() == content
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EDQUOT, errno.ENOSPC, errno.EFBIG, errno.ESTALE])
+def test_a_disk_that_fails_in_the_middle(
+    writing: Callable[..., Writing], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    written = writing(offer(2 * SIZE))
+    written.write(0, bytes(SIZE))
+    written.hear()
+    monkeypatch.setattr(sink_module.os, "pwrite", failing(number))
+    written.write(1, bytes(SIZE))
+    assert str(written.hear()) == f"file cannot be written: {os.strerror(number)}"
+    written.end()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_given_up(writing: Callable[..., Writing], tmp_path: Path) -> None:

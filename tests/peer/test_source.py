@@ -115,6 +115,40 @@ def test_a_file_that_changes_while_it_is_read(
     assert not read.source.is_done
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+def test_a_file_that_has_more_than_its_size_says() -> None:
+    """As those in /proc: nothing of it would arrive, and nobody would know."""
+    read = Reading(Path("/proc/self/status"))
+    assert read.file.size == 0
+    read.source.start()
+    drain(read)
+    assert isinstance(read.source.error, SourceChanged)
+    read.end()
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_whose_name_goes_to_another_is_read_to_its_end(
+    reading: Callable[..., Reading], tmp_path: Path, how: str
+) -> None:
+    content = os.urandom(2 * BUFFERS * SIZE)
+    read = reading(content)
+    read.source.start()
+    first = read.next()
+    got = [bytes(first.frame[FRAME_ROOM:])]
+    if how == "removed":
+        (tmp_path / "file").unlink()
+    else:
+        (tmp_path / "other").write_text("something else")
+        (tmp_path / "other").replace(tmp_path / "file")
+    read.source.give_back(first)
+    for _ in range(2 * BUFFERS - 1):
+        block = read.next()
+        got.append(bytes(block.frame[FRAME_ROOM:]))
+        read.source.give_back(block)
+    read.wait_until(lambda: read.source.is_done)
+    assert b"".join(got) == content
+
+
 def test_a_file_that_is_cut_off_while_it_is_read(reading: Callable[..., Reading], tmp_path: Path) -> None:
     read = reading(os.urandom(4 * BUFFERS * SIZE))
     read.source.start()
@@ -185,6 +219,16 @@ def test_what_a_file_is(tmp_path: Path) -> None:
     file = OpenFile.open(path)
     file.close()
     assert (file.name, file.size, file.mode, file.mtime_ns) == ("photo.jpg", 5, 0o751, 1_700_000_000_123_456_789)
+
+
+def test_a_file_older_than_time_itself(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    os.utime(path, ns=(1, -1_000_000_000))
+    file = OpenFile.open(path)
+    file.check_unchanged()
+    file.close()
+    assert file.mtime_ns == 0
 
 
 def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:

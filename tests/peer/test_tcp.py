@@ -263,6 +263,15 @@ async def test_nothing_can_be_reached(ports: tuple[PunchPort, PunchPort], monkey
         await soon(punch(ports[0], INITIATOR, ports[1].number))
 
 
+async def test_the_other_side_has_given_up(ports: tuple[PunchPort, PunchPort]) -> None:
+    given_up = asyncio.get_running_loop().create_future()
+    punching = asyncio.create_task(punch(ports[0], INITIATOR, ports[1].number, given_up=given_up))
+    await asyncio.sleep(0)
+    given_up.set_result(None)
+    with pytest.raises(NoPath, match="the other side left"):
+        await soon(punching)
+
+
 @pytest.mark.usefixtures("short")
 async def test_nothing_to_dial_and_nobody_comes(ports: tuple[PunchPort, PunchPort]) -> None:
     with pytest.raises(NoPath, match="no address"):
@@ -308,7 +317,7 @@ async def test_a_connection_that_breaks_as_it_is_chosen(
     results = await soon(
         asyncio.gather(punch(ports[0], INITIATOR, ports[1].number), punch(ports[1], RESPONDER), return_exceptions=True)
     )
-    assert str(results[0]) == "the connection broke as it was chosen"
+    assert str(results[0]) == "the connection to the other side broke as it was chosen"
     assert isinstance(results[1], NoPath)
 
 

@@ -104,7 +104,7 @@ async def test_any_other_end_is_a_loss(ends: tuple[Channel, Channel], how: str) 
         ours.socket.close()
     else:
         ours.socket.send(b"\x17\x03\x03\x00\x20" + bytes(32))
-    with pytest.raises(ConnectionLost, match=r"the connection broke: .+"):
+    with pytest.raises(ConnectionLost, match=r"the connection to the other side broke: .+"):
         await read(theirs, memoryview(bytearray(100)))
 
 
@@ -113,7 +113,7 @@ async def test_writing_to_one_who_is_gone(ends: tuple[Channel, Channel]) -> None
     theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     theirs.close()
     await readable(ours)
-    with pytest.raises(ConnectionLost, match=r"the connection broke: .+"):
+    with pytest.raises(ConnectionLost, match=r"the connection to the other side broke: .+"):
         ours.write(memoryview(b"hello"))
 
 

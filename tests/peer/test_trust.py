@@ -1,5 +1,6 @@
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,13 @@ def test_replaced_whole_or_not_at_all(store: TrustStore, monkeypatch: pytest.Mon
     monkeypatch.undo()
     assert len(list(store.folder.iterdir())) == 1
     assert (store.known("a:1"), store.known("b:1")) == (ONE, None)
+
+
+def test_nobody_forgets_what_another_remembers_at_the_same_moment(store: TrustStore) -> None:
+    names = [f"mediator-{number}:1" for number in range(40)]
+    with ThreadPoolExecutor(8) as threads:  # each takes the lock as a process of its own would
+        list(threads.map(lambda name: TrustStore(store.folder).remember(name, ONE), names))
+    assert [store.known(name) for name in names] == [ONE] * 40
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

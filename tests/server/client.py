@@ -152,6 +152,7 @@ class Peer:
         await self.advertise(helper.id)
         assert (await self.read("match")).peer == helper.id
         await helper.close()
+        assert (await self.read("leave")).peer == helper.id
 
     async def end(self) -> End:
         """Wait for the end of the stream, passing over what comes before."""

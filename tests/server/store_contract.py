@@ -20,6 +20,7 @@ from p2p_core.wire.candidate import Address
 from p2p_server.stores.base import (
     Displaced,
     Event,
+    Left,
     Matched,
     NotMatched,
     Signalled,
@@ -269,11 +270,23 @@ class StoreContract:
             await b.forget()
         else:
             await world.here(B)
+        assert await a.next() == Left(B)
         await a.signal(B, b"dropped")
         b = await world.there(B)
         await b.advertise(A)
         await a.advertise(B)
         await b.matched()  # nothing before it
+
+    async def test_whoever_leaves_last_leaves_nobody(self, world: World) -> None:
+        a, b = await pair(world)
+        await a.leave(B)
+        await b.leave(A)
+        await b.leave(A)
+        assert await b.next() == Left(A)
+        await a.advertise(B)
+        await b.advertise(A)
+        await a.matched()  # nothing before it
+        await b.matched()
 
     async def test_a_stream_wants_or_is_matched_with_only_so_many(self, world: World) -> None:
         a, _ = await pair(world)

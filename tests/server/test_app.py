@@ -104,6 +104,19 @@ async def test_no_tls_and_open_doors_are_warned_of(start: StartMediator, caplog:
     assert "every key that proves itself is admitted" in caplog.text
 
 
+async def test_that_nobody_is_admitted_is_warned_of(
+    start: StartMediator, admit: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = admit()
+    (folder / "notes.txt").touch()
+    await start(authorized=folder)
+    assert f"nobody is admitted yet; admit a peer with: p2p-server authorize --authorized {folder} PEM" in caplog.text
+    caplog.clear()
+    admit(0)
+    await start(authorized=folder)
+    assert "nobody is admitted" not in caplog.text
+
+
 async def test_plaintext_is_refused_where_there_is_tls(start: StartMediator) -> None:
     mediator = await start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{mediator.listening.port}") as channel:

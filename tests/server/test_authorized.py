@@ -162,7 +162,7 @@ def test_authorize_asks_for_the_public_key_of_a_locked_pair(tmp_path: Path) -> N
     locked.write_bytes(private_pem(keys.key(0), b"secret"))
     with pytest.raises(KeyLocked):
         load_public_key(locked.read_bytes())
-    with pytest.raises(UsageError, match="give its public key"):
+    with pytest.raises(UsageError, match="locked with a passphrase"):
         authorize(tmp_path / "authorized", [locked])
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from p2p_core import __version__
 from p2p_core.identity import PeerId, private_pem, public_pem
 from p2p_server import cli
 from p2p_server.config import Config
@@ -114,7 +115,9 @@ def test_a_taken_port_is_one_sentence(run: Run) -> None:
         process = run("--host", "127.0.0.1", *ports, "--open", "--insecure", "--log-level", "error")
         out, errors = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (2, "")
-    assert errors == f"p2p-server: cannot listen on 127.0.0.1, port {port}: it is in use\n"
+    sentence, advice = errors.splitlines()
+    assert sentence == f"p2p-server: cannot listen on 127.0.0.1, port {port}: it is in use"
+    assert "--port" in advice
 
 
 def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
 
 
 def config_of(*arguments: str) -> Config:
-    parser = cli._parser()
+    parser = cli.make_parser()
     return cli._config(parser, parser.parse_args(arguments))
 
 
@@ -178,11 +181,13 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--port", "70000"], "there is no port 70000"),
-        (["--port", "http"], "invalid"),
+        (["--port", "70000"], "there is no port '70000'"),
+        (["--port", "http"], "there is no port 'http'"),
         (["--log-level", "loud"], "'loud' is none of"),
         (["--tls-cert", "x"], "go together"),
         (["--insecure", "--tls-cert", "x", "--tls-key", "y"], "without TLS"),
+        (["--open", "--authorized", "keys"], "leave one of them out"),
+        (["--port", "5000", "--stun-port", "5000"], "they must differ"),
         (["authorize"], "required"),
         (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "cannot read /nowhere/c.pem"),
         (["--authorized", "/nowhere/keys"], "there is no folder /nowhere/keys"),
@@ -217,6 +222,13 @@ def test_a_variable_that_makes_no_sense_is_said(
         code = end.code  # type: ignore[assignment]
     assert code == 2
     assert value in capsys.readouterr().err
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"punchwire {__version__}\n"
 
 
 def test_help_names_every_variable_and_loads_no_grpc(run: Run) -> None:

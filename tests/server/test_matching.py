@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from p2p_core.identity import PeerId
 from p2p_server.matching import Delivery, Table, start_after
-from p2p_server.stores.base import Displaced, Matched, NotMatched, Signalled, StreamId, TooManyOthers
+from p2p_server.stores.base import Displaced, Left, Matched, NotMatched, Signalled, StreamId, TooManyOthers
 
 PEERS = [PeerId(bytes([n]) * 32) for n in range(4)]
 
@@ -28,6 +28,7 @@ class Model(RuleBasedStateMachine):
         self.current: dict[PeerId, StreamId] = {}
         self.peer_of: dict[StreamId, PeerId] = {}
         self.wants: dict[StreamId, dict[PeerId, bytes]] = {}
+        self.matches: dict[StreamId, set[PeerId]] = {}
         self.opened = 0
 
     peers = st.sampled_from(PEERS)
@@ -38,10 +39,15 @@ class Model(RuleBasedStateMachine):
         stream = StreamId(str(self.opened))
         older = self.current.get(peer)
         delivered = self.table.claim(stream, peer, None, 0.0)
-        assert delivered == (() if older is None else (Delivery(older, Displaced()),))
+        if older is None:
+            assert delivered == ()
+        else:
+            assert delivered[0] == Delivery(older, Displaced())
+            assert set(delivered[1:]) == self.parted(older)
         self.current[peer] = stream
         self.peer_of[stream] = peer
         self.wants[stream] = {}
+        self.matches[stream] = set()
 
     @rule(stream=st.integers(1, 30), wanted=peers, offer=st.binary(min_size=1, max_size=2))
     def want(self, stream: int, wanted: PeerId, offer: bytes) -> None:
@@ -69,6 +75,8 @@ class Model(RuleBasedStateMachine):
         assert isinstance(theirs, Matched)
         assert (ours.peer, theirs.peer) == (wanted, peer)
         assert ours.role is theirs.role.other
+        self.matches[own].add(wanted)
+        self.matches[other].add(peer)
         assert (ours.offer, theirs.offer) == (self.wants[other].pop(peer), self.wants[own].pop(wanted))
 
     @rule(stream=st.integers(1, 30), to=peers)
@@ -85,17 +93,30 @@ class Model(RuleBasedStateMachine):
     @rule(stream=st.integers(1, 30), other=peers)
     def leave(self, stream: int, other: PeerId) -> None:
         own = StreamId(str(stream))
-        self.table.leave(own, other)
-        if own in self.wants and self.current.get(self.peer_of[own]) == own:
-            self.wants[own].pop(other, None)
+        delivered = self.table.leave(own, other)
+        if own not in self.wants or self.current.get(self.peer_of[own]) != own:
+            assert delivered == ()
+            return
+        self.wants[own].pop(other, None)
+        assert set(delivered) == self.parted(own, other)
+        self.matches[own].discard(other)
 
     @rule(stream=st.integers(1, 30))
     def go(self, stream: int) -> None:
         own = StreamId(str(stream))
-        self.table.forget(own)
+        delivered = self.table.forget(own)
         peer = self.peer_of.get(own)
-        if peer is not None and self.current.get(peer) == own:
-            del self.current[peer]
+        if peer is None or self.current.get(peer) != own:
+            assert delivered == ()
+            return
+        assert set(delivered) == self.parted(own)
+        del self.current[peer]
+
+    def parted(self, own: StreamId, *others: PeerId) -> set[Delivery]:
+        """Who is to be told when a stream ends its match with `others`, or with all: those who have not ended it."""
+        peer = self.peer_of[own]
+        streams = [self.current[other] for other in others or PEERS if other in self.matches[own] & self.current.keys()]
+        return {Delivery(stream, Left(peer)) for stream in streams if peer in self.matches[stream]}
 
     @invariant()
     def the_table_holds_who_is_here(self) -> None:

@@ -101,11 +101,18 @@ async def test_nobody_is_signalled_after_it_left(mediator: Mediator, peer: OpenP
     await a.leave(b.id)
     await a.taken()
     assert (await b.read("signal")).body == b"first"
+    assert (await b.read("leave")).peer == a.id
     await b.signal(a.id, b"into the void")  # not b's fault
     await b.advertise(a.id)
     await a.advertise(b.id)
     assert (await a.read("match")).peer == b.id  # and not the signal
     await b.read("match")
+
+
+async def test_the_end_of_a_stream_is_told_to_its_matches(mediator: Mediator, peer: OpenPeer) -> None:
+    a, b = await matched(mediator, peer)
+    await a.close()
+    assert (await b.read("leave")).peer == a.id
 
 
 async def test_signalling_whom_one_left_is_a_fault(mediator: Mediator, peer: OpenPeer) -> None:

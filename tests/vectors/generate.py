@@ -223,7 +223,7 @@ def _check_proof(proof: bytes) -> None:
 
 
 def _check_sealed(sealed: bytes) -> None:
-    assert open_offer(sealed, key(1), key(0).public_key(), ISSUED) == OFFER
+    assert open_offer(sealed, key(1), key(0).public_key()) == OFFER
 
 
 RANDOMISED = {

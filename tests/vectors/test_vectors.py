@@ -62,7 +62,7 @@ def test_the_proof_of_the_page_verifies_and_no_other() -> None:
 def test_offers_are_read_from_the_page() -> None:
     assert offer.decode(pages.read("offer-body")) == generate.OFFER
     sealed = pages.read("offer-sealed")
-    assert open_offer(sealed, key(1), key(0).public_key(), generate.ISSUED) == generate.OFFER
+    assert open_offer(sealed, key(1), key(0).public_key()) == generate.OFFER
 
 
 @pytest.mark.parametrize("name", generate.PREAMBLES)

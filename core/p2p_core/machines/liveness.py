@@ -6,27 +6,33 @@ each side asks by the clock, not when it is quiet: a side that only receives the
 
 from p2p_core.wire.frames import Ping, Pong
 
-__all__ = ["DEAD_AFTER", "PING_EVERY", "Liveness"]
+__all__ = ["ANSWER_TIME", "DEAD_AFTER", "PING_EVERY", "Liveness"]
 
 PING_EVERY = 5.0  # s; well under the 15 s at which the shortest NAT mappings are kept alive
 DEAD_AFTER = 15.0  # s of silence: the other side said nothing where it should have asked three times
+ANSWER_TIME = 300.0  # s without an answer and without a block: a disk may hold the other side up, but not for ever
 
 
 class Liveness:
     """Watches one channel."""
 
     def __init__(self, now: float) -> None:
-        self._heard = self._asked = now
-        self._id = 0
+        self._heard = self._moved = now
+        self._asked = now - PING_EVERY  # the first question is due at once: it shows the round trip
+        self._id = self._answered = 0
         self.round_trip: float | None = None  # s, of the last answered ping
 
     def heard(self, now: float) -> None:
         """Take note that the other side is there: bytes came, or it took bytes it had not taken before."""
         self._heard = now
 
+    def moved(self, now: float) -> None:
+        """Take note that a block came or went out: answers may be waiting behind others."""
+        self._moved = now
+
     def deadline(self) -> float:
         """When `on_deadline` is to be called."""
-        return min(self._asked + PING_EVERY, self._heard + DEAD_AFTER)
+        return min(self._asked + PING_EVERY, self._heard + DEAD_AFTER, self._moved + ANSWER_TIME)
 
     def on_deadline(self, now: float) -> Ping | None:
         """Return a ping when it is time for one."""
@@ -40,7 +46,15 @@ class Liveness:
         """Say whether the silence has lasted too long."""
         return now >= self._heard + DEAD_AFTER
 
-    def answered(self, pong: Pong, now: float) -> None:
-        """Take an answer; one to an older ping only counts as a sign of life."""
-        if pong.id == self._id > 0:
+    def is_deaf(self, now: float) -> bool:
+        """Say whether the other side has left our questions unanswered for too long, whatever else it says."""
+        return now >= self._moved + ANSWER_TIME
+
+    def answered(self, pong: Pong, now: float) -> bool:
+        """Take an answer; return whether it is a new one. Only one to the last ping gives the round trip."""
+        if not self._answered < pong.id <= self._id:
+            return False
+        self._answered, self._moved = pong.id, now
+        if pong.id == self._id:
             self.round_trip = now - self._asked
+        return True

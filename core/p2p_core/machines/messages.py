@@ -19,7 +19,7 @@ class Messages:
     def __init__(self, own: Speaker, key: RSAPrivateKey, other: Speaker, other_key: RSAPublicKey) -> None:
         self._own, self._key = own, key
         self._other, self._other_key = other, other_key
-        self._last_sent = 0
+        self.last_sent = 0
         self._last_shown = 0
         self._unacknowledged: OrderedDict[int, TextMessage] = OrderedDict()
 
@@ -28,23 +28,31 @@ class Messages:
         """What would have to be sent again on a new channel, in order."""
         return tuple(self._unacknowledged.values())
 
+    def awaits(self, sequence: int) -> bool:
+        """Say whether any message up to this one is not acknowledged."""
+        return next(iter(self._unacknowledged), sequence + 1) <= sequence
+
     def send(self, text: str, sent_at_ms: int) -> TextMessage:
         """Number and sign `text`. Raises `LocalProtocolError` when it is too long, or has no form in UTF-8."""
         try:
             size = len(text.encode())
         except UnicodeEncodeError:
-            raise LocalProtocolError("a message with lone surrogates") from None
+            raise LocalProtocolError(
+                "a message has lone surrogates, which no text has", advice="Send bytes that are no text as a file."
+            ) from None
         if size > limits.MAX_TEXT_BYTES:
-            raise LocalProtocolError(f"a message has at most {limits.MAX_TEXT_BYTES} bytes")
-        self._last_sent += 1
-        signature = sign(self._key, self._own.message(self._last_sent, sent_at_ms, text))
-        message = TextMessage(self._last_sent, sent_at_ms, text, signature)
+            raise LocalProtocolError(
+                f"a message has at most {limits.MAX_TEXT_BYTES} bytes, this has {size}", advice="Send it as a file."
+            )
+        self.last_sent += 1
+        signature = sign(self._key, self._own.message(self.last_sent, sent_at_ms, text))
+        message = TextMessage(self.last_sent, sent_at_ms, text, signature)
         self._unacknowledged[message.sequence] = message
         return message
 
     def acknowledged(self, ack: MessageAck) -> MessageDelivered | None:
         """Take the other side's acknowledgement; None when it says nothing new."""
-        if ack.sequence > self._last_sent:
+        if ack.sequence > self.last_sent:
             raise RemoteProtocolError(f"message {ack.sequence} was acknowledged and never sent")
         new = [sequence for sequence in self._unacknowledged if sequence <= ack.sequence]
         for sequence in new:

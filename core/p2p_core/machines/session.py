@@ -21,6 +21,7 @@ from p2p_core.errors import (
     TransferFailed,
 )
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
+from p2p_core.machines.duties import RECEIPT_TIME, Duties
 from p2p_core.machines.events import (
     Closed,
     Event,
@@ -33,7 +34,7 @@ from p2p_core.machines.events import (
     PeerDone,
     PeerLeaving,
 )
-from p2p_core.machines.liveness import Liveness
+from p2p_core.machines.liveness import ANSWER_TIME, Liveness
 from p2p_core.machines.messages import Messages
 from p2p_core.machines.receiver import FileReceiver, ReceiverState
 from p2p_core.machines.sender import FileSender, SenderState
@@ -77,6 +78,7 @@ class SessionMachine:
         self._next_transfer = 1 if agreement.role is Role.INITIATOR else 2
         self._last_offered = 0  # by the other side
         self.liveness = Liveness(now)
+        self._duties = Duties()
         self._frames: deque[Frame] = deque()
         self._events: deque[Event] = deque()
         self._done_sent = self._done_received = False
@@ -215,14 +217,15 @@ class SessionMachine:
                 sender = self._sent_file(transfer)
                 if sender is not None:
                     sender.receipted(frame, self._other, self._other_key)
-                    del self._outgoing[transfer]
+                    self._forget(transfer)
                     self._events.append(FileSent(transfer))
             case Cancel(transfer, reason):
                 receiver = self._incoming.get(transfer)
                 if receiver is not None and receiver.state is ReceiverState.ARRIVED:
                     return  # it is verified and being stored: too late to take it back, and a receipt will say so
                 if self._forget(transfer):
-                    self._events.append(FileFailed(transfer, TransferFailed(f"the other side gave up: {reason}")))
+                    why = f"the other side gave up: {reason}" if reason else "the other side gave it up"
+                    self._events.append(FileFailed(transfer, TransferFailed(why)))
             case Done():
                 self._done_received = True
                 self._events.append(PeerDone())
@@ -230,8 +233,9 @@ class SessionMachine:
                 self._left(frame)
             case Ping(id):
                 self._frames.append(Pong(id))
-            case Pong():
-                self.liveness.answered(frame, now)
+            case Pong(id):
+                if self.liveness.answered(frame, now) and self._messages.awaits(self._duties.answered(id, now)):
+                    raise RemoteProtocolError("a ping was answered, and not the message before it")
             case KeyProof():
                 raise RemoteProtocolError("a second key proof on one channel")
         self._maybe_close()
@@ -239,6 +243,15 @@ class SessionMachine:
     def heard(self, now: float) -> None:
         """Take note that the other side is alive; call it whenever bytes came, or went after they could not."""
         self.liveness.heard(now)
+
+    def block_moved(self, now: float) -> None:
+        """A whole block came or went out."""
+        self.liveness.moved(now)
+
+    def we_were_busy(self, now: float) -> None:
+        """It is we who did not listen for long: nothing that did not come is held against the other side."""
+        self.liveness.heard(now)
+        self.liveness.moved(now)
 
     def next_frame(self) -> Frame | None:
         """Return the next frame to send."""
@@ -252,16 +265,27 @@ class SessionMachine:
         """When `on_deadline` is to be called."""
         if self.is_closed:
             return None
-        watch = self.liveness.deadline()
-        return watch if self._close_sent is None else min(watch, self._close_sent + FAREWELL_TIME)
+        farewell = None if self._close_sent is None else self._close_sent + FAREWELL_TIME
+        due = (self.liveness.deadline(), farewell, self._duties.deadline())
+        return min(when for when in due if when is not None)
 
     def on_deadline(self, now: float) -> None:
-        """Ask for a sign of life, or end the farewell. Raises `ConnectionLost` when the other side is gone."""
+        """Ask for a sign of life, or end what lasts too long. Raises `ConnectionLost` when the other side is gone."""
+        for transfer in self._duties.overdue(now):
+            late = TransferFailed(
+                f"the other side did not say within {RECEIPT_TIME:g} s that it has stored the file",
+                advice="Ask the other side whether the file is there before you send it again.",
+            )
+            self.fail_file(transfer, late, "no receipt came")
         if self._close_sent is not None and now >= self._close_sent + FAREWELL_TIME:
             self._end()
         elif self.liveness.is_dead(now):
             raise ConnectionLost("the other side has gone silent")
+        elif self.liveness.is_deaf(now):
+            raise ConnectionLost(f"the other side has answered nothing for {ANSWER_TIME:g} s")
         elif (ping := self.liveness.on_deadline(now)) is not None:
+            ended = (n for n, sender in self._outgoing.items() if sender.state is SenderState.ENDED)
+            self._duties.asked(ping.id, self._messages.last_sent, ended)
             self._frames.append(ping)
 
     def close_went_out(self, now: float) -> None:
@@ -300,7 +324,7 @@ class SessionMachine:
 
     def _left(self, farewell: Close) -> None:
         self._close_received = farewell
-        self._leaving = self._leaving or Close()
+        answers_ours, self._leaving = self._leaving is not None, self._leaving or Close()
         for transfer, sender in tuple(self._outgoing.items()):  # nobody is left to receipt them
             was_offered = sender.state is SenderState.OFFERED
             self._forget(transfer)
@@ -310,7 +334,8 @@ class SessionMachine:
             if receiver.state is not ReceiverState.ARRIVED:
                 self._forget(transfer)
                 self._events.append(FileFailed(transfer, TransferFailed("the other side left")))
-        self._events.append(PeerLeaving(farewell.reason))
+        if not answers_ours or farewell.reason:  # who leaves and is said goodbye to has not been left
+            self._events.append(PeerLeaving(farewell.reason))
 
     def _sent_file(self, transfer: int) -> FileSender | None:
         """Return our transfer that a frame names; None when it is over. Raises when it never was."""
@@ -336,6 +361,7 @@ class SessionMachine:
 
     def _forget(self, transfer: int) -> bool:
         sender, receiver = self._outgoing.pop(transfer, None), self._incoming.pop(transfer, None)
+        self._duties.over(transfer)
         for side in (sender, receiver):
             if side is not None:
                 side.give_up()
@@ -343,7 +369,7 @@ class SessionMachine:
 
     def _check_may_start(self) -> None:
         if self._leaving is not None or self._done_sent:
-            raise LocalProtocolError("the session is being closed")
+            raise LocalProtocolError("the session is being closed: nothing new can be sent")
 
     def _notify(self, event: Event | None) -> None:
         if event is not None:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from p2p_core.agreement import Agreement, PunchPurpose
-from p2p_core.errors import Malformed, MediatorLied, NoPath, PunchwireError
+from p2p_core.errors import Malformed, MediatorLied, PunchwireError
+from p2p_core.machines.no_path import no_path
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import NONCE_BYTES, PREAMBLE_BYTES, Preamble, PreambleKind
@@ -119,6 +120,7 @@ class TcpPunch:
         fresh_nonce: Callable[[int], bytes],
     ) -> None:
         """Punch towards `targets` from `start` (s). `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes."""
+        self._agreement = agreement
         self._role = agreement.role
         self._random = random
         self._fresh_nonce = fresh_nonce
@@ -146,7 +148,8 @@ class TcpPunch:
         if self._over:
             return
         if now >= self._end:
-            self._fail(NoPath(f"no direct connection within {PUNCH_TIME:.0f} s; tried {self._tried()}"))
+            tried = {address: target.last.value for address, target in self._targets.items()}
+            self._fail(no_path(self._agreement, tried, PUNCH_TIME))
             return
         for address, target in self._targets.items():
             if now < target.due:
@@ -254,6 +257,3 @@ class TcpPunch:
 
     def _spread(self, part: float) -> float:
         return 1 + part * (2 * self._random() - 1)
-
-    def _tried(self) -> str:
-        return "; ".join(f"{address}: {t.last.value}" for address, t in self._targets.items()) or "nothing: no address"

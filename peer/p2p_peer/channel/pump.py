@@ -58,15 +58,14 @@ class Pump:
         self._reply_bytes = 0
         self._current: memoryview | None = None
         self._current_is_block = self._current_is_reply = False
-        self._reading = self._writing = self._read_is_due = False
+        self._reading = self._writing = self._read_is_due = self._held = False
         self._over = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._flushed: asyncio.Future[None] | None = None
 
     def start(self) -> None:
         """Begin to read and to write."""
-        self._resume_reading()
-        self._read_soon()  # TLS may hold bytes that the socket no longer shows
+        self._read_on()
         self.kick()
 
     def send(self, frame: bytes, *, is_reply: bool = False) -> None:
@@ -86,13 +85,22 @@ class Pump:
         """Give the buffer that `block_starts` could not."""
         if not self._over:
             self._reader.provide(buffer)
-            self._resume_reading()
-            self._read_soon()
+            self._read_on()
+
+    def hold(self) -> None:
+        """Read no further: what has been read is not wanted yet."""
+        self._held = True
+
+    def release(self) -> None:
+        """Read on, if `hold` was called."""
+        if self._held:
+            self._held = False
+            self._read_on()
 
     @property
     def is_held_up(self) -> bool:
-        """Whether reading has stopped until there is a buffer for a block."""
-        return not self._over and self._reader.space() is None
+        """Whether reading has stopped until there is a buffer for a block, or `release` is called."""
+        return not self._over and (self._held or self._reader.space() is None)
 
     async def close(self) -> None:
         """Send what is queued, end the stream, wait a little for the other side's end, and close the socket."""
@@ -118,6 +126,11 @@ class Pump:
             self._ended.set_result(None)
         self._tls.close()
 
+    def _read_on(self) -> None:
+        if not self._over:
+            self._resume_reading()
+            self._read_soon()  # TLS may hold bytes that the socket no longer shows
+
     def _read_soon(self) -> None:
         """Read in the next turn of the loop, whatever the socket shows; once, however often it is asked for."""
         if not self._read_is_due:
@@ -134,7 +147,7 @@ class Pump:
         try:
             while left > 0 and reads > 0 and not self._over:
                 space = self._reader.space()
-                if space is None or self._reply_bytes > MAX_REPLIES:
+                if space is None or self._held or self._reply_bytes > MAX_REPLIES:
                     self._stop_reading()
                     break
                 count = self._tls.read_into(space)
@@ -201,9 +214,8 @@ class Pump:
         self._current = self._current[count:] or None
         if self._current_is_reply:
             self._reply_bytes -= count
-            if self._reply_bytes <= MAX_REPLIES and self._reader.space() is not None and not self._reading:
-                self._resume_reading()
-                self._read_soon()
+            if self._reply_bytes <= MAX_REPLIES and not self.is_held_up and not self._reading:
+                self._read_on()
         if self._current is None and self._current_is_block:
             self._handler.block_written()
 

@@ -8,9 +8,7 @@ session tickets all the same, as cryptography binds nothing that stops it; no se
 import socket
 from enum import Enum
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from p2p_core.errors import ConnectionLost, ProofFailed, WeakKeyExchange
 from p2p_core.proof import ChannelBinding, Role
 
@@ -45,6 +43,7 @@ class TlsSocket:
         self._responder = role is Role.RESPONDER
         self._own_certificate = ThrowawayCertificate.make() if self._responder else None
         self._connection = SSL.Connection(_context(self._own_certificate), sock)
+        openssl.one_record_a_read(self._connection)
         if self._responder:
             self._connection.set_accept_state()
         else:
@@ -56,13 +55,13 @@ class TlsSocket:
             if not self._responder:
                 self._connection.do_handshake()
             elif not openssl.accept_until_finished(self._connection):
-                raise ProofFailed("the other side sent data before the handshake")
+                raise ProofFailed("the other side sent data before the TLS handshake was over")
         except SSL.WantReadError:
             return Wait.READ
         except SSL.WantWriteError:
             return Wait.WRITE
         except SSL.Error as error:
-            raise _lost("the TLS handshake failed", error) from error
+            raise _lost("the TLS handshake with the other side failed", error) from error
         return None
 
     def send_behind_finished(self, data: bytes) -> None:
@@ -73,7 +72,7 @@ class TlsSocket:
             else:
                 self._connection.sendall(data)
         except SSL.Error as error:
-            raise _lost("the TLS handshake failed", error) from error
+            raise _lost("the TLS handshake with the other side failed", error) from error
 
     def handshake_to_end(self) -> Wait | None:
         """Take the handshake to its end. None when it is there."""
@@ -84,13 +83,15 @@ class TlsSocket:
         except SSL.WantWriteError:
             return Wait.WRITE
         except SSL.Error as error:
-            raise _lost("the TLS handshake failed", error) from error
+            raise _lost("the TLS handshake with the other side failed", error) from error
         return None
 
     def binding(self) -> ChannelBinding:
         """Return the channel binding. Raises `WeakKeyExchange` unless the key exchange is the hybrid one."""
         if self.key_exchange != KEY_EXCHANGE:
-            raise WeakKeyExchange(f"the key exchange is {self.key_exchange}, not {KEY_EXCHANGE}")
+            raise WeakKeyExchange(
+                f"the other side agreed on the key exchange {self.key_exchange}, and not on {KEY_EXCHANGE}"
+            )
         exporter = self._connection.export_keying_material(_EXPORTER_LABEL, _EXPORTER_BYTES)
         return ChannelBinding.of_channel(exporter, self._certificate())
 
@@ -111,7 +112,7 @@ class TlsSocket:
         except SSL.ZeroReturnError:
             raise StreamEnded from None
         except SSL.Error as error:
-            raise _lost("the connection broke", error) from error
+            raise _lost("the connection to the other side broke", error) from error
 
     def write(self, data: memoryview) -> int | None:
         """Write `data` whole; None when it cannot go yet: then the same bytes must be written next."""
@@ -120,7 +121,7 @@ class TlsSocket:
         except (SSL.WantReadError, SSL.WantWriteError):
             return None
         except SSL.Error as error:
-            raise _lost("the connection broke", error) from error
+            raise _lost("the connection to the other side broke", error) from error
 
     def end(self) -> None:
         """Say that nothing more comes (close_notify, then FIN). The other side may have gone before."""
@@ -137,10 +138,10 @@ class TlsSocket:
     def _certificate(self) -> bytes:
         if self._own_certificate is not None:
             return self._own_certificate.der
-        certificate = self._connection.get_peer_certificate(as_cryptography=True)
-        if not isinstance(certificate, x509.Certificate):
-            raise ProofFailed("the other side showed no certificate")
-        return certificate.public_bytes(Encoding.DER)
+        certificate = self._connection.get_peer_certificate()
+        if certificate is None:
+            raise ProofFailed("the other side showed no TLS certificate")
+        return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)  # never read: only its hash counts
 
 
 def _context(certificate: ThrowawayCertificate | None) -> SSL.Context:

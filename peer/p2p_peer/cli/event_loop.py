@@ -1,11 +1,14 @@
 """The event loop of the command: a name server that does not answer must not keep the program from ending."""
 
 import asyncio
+import logging
 import socket
 import threading
 from typing import Any
 
 __all__ = ["ProgramLoop"]
+
+_log = logging.getLogger(__name__)
 
 
 class ProgramLoop(asyncio.SelectorEventLoop):
@@ -44,4 +47,6 @@ class ProgramLoop(asyncio.SelectorEventLoop):
                 return
 
         threading.Thread(target=resolve, name=f"resolve {host!r}", daemon=True).start()
-        return await result  # type: ignore[no-any-return]
+        found: list[Any] = await result
+        _log.debug("%s resolves to %s", host, ", ".join(dict.fromkeys(str(name[0]) for *_, name in found)))
+        return found

@@ -6,7 +6,7 @@ __all__ = ["EXIT_CODES", "exit_code"]
 
 EXIT_CODES = {
     0: "done",
-    1: "unexpected",
+    1: "unexpected, or somebody broke a protocol",
     2: "usage, or a key that cannot be used",
     3: "the mediator cannot be reached",
     4: "not authenticated: the mediator, the peer, or this peer; the mediator's key changed; this peer was replaced",

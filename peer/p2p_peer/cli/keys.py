@@ -4,12 +4,14 @@ import argparse
 import getpass
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from p2p_core.errors import UsageError
-from p2p_core.identity import PeerId
+from p2p_core.errors import Interrupted, UsageError
+from p2p_core.identity import PeerId, generate_key
 
-from p2p_peer.cli.parser import PASSPHRASE_VARIABLE
+from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
+from p2p_peer.cli.signals import held_back, interrupting
 from p2p_peer.keyfiles import read_public_key, write_new_pair
 
 __all__ = ["ask_passphrase", "fingerprint", "keygen"]
@@ -18,7 +20,10 @@ __all__ = ["ask_passphrase", "fingerprint", "keygen"]
 def keygen(options: argparse.Namespace) -> int:
     """Make a key pair and print whose it is."""
     passphrase = _new_passphrase() if options.passphrase else None
-    key = write_new_pair(options.dir, options.bits, passphrase)
+    with ThreadPoolExecutor(1) as thread:  # a large key takes seconds: a signal is heard meanwhile
+        key = thread.submit(generate_key, options.bits).result()
+    with held_back():
+        write_new_pair(options.dir, key, passphrase)
     print(f"{options.dir / 'key.pem'}     your key pair: keep it to yourself")
     print(f"{options.dir / 'public.pem'}  your public key: give it to your peers, and to the mediator's owner")
     _print_identity(PeerId.of(key.public_key()))
@@ -35,23 +40,35 @@ def ask_passphrase(path: Path) -> bytes | None:
     """Return the passphrase for a locked key pair: from the environment, or asked at the terminal; None if neither."""
     given = os.environ.get(PASSPHRASE_VARIABLE)
     if given is not None:
-        return given.encode()
+        return os.fsencode(given)
     if not sys.stdin.isatty():
         return None
-    return getpass.getpass(f"passphrase of {path}: ").encode()
+    return os.fsencode(_typed(f"passphrase of {path}: "))
 
 
 def _new_passphrase() -> bytes:
     given = os.environ.get(PASSPHRASE_VARIABLE)
     if given is None:
         if not sys.stdin.isatty():
-            raise UsageError(f"no terminal to ask for a passphrase at; set {PASSPHRASE_VARIABLE}")
-        given = getpass.getpass("new passphrase: ")
-        if getpass.getpass("once more: ") != given:
-            raise UsageError("the two passphrases differ")
+            raise UsageError(
+                "there is no terminal to ask for a passphrase at",
+                advice=f"Put it into the environment variable {PASSPHRASE_VARIABLE}.",
+            )
+        given = _typed("new passphrase: ")
+        if _typed("once more: ") != given:
+            raise UsageError("the two passphrases differ, so no key was made", advice="Start again.")
     if not given:
-        raise UsageError("the passphrase is empty")
-    return given.encode()
+        raise UsageError("the passphrase is empty, so no key was made", advice="Leave out --passphrase for none.")
+    return os.fsencode(given)
+
+
+def _typed(prompt: str) -> str:
+    """Ask at the terminal, unseen. A signal ends it so that the terminal shows again what is typed."""
+    try:
+        with interrupting():
+            return getpass.getpass(prompt)
+    except EOFError:
+        raise Interrupted("no passphrase was typed") from None
 
 
 def _print_identity(peer: PeerId) -> None:

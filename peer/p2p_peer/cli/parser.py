@@ -6,42 +6,20 @@ from pathlib import Path
 
 from p2p_core import __version__, limits
 
-from p2p_peer.cli.exit_codes import EXIT_CODES
+from p2p_peer.cli.manual import COMMANDS, EVENTS, HELP, PASSPHRASE_VARIABLE, Text
 
-__all__ = ["PASSPHRASE_VARIABLE", "parse"]
+__all__ = ["PARSERS", "chat_parser", "parse"]
 
-PASSPHRASE_VARIABLE = "P2P_PEER_PASSPHRASE"  # noqa: S105 - a variable's name
 _POSITIONALS = 4  # HOST PORT KEYPAIR PEERKEY
-
-_EPILOG = f"""\
-in the chat: a line is a message; /send PATH offers a file; /quit leaves.
-With no terminal, every line of standard input is a message; at its end the peer waits for the acknowledgements and
-then for the other side to be done as well.
-
-commands:
-  p2p-peer keygen DIR        make a key pair: DIR/key.pem and DIR/public.pem
-  p2p-peer fingerprint KEY   print a key's peer id, and words to read to each other
-  (each has its own --help)
-
-events of --json, one object a line:
-  mediator_pinned waiting matched connected message file_offered file_progress file_sent file_received file_failed
-  closed error
-
-exit codes:
-{chr(10).join(f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items())}
-
-environment:
-  {PASSPHRASE_VARIABLE}   the passphrase of a locked key pair, where no terminal can be asked
-"""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; `command` in the result is "chat", "keygen" or "fingerprint". Exits on its own."""
-    if arguments and arguments[0] in _COMMANDS and not _looks_like_chat(arguments):
-        parser = _COMMANDS[arguments[0]]()
+    if arguments and arguments[0] in PARSERS and not _looks_like_chat(arguments):
+        parser = PARSERS[arguments[0]]()
         parser.set_defaults(command=arguments[0])
         return parser.parse_args(arguments[1:])
-    parser = _chat()
+    parser = chat_parser()
     parser.set_defaults(command="chat")
     return parser.parse_args(arguments)
 
@@ -52,11 +30,12 @@ def _looks_like_chat(arguments: Sequence[str]) -> bool:
     return len(first) == _POSITIONALS and first[1].isdecimal() and not any(word.startswith("-") for word in first)
 
 
-def _chat() -> argparse.ArgumentParser:
+def chat_parser() -> argparse.ArgumentParser:
+    """Return the parser of `p2p-peer HOST PORT KEYPAIR PEERKEY`."""
     parser = argparse.ArgumentParser(
         prog="p2p-peer",
         description="Meet another peer through the mediator at HOST:PORT, connect to it directly, and chat.",
-        epilog=_EPILOG,
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("host", metavar="HOST", help="where the mediator is")
@@ -76,6 +55,7 @@ def _chat() -> argparse.ArgumentParser:
     how.add_argument("--yes", action="store_true", help="accept files without asking; needed where nobody can be asked")
     how.add_argument("--wait", metavar="SECONDS", type=_seconds, help="wait this long for the other peer (for ever)")
     how.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="be done within this time (no limit)")
+    how.add_argument("-v", "--verbose", action="store_true", help="tell each step of connecting on stderr, with times")
     how.add_argument("--json", action="store_true", help="print events as JSON, one a line, and nothing else on stdout")
 
     mediator = parser.add_argument_group("the mediator")
@@ -92,10 +72,8 @@ def _chat() -> argparse.ArgumentParser:
 
 
 def _keygen() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="p2p-peer keygen", description="Make a key pair: DIR/key.pem (0600) and DIR/public.pem."
-    )
-    parser.add_argument("dir", metavar="DIR", type=Path)
+    parser = argparse.ArgumentParser(prog="p2p-peer keygen", description=_sentence(COMMANDS["keygen"][1]))
+    parser.add_argument("dir", metavar="DIR", type=Path, help="where to put it")
     parser.add_argument(
         "--bits", type=int, default=limits.DEFAULT_KEY_BITS, help=f"size of the key ({limits.DEFAULT_KEY_BITS})"
     )
@@ -106,14 +84,32 @@ def _keygen() -> argparse.ArgumentParser:
 
 
 def _fingerprint() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="p2p-peer fingerprint", description="Print the peer id of a key, and words to read to each other."
-    )
+    parser = argparse.ArgumentParser(prog="p2p-peer fingerprint", description=_sentence(COMMANDS["fingerprint"][1]))
     parser.add_argument("key", metavar="KEY", type=Path, help="a public key, certificate or key pair, PEM")
     return parser
 
 
-_COMMANDS = {"keygen": _keygen, "fingerprint": _fingerprint}
+PARSERS = {"keygen": _keygen, "fingerprint": _fingerprint}
+"""What makes the parser of each command."""
+
+
+def _epilog() -> str:
+    names = [name for name, _, _ in EVENTS]
+    texts: dict[str, Text] = HELP | {"EVENTS OF --json": (" ".join(names[:8]), " ".join(names[8:]))}
+    return "\n\n".join(f"{title.lower()}:\n{_plain(text)}" for title, text in texts.items())
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _plain(text: Text) -> str:
+    """Return a text as the help shows it."""
+    width = max((len(item[0]) for item in text if isinstance(item, tuple)), default=0)
+    lines = (
+        f"{item[0]:<{width}}  {item[1]}" if isinstance(item, tuple) else item.replace("\n", "\n  ") for item in text
+    )
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _port(text: str) -> int:

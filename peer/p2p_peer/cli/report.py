@@ -30,6 +30,3 @@ class Report(Protocol):
 
     def failed(self, error: PunchwireError) -> None:
         """It did not work out."""
-
-    def stop(self) -> None:
-        """Nothing more comes: leave the terminal as it was."""

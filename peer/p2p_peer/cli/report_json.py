@@ -31,7 +31,7 @@ class JsonReport:
     def connecting(self, event: ConnectEvent) -> None:
         """Print what programs need to know of the way to a session."""
         match event:
-            case MediatorReached(identity) if identity.vouched is Vouched.ON_FIRST_USE:
+            case MediatorReached(identity) if identity.vouched in (Vouched.ON_FIRST_USE, Vouched.BY_USER):
                 _print("mediator_pinned", id=str(identity.id))
             case Advertised():
                 _print("waiting")
@@ -57,7 +57,7 @@ class JsonReport:
                 _print("message", **{"from": str(session.peer)}, text=text)
             case FileOffered(offer):
                 _print("file_offered", transfer=offer.transfer, name=offer.name, size=offer.size)
-            case FileProgress(transfer, done, total):
+            case FileProgress(transfer, _, done, total):
                 _print("file_progress", transfer=transfer, bytes=done, total=total)
             case FileSent(transfer, name, size, seconds):
                 _print("file_sent", transfer=transfer, name=name, size=size, seconds=round(seconds, 4))
@@ -82,10 +82,7 @@ class JsonReport:
 
     def failed(self, error: PunchwireError) -> None:
         """Print `error`."""
-        _print("error", code=error.code, message=str(error))
-
-    def stop(self) -> None:
-        """Do nothing: every line was flushed."""
+        _print("error", code=error.code, message=str(error), advice=error.advice)
 
 
 def _print(event: str, **fields: Any) -> None:

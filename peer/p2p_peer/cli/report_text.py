@@ -1,15 +1,12 @@
-"""Lines for people: messages on standard output, everything else on standard error, bars only on a terminal.
+"""Lines for people."""
 
-At a terminal a message stands behind its sender's name, so that none can look like a line of ours; in a pipe it stands
-alone.
-"""
-
-import sys
-from typing import TYPE_CHECKING
+import time
 
 from p2p_core.errors import PunchwireError
-from p2p_core.safe_names import printable
 
+from p2p_peer.cli.console import Console
+from p2p_peer.cli.human import human_size, progress_line
+from p2p_peer.cli.sentences import print_error
 from p2p_peer.events import (
     Advertised,
     ConnectEvent,
@@ -28,19 +25,16 @@ from p2p_peer.events import (
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-__all__ = ["TextReport", "human_size"]
+__all__ = ["TextReport"]
 
 
 class TextReport:
     """Implements `Report`."""
 
-    def __init__(self) -> None:
-        self._bars: Progress | None = None
-        self._tasks: dict[int, TaskID] = {}
-        self._names: dict[int, str] = {}
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._offered: dict[int, str] = {}  # names
+        self._began: dict[int, float] = {}  # by `time.monotonic()`: transfers that are shown
 
     def connecting(self, event: ConnectEvent) -> None:
         """Say each step that takes its time, or that the user should know of."""
@@ -49,6 +43,8 @@ class TextReport:
                 self.notice("the mediator is not authenticated: no TLS (--insecure)")
             case MediatorReached(identity) if identity.vouched is Vouched.ON_FIRST_USE:
                 self.notice(f"first connection to this mediator; remembered its id {identity.id}")
+            case MediatorReached(identity) if identity.vouched is Vouched.BY_USER:
+                self.notice("remembered it: from now on another id is an error")
             case Advertised():
                 self.notice("waiting for the other peer")
             case Matched():
@@ -65,87 +61,42 @@ class TextReport:
         """Show messages, and how files are doing."""
         match event:
             case MessageReceived(text=text):
-                sender = f"{session.peer.short}> " if sys.stdout.isatty() else ""
-                sys.stdout.write(f"{sender}{printable(text)}\n")
-                sys.stdout.flush()
+                self._console.message(session.peer.short, text)
             case FileOffered(offer):
-                self._names[offer.transfer] = printable(offer.name)
+                self._offered[offer.transfer] = offer.name
                 self.notice(f"{session.peer.short} offers {offer.name} ({human_size(offer.size)})")
-            case FileProgress():
-                self._progress(event)
+            case FileProgress(transfer, name, done, total):
+                seconds = time.monotonic() - self._began.setdefault(transfer, time.monotonic())
+                self._console.progress(transfer, progress_line(name, done, total, seconds))
             case FileSent(transfer, name, size, seconds):
-                self._done(transfer)
+                self._over(transfer)
                 self.notice(f"sent {name} ({human_size(size)} in {seconds:.1f} s); it was verified and stored")
             case FileReceived(transfer, stored, seconds):
-                self._done(transfer)
+                self._over(transfer)
                 self.notice(f"received {stored.path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
             case FileFailed(transfer, error):
-                self._done(transfer)
-                if transfer in self._names:  # of a file of ours, whoever sends it tells
-                    self.notice(f"{self._names[transfer]}: {error}")
+                offered = self._over(transfer)
+                if offered is not None:  # of a file of ours, whoever sends it tells
+                    self.notice(f"{offered}: {error}")
             case PeerDone():
                 self.notice("the other side has nothing more to say")
             case PeerLeaving(reason):
                 self.notice("the other side leaves" + (f": {reason}" if reason else ""))
 
     def notice(self, text: str) -> None:
-        """Print a sentence; what a terminal might obey in it is shown as an escape."""
-        sys.stderr.write(f"* {printable(text)}\n")
-        sys.stderr.flush()
+        """Show a sentence."""
+        self._console.notice(text)
 
     def closed(self, reason: str) -> None:
         """Say that it is over."""
         self.notice("closed" + (f": {reason}" if reason else ""))
 
     def failed(self, error: PunchwireError) -> None:
-        """Say why it did not work out."""
-        self.stop()
-        sys.stderr.write(f"p2p-peer: {printable(str(error))}\n")
+        """Say why it did not work out, and what to do."""
+        print_error(error)
 
-    def stop(self) -> None:
-        """Take the bars away."""
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-
-    def _progress(self, event: FileProgress) -> None:
-        if not sys.stderr.isatty():
-            return
-        if self._bars is None:
-            self._bars = _bars()
-            self._bars.start()
-        if event.transfer not in self._tasks:
-            name = self._names.get(event.transfer, "sending")
-            self._tasks[event.transfer] = self._bars.add_task(name, total=event.total)
-        self._bars.update(self._tasks[event.transfer], completed=event.bytes)
-
-    def _done(self, transfer: int) -> None:
-        task = self._tasks.pop(transfer, None)
-        if task is not None and self._bars is not None:
-            self._bars.remove_task(task)
-        if not self._tasks:
-            self.stop()
-
-
-def human_size(size: int) -> str:
-    """Return `size` bytes in units of 1000, as disks are sold."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
-
-
-def _bars() -> "Progress":
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    def _over(self, transfer: int) -> str | None:
+        """Forget a transfer; return the name of the file if it was offered to us."""
+        self._began.pop(transfer, None)
+        self._console.progress_over(transfer)
+        return self._offered.pop(transfer, None)

@@ -10,6 +10,7 @@ from p2p_core.wire.candidate import Address
 __all__ = ["PunchPort"]
 
 _BACKLOG = 16
+_ADVICE = "End programs that hold many connections, and start again."
 _TRIES = 16  # ports tried until one is free in both address families
 
 
@@ -27,7 +28,7 @@ class PunchPort:
             try:
                 first = _listening(_bound(socket.AF_INET, 0))
             except OSError as error:
-                raise NoPath(f"no TCP port to listen on: {error.strerror}") from error
+                raise NoPath(f"this computer cannot listen on a TCP port: {error.strerror}", advice=_ADVICE) from error
             number = first.getsockname()[1]
             try:
                 second = _listening(_bound(socket.AF_INET6, number))
@@ -37,7 +38,7 @@ class PunchPort:
                     continue
                 return cls(number, (first,))  # no IPv6 on this machine
             return cls(number, (first, second))
-        raise NoPath("no free TCP port on this computer")
+        raise NoPath("this computer has no TCP port that is free in IPv4 and IPv6", advice=_ADVICE)
 
     def socket_towards(self, address: Address) -> socket.socket:
         """Return a new non-blocking socket on this port, to dial `address` with. Raises `OSError`."""

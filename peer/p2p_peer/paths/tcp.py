@@ -1,7 +1,9 @@
 """Drives the TCP punch machine with real sockets: listeners, dials and preambles, all on the punch port."""
 
 import asyncio
+import contextlib
 import errno
+import logging
 import os
 import random
 import socket
@@ -22,16 +24,26 @@ __all__ = ["punch"]
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: a connection that was not chosen leaves no TIME_WAIT behind
 
+_log = logging.getLogger(__name__)
+
 
 async def punch(
-    port: PunchPort, agreement: Agreement, targets: Iterable[Address], *, start: float, round_trip: float
+    port: PunchPort,
+    agreement: Agreement,
+    targets: Iterable[Address],
+    *,
+    start: float,
+    round_trip: float,
+    given_up: "asyncio.Future[None] | None" = None,
 ) -> Path:
     """Return a TCP path to the other peer, its preambles read and written.
 
-    `start` is on the event loop's clock, `round_trip` in seconds. Raises `NoPath`, or `MediatorLied`. The port stays
-    the caller's.
+    `start` is on the event loop's clock, `round_trip` in seconds; once `given_up` is done there is nobody to reach any
+    more. Raises `NoPath`, or `MediatorLied`. The port stays the caller's.
     """
     driver = _Driver(port, agreement, targets, start, round_trip)
+    if given_up is not None:
+        given_up.add_done_callback(driver.nobody_is_there)
     try:
         return await driver.run()
     finally:
@@ -55,6 +67,7 @@ class _Driver:
             agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
         )
         self._dials: dict[Address, asyncio.Task[None]] = {}
+        self._told: dict[Address, str] = {}  # what was last logged of each dial: it goes the same way many times over
         self._held: dict[int, _Held] = {}
         self._next_number = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -69,6 +82,10 @@ class _Driver:
         except asyncio.CancelledError:
             self._forget_result()
             raise
+
+    def nobody_is_there(self, _: object) -> None:
+        """The other side has given up before there was a connection."""
+        self._fail(NoPath("the other side left before there was a connection", advice="Start both sides again."))
 
     def close(self) -> None:
         """Let go of everything but the socket that was kept."""
@@ -93,8 +110,11 @@ class _Driver:
     def _do(self, action: Action) -> None:
         match action:
             case Dial(address):
+                if address not in self._told:
+                    self._tell(address, "started")
                 self._dials[address] = self._loop.create_task(self._dial(address))
             case Abort(address):
+                self._tell(address, Outcome.TIMED_OUT.value)
                 self._dials.pop(address).cancel()
             case Send(connection, data):
                 self._send(connection, data)
@@ -110,10 +130,17 @@ class _Driver:
             return
         held = self._held.pop(number, None)
         if held is None:
-            self._result.set_exception(NoPath("the connection broke as it was chosen"))
+            self._result.set_exception(NoPath("the connection to the other side broke as it was chosen"))
             return
+        _log.info("chosen: the connection that %s %s", "went to" if held.dialled else "came from", held.address)
         self._loop.remove_reader(held.socket)
         self._result.set_result(Path(PathKind.TCP, held.socket, held.address))
+
+    def _tell(self, address: Address, what: str) -> None:
+        """Log what becomes of a dial, unless it became that before."""
+        if self._told.get(address) != what:
+            self._told[address] = what
+            _log.debug("dial to %s: %s", address, what)
 
     def _fail(self, error: PunchwireError) -> None:
         if not self._result.done():
@@ -137,13 +164,16 @@ class _Driver:
             if sock is not None:
                 sock.close()
             del self._dials[address]
-            self._machine.dial_failed(address, _outcome(error), self._loop.time())
+            outcome = _outcome(error)
+            self._tell(address, outcome.value)
+            self._machine.dial_failed(address, outcome, self._loop.time())
         except asyncio.CancelledError:
             if sock is not None:
                 sock.close()
             raise
         else:
             del self._dials[address]
+            _log.debug("dial to %s: connected", address)
             self._hold(sock, address, dialled=address)
         self._go_on()
 
@@ -153,12 +183,15 @@ class _Driver:
         except OSError:  # it was gone before we looked
             return
         sock.setblocking(False)
-        self._hold(sock, Address.of(name[0], name[1]), dialled=None)
+        address = Address.of(name[0], name[1])
+        _log.debug("accepted a connection from %s", address)
+        self._hold(sock, address, dialled=None)
         self._go_on()
 
     def _hold(self, sock: socket.socket, address: Address, dialled: Address | None) -> None:
         number = self._next_number = self._next_number + 1
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with contextlib.suppress(OSError):  # macOS: it is gone already, as reading will show
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._held[number] = _Held(sock, address, dialled)
         self._loop.add_reader(sock, self._on_readable, number)
         self._machine.connected(number, self._loop.time(), dialled=dialled)
@@ -194,7 +227,8 @@ class _Driver:
         if held is None:
             return
         self._loop.remove_reader(held.socket)
-        held.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        with contextlib.suppress(OSError):
+            held.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         held.socket.close()
 
 

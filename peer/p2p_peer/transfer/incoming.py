@@ -59,6 +59,8 @@ class IncomingFiles:
         self._waiting: BlockStarts | None = None  # for a buffer
         self._arriving: _Arriving | None = None
         self._nowhere: memoryview | None = None
+        self._being_stored: set[int] = set()
+        self._afterwards: Callable[[], None] | None = None
 
     def offered(self, offer: FileOffer) -> None:
         """The other side offers a file."""
@@ -81,7 +83,7 @@ class IncomingFiles:
         except TransferFailed:
             self._machine.refuse_file(transfer, "it cannot be stored there")
             raise
-        self._files[transfer] = _Receiving(offer, sink, Progress(transfer, offer.size, self._report))
+        self._files[transfer] = _Receiving(offer, sink, Progress(transfer, offer.name, offer.size, self._report))
         self._machine.accept_file(transfer)
 
     def refuse(self, offer: FileOffer, reason: str) -> None:
@@ -96,15 +98,25 @@ class IncomingFiles:
             return self._discarded(block)
         return self._buffer_for(block)
 
-    def block_ended(self) -> None:
-        """The data of the block is there: hand it to its sink."""
+    def block_ended(self) -> bool:
+        """The data of the block is there: hand it to its sink. Return whether anybody wants it."""
         arriving, self._arriving = self._arriving, None
-        if arriving is not None:
-            arriving.sink.write(arriving.buffer, arriving.length, arriving.header.digest, arriving.offset)
+        if arriving is None:
+            return False
+        arriving.sink.write(arriving.buffer, arriving.length, arriving.header.digest, arriving.offset)
+        return True
 
     def store(self, transfer: int) -> None:
         """Every block and the root are verified: give the file its name."""
+        self._being_stored.add(transfer)
         self._files[transfer].sink.store(partial(self._in_loop, self._on_stored, transfer))
+
+    def once_stored(self, afterwards: Callable[[], None]) -> None:
+        """Call `afterwards` when no file is just being given its name: it will be there, and is to be told of."""
+        if self._being_stored:
+            self._afterwards = afterwards
+        else:
+            afterwards()
 
     def drop(self, transfer: int) -> None:
         """A file was given up; what there is of it goes."""
@@ -176,12 +188,20 @@ class IncomingFiles:
     def _on_failed(self, transfer: int, error: TransferFailed) -> None:
         self._machine.fail_file(transfer, error)
         self._go_on()
+        self._is_stored(transfer)
 
     def _on_stored(self, transfer: int, stored: Stored) -> None:
         receiving = self._files.pop(transfer, None)
-        if receiving is None:
-            return
-        self._end(receiving.sink)
-        self._machine.file_stored(transfer, time.time_ns() // 1_000_000)
-        self._report(FileReceived(transfer, stored, receiving.progress.seconds))
-        self._go_on()
+        if receiving is not None:
+            self._end(receiving.sink)
+            self._machine.file_stored(transfer, time.time_ns() // 1_000_000)
+            self._report(FileReceived(transfer, stored, receiving.progress.seconds))
+            self._go_on()
+        self._is_stored(transfer)
+
+    def _is_stored(self, transfer: int) -> None:
+        """A file has its name, or never will."""
+        self._being_stored.discard(transfer)
+        if self._afterwards is not None and not self._being_stored:
+            self._afterwards()
+            self._afterwards = None

@@ -49,7 +49,7 @@ class OutgoingFiles:
         """The other side takes a file: read ahead if it is its turn."""
         file = self._files[transfer]
         source = FileSource(file, limits.MAX_BLOCK_SIZE, self._something_is_ready)
-        self._accepted[transfer] = _Sending(transfer, source, Progress(transfer, file.size, self._report))
+        self._accepted[transfer] = _Sending(transfer, source, Progress(transfer, file.name, file.size, self._report))
         self._waiting.append(transfer)
         if self._waiting[0] == transfer:
             source.start()

@@ -13,8 +13,8 @@ _INTERVAL = 0.1  # s between two reports
 class Progress:
     """Counts the bytes of one transfer."""
 
-    def __init__(self, transfer: int, total: int, report: Callable[[FileProgress], None]) -> None:
-        self._transfer, self._total, self._report = transfer, total, report
+    def __init__(self, transfer: int, name: str, total: int, report: Callable[[FileProgress], None]) -> None:
+        self._transfer, self._name, self._total, self._report = transfer, name, total, report
         self._bytes = 0
         self._reported = 0.0
         self._started = time.monotonic()
@@ -30,4 +30,4 @@ class Progress:
         now = time.monotonic()
         if now - self._reported >= _INTERVAL or self._bytes == self._total:
             self._reported = now
-            self._report(FileProgress(self._transfer, self._bytes, self._total))
+            self._report(FileProgress(self._transfer, self._name, self._bytes, self._total))

@@ -65,20 +65,20 @@ class FileSink:
         """
         self._name = safe_name(offer.name)
         self._offer, self._folder = offer, folder
-        # Never set-uid, never wider than this user's files are, and never out of this user's own reach.
-        self._mode = offer.mode & 0o777 & ~_umask() | 0o400
+        # Never a program, never wider than this user's files are, and never out of this user's own reach.
+        self._mode = offer.mode & 0o666 & ~_umask() | 0o400
         self._verified, self._buffer_free, self._failed = verified, buffer_free, failed
         self._temporary = f".{self._name}.{secrets.token_hex(4)}.part"
         try:
             self._directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise TransferFailed(f"{folder} cannot be written to: {error.strerror}") from error
+            raise _unwritable(f"{folder} cannot be written to", error) from error
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._descriptor = os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
         except OSError as error:
             os.close(self._directory)
-            raise TransferFailed(f"{folder} cannot be written to: {error.strerror}") from error
+            raise _unwritable(f"{folder} cannot be written to", error) from error
         self._hasher = blake3()
         self._room = min(offer.block_size, offer.size)
         self._free: deque[memoryview] = deque()
@@ -133,11 +133,12 @@ class FileSink:
         except TransferFailed as error:
             self._failed(error)
         except OSError as error:
-            self._failed(TransferFailed(f"{self._name} cannot be written: {error.strerror}"))
+            self._failed(_unwritable(f"{self._name} cannot be written", error))
         finally:
-            os.close(self._descriptor)
+            with contextlib.suppress(OSError):  # whatever is wrong now, the file was given up for it already
+                self._close()
             if not stored:
-                with contextlib.suppress(FileNotFoundError):  # somebody removed it, or the folder
+                with contextlib.suppress(OSError):  # somebody removed it, or the folder, or made that read-only
                     os.unlink(self._temporary, dir_fd=self._directory)
             os.close(self._directory)
 
@@ -156,11 +157,19 @@ class FileSink:
             self._buffer_free()
 
     def _store(self) -> Stored:
-        os.fchmod(self._descriptor, self._mode)
-        mtime = min(self._offer.mtime_ns, 2**63 - 1)
-        os.utime(self._descriptor, ns=(mtime, mtime))
+        with contextlib.suppress(OSError):  # both are suggestions, and not every file system can follow them
+            os.fchmod(self._descriptor, self._mode)
+        with contextlib.suppress(OSError):
+            mtime = min(self._offer.mtime_ns, 2**63 - 1)
+            os.utime(self._descriptor, ns=(mtime, mtime))
+        self._close()  # before it gets its name: a network's file system may say only here that there is no room
         name = self._take_name()
         return Stored(self._folder.resolve() / name, self._offer.size, self._hasher.hexdigest())
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _take_name(self) -> str:
         """Move the file to the first name that is free; nothing is ever overwritten."""
@@ -171,7 +180,7 @@ class FileSink:
             except FileExistsError:
                 continue
             return name
-        raise TransferFailed(f"{self._folder} is full of files named {self._name}")
+        raise TransferFailed(f"{self._folder} is full of files named {self._name}", advice="Choose another folder.")
 
     def _move(self, name: str) -> None:
         where = {"src_dir_fd": self._directory, "dst_dir_fd": self._directory}
@@ -181,9 +190,19 @@ class FileSink:
             if error.errno not in _NO_LINKS:
                 raise
             os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._directory))
-            os.rename(self._temporary, name, **where)
+            try:
+                os.rename(self._temporary, name, **where)
+            except OSError:
+                os.unlink(name, dir_fd=self._directory)  # ours, and empty
+                raise
         else:
             os.unlink(self._temporary, dir_fd=self._directory)
+
+
+def _unwritable(what: str, error: OSError) -> TransferFailed:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "Make room on that disk" if full else "Choose a folder that can be written to"
+    return TransferFailed(f"{what}: {error.strerror}", advice=f"{advice}, and send the file again.")
 
 
 @functools.cache

@@ -27,7 +27,7 @@ class OpenFile:
     path: Path
     size: int
     mode: int  # permission bits
-    mtime_ns: int
+    mtime_ns: int  # as an offer can carry it: not before 1970
 
     @classmethod
     def open(cls, path: Path) -> "OpenFile":
@@ -39,8 +39,10 @@ class OpenFile:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise TransferFailed(f"{path} is not a file")
-        return cls(descriptor, path, status.st_size, stat.S_IMODE(status.st_mode) & 0o777, status.st_mtime_ns)
+            raise TransferFailed(
+                f"{path} is not a file", advice="Send a file; a folder can be packed into one, with tar."
+            )
+        return cls(descriptor, path, status.st_size, stat.S_IMODE(status.st_mode) & 0o777, _mtime_ns(status))
 
     @property
     def name(self) -> str:
@@ -48,14 +50,20 @@ class OpenFile:
         return os.fsencode(self.path.name).decode("utf-8", "replace")
 
     def check_unchanged(self) -> None:
-        """Raise `SourceChanged` unless size and time of change are what they were."""
+        """Raise `SourceChanged` unless size and time of change are what they were, and the size is true."""
         status = os.fstat(self.descriptor)
-        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+        if (status.st_size, _mtime_ns(status)) != (self.size, self.mtime_ns):
             raise SourceChanged(f"{self.path} changed while it was sent")
+        if os.pread(self.descriptor, 1, self.size):  # as of those in /proc, which have a size of 0
+            raise SourceChanged(f"{self.path} has more bytes than its size says", advice="Copy it, and send the copy.")
 
     def close(self) -> None:
         """Close the file."""
         os.close(self.descriptor)
+
+
+def _mtime_ns(status: os.stat_result) -> int:
+    return max(status.st_mtime_ns, 0)
 
 
 @dataclass(frozen=True, slots=True)

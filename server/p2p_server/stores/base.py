@@ -16,7 +16,18 @@ from p2p_core.identity import PeerId
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 
-__all__ = ["Deliver", "Displaced", "Event", "Matched", "NotMatched", "Signalled", "Store", "StreamId", "TooManyOthers"]
+__all__ = [
+    "Deliver",
+    "Displaced",
+    "Event",
+    "Left",
+    "Matched",
+    "NotMatched",
+    "Signalled",
+    "Store",
+    "StreamId",
+    "TooManyOthers",
+]
 
 StreamId = NewType("StreamId", str)  # different for every stream of every instance
 
@@ -43,11 +54,18 @@ class Signalled:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A matched peer ended the match, or is gone."""
+
+    peer: PeerId
+
+
+@dataclass(frozen=True, slots=True)
 class Displaced:
     """A newer stream of the same key took this one's place."""
 
 
-Event = Matched | Signalled | Displaced
+Event = Matched | Signalled | Left | Displaced
 Deliver = Callable[[StreamId, Event], None]
 
 
@@ -86,7 +104,10 @@ class Store(ABC):
 
     @abstractmethod
     async def leave(self, stream: StreamId, other: PeerId) -> None:
-        """Withdraw the advertisement for `other` and end the match with it, whichever there is."""
+        """Withdraw the advertisement for `other` and end the match with it, whichever there is.
+
+        Who ends a match first, in this way or by ceasing to be its peer's current stream, leaves the other with `Left`.
+        """
 
     @abstractmethod
     async def forget(self, stream: StreamId) -> None:

@@ -37,11 +37,11 @@ class MemoryStore(Store):
 
     async def leave(self, stream: StreamId, other: PeerId) -> None:
         """See `Store`."""
-        self._table.leave(stream, other)
+        self._tell(self._table.leave(stream, other))
 
     async def forget(self, stream: StreamId) -> None:
         """See `Store`."""
-        self._table.forget(stream)
+        self._tell(self._table.forget(stream))
 
     async def close(self) -> None:
         """See `Store`."""

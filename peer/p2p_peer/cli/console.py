@@ -1,0 +1,38 @@
+"""Where a person reads and types: one interface, two implementations."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Console", "LineSource"]
+
+
+class LineSource(Protocol):
+    """Where typed lines come from."""
+
+    async def next(self) -> str | None:
+        """Return the next line without its end, or None when no more will come."""
+
+
+class Console(LineSource, Protocol):
+    """Shows lines, and takes what is typed. Whatever it is given to show, a terminal obeys none of it."""
+
+    def message(self, sender: str, text: str) -> None:
+        """Show what the other side wrote."""
+
+    def own_message(self, text: str) -> Callable[[bool], None]:
+        """Show that a message is on its way; what is returned is called with whether it was delivered."""
+
+    def command(self, line: str) -> None:
+        """A typed line was a command, and will be carried out."""
+
+    def notice(self, text: str) -> None:
+        """Show a line of the program."""
+
+    def progress(self, transfer: int, line: str) -> None:
+        """Show how far a transfer is, in place of what was shown of it before."""
+
+    def progress_over(self, transfer: int) -> None:
+        """Show no more of a transfer."""
+
+    async def close(self) -> None:
+        """Leave the terminal as it was."""

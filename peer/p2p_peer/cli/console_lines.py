@@ -1,0 +1,73 @@
+"""Lines of plain text, for pipes, files, and terminals that can do no more.
+
+Messages go to standard output, everything else to standard error. At a terminal a message stands behind its sender's
+name, so that none can look like a line of ours; in a pipe it stands alone.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+
+from p2p_core.safe_names import printable
+
+from p2p_peer.cli.lines import InputLines
+
+__all__ = ["LineConsole"]
+
+
+class LineConsole:
+    """Implements `Console`. Standard input is read from the first `next` on."""
+
+    def __init__(self) -> None:
+        self._input: InputLines | None = None
+        self._shows_progress = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._progress_width = 0  # of the line that the cursor stands in
+
+    async def next(self) -> str | None:
+        """As in `Console`."""
+        if self._input is None:
+            self._input = InputLines()
+        return await self._input.next()
+
+    def message(self, sender: str, text: str) -> None:
+        """As in `Console`."""
+        self._wipe()
+        prefix = f"{sender}> " if sys.stdout.isatty() else ""
+        sys.stdout.write(f"{prefix}{printable(text)}\n")
+        sys.stdout.flush()
+
+    def own_message(self, text: str) -> Callable[[bool], None]:
+        """The terminal has shown it already, when it was typed."""
+        return lambda delivered: self.notice("delivered" if delivered else f"not delivered: {text}")
+
+    def command(self, line: str) -> None:
+        """The terminal has shown it already."""
+
+    def notice(self, text: str) -> None:
+        """As in `Console`."""
+        self._wipe()
+        sys.stderr.write(f"* {printable(text)}\n")
+        sys.stderr.flush()
+
+    def progress(self, transfer: int, line: str) -> None:
+        """As in `Console`, of one transfer at a time: there is one line for it."""
+        if self._shows_progress:
+            line = printable(line)[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write(f"\r{line:{self._progress_width}}")
+            sys.stderr.flush()
+            self._progress_width = len(line)
+
+    def progress_over(self, transfer: int) -> None:
+        """As in `Console`."""
+        self._wipe()
+
+    async def close(self) -> None:
+        """As in `Console`."""
+        self._wipe()
+
+    def _wipe(self) -> None:
+        if self._progress_width:
+            sys.stderr.write(f"\r{'':{self._progress_width}}\r")
+            sys.stderr.flush()
+            self._progress_width = 0

@@ -1,0 +1,93 @@
+"""What there is to say of `p2p-peer` beside its flags, for `--help` and the man page. Nothing but data.
+
+A text has paragraphs, and rows of a term and what it means.
+"""
+
+from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
+from p2p_peer.cli.exit_codes import EXIT_CODES
+
+__all__ = ["COMMANDS", "EVENTS", "HELP", "MAN_PAGE", "PASSPHRASE_VARIABLE", "Text"]
+
+PASSPHRASE_VARIABLE = "P2P_PEER_PASSPHRASE"  # noqa: S105 - a variable's name
+
+Text = tuple[str | tuple[str, str], ...]
+
+COMMANDS = {
+    "keygen": ("p2p-peer keygen DIR", "make a key pair: DIR/key.pem (0600) and DIR/public.pem"),
+    "fingerprint": ("p2p-peer fingerprint KEY", "print a key's peer id, and words to read to each other"),
+}
+"""How each command is called, and what it does."""
+
+EVENTS: tuple[tuple[str, str, str], ...] = (
+    ("mediator_pinned", "id", "first connection to this mediator: its key is remembered from now on"),
+    ("waiting", "", "the mediator admits us and knows whom we want"),
+    ("matched", "role", "the other peer wants us too"),
+    (
+        "connected",
+        "path, address, peer, role, key_exchange, seconds",
+        "both keys are proved; seconds since both had advertised",
+    ),
+    ("message", "from, text", "the other side wrote"),
+    ("file_offered", "transfer, name, size", "the other side would like to send a file"),
+    ("file_progress", "transfer, bytes, total", "at most ten times a second"),
+    ("file_sent", "transfer, name, size, seconds", "the other side has verified and stored it"),
+    (
+        "file_received",
+        "transfer, path, size, blake3, seconds",
+        "verified and stored; blake3 is the content's, as b3sum prints it",
+    ),
+    ("file_failed", "transfer, code, message", "a transfer came to nothing"),
+    ("closed", "reason", "the session is over"),
+    ("error", "code, message, advice", "why the exit code is not 0, and what to do next"),
+)
+"""The name of each event of `--json`, its fields, and when it comes."""
+
+HELP: dict[str, Text] = {
+    "COMMANDS": (*COMMANDS.values(), "Each has its own --help."),
+    "CHAT": (
+        "At a terminal a typed line is a message. Commands are:",
+        *CHAT_COMMANDS,
+        f"And {ESCAPE}.",
+        "With no terminal, every line of standard input is a message; at its end the peer waits for the\n"
+        "acknowledgements and then for the other side to be done as well.",
+    ),
+    "EXIT STATUS": tuple((str(code), meaning) for code, meaning in EXIT_CODES.items()),
+    "ENVIRONMENT": (
+        (PASSPHRASE_VARIABLE, "the passphrase of a locked key pair, where no terminal can be asked"),
+        ("XDG_STATE_HOME", "where the folder punchwire of --state-dir is; ~/.local/state without it"),
+    ),
+}
+"""What both say."""
+
+MAN_PAGE: dict[str, Text] = {
+    "DESCRIPTION": (
+        "Whoever is first waits for the other. The mediator introduces the two and then steps aside: messages and\n"
+        "files go over one direct connection, encrypted with TLS 1.3, on which both sides have proved their keys.",
+        "The first connection to a mediator remembers its key; from then on another key is an error.",
+    ),
+    "EVENTS": (
+        "With --json, standard output has one object a line, and nothing else. Its field event names the event;\n"
+        "the other fields are in brackets here. path is tcp, role is initiator or responder, peer and from are\n"
+        "peer ids.",
+        *((f"{name} ({fields})" if fields else name, when) for name, fields, when in EVENTS),
+    ),
+    "FILES": (
+        ("~/.local/state/punchwire/known_mediators.json", "the mediators that are remembered, by host and port"),
+        ("DIR/key.pem, DIR/public.pem", "what keygen makes: the key pair (0600), and the public key for the others"),
+    ),
+    "EXAMPLES": (
+        ("p2p-peer keygen ~/punchwire", "Make a key pair."),
+        ("p2p-peer fingerprint bob.pem", "Print whose key it is, and twelve words to read to each other on the phone."),
+        ("p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem", "Chat with the owner of bob.pem."),
+        (
+            "p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --send photo.jpg",
+            "Send a file, and leave when the other side has verified and stored it.",
+        ),
+        (
+            "p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --receive inbox --yes --json",
+            "Receive one file without asking, and report as JSON.",
+        ),
+    ),
+    "SEE ALSO": ("p2p-server(1)",),
+}
+"""What the man page says besides."""

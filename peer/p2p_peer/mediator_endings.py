@@ -1,0 +1,55 @@
+"""How the mediator's stream ended, as the error its user can act on. docs/protocol/mediator.md has the reasons."""
+
+import grpc
+from p2p_core import limits
+from p2p_core.errors import MediatorUnreachable, NotAdmitted, PunchwireError, RemoteProtocolError, Replaced
+
+__all__ = ["REASON_KEY", "error_of"]
+
+REASON_KEY = "punchwire-reason"  # the trailing metadata that carries the reason
+_AGAIN = "Start again in a moment."
+_OUR_FAULT = (  # the mediator's reasons that say that this program broke its protocol
+    "malformed",
+    "bad-key",
+    "too-large",
+    "advertised-self",
+    "out-of-order",
+    "not-your-match",
+    "too-many-advertisements",
+)
+_REFUSALS = (
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.PERMISSION_DENIED,
+)
+
+
+def error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
+    """Return the error for a stream that ended so: by the mediator's reason, else by gRPC's code."""
+    match reason:
+        case "not-admitted":
+            return NotAdmitted("the mediator does not admit your key")
+        case "replaced":
+            return Replaced("another process with the same key took this one's place at the mediator")
+        case "unsupported-version":
+            return RemoteProtocolError(
+                f"the mediator speaks another version: {details}",
+                advice=f"This program speaks version {limits.PROTOCOL_VERSION}: whichever is older needs an update.",
+            )
+        case "shutting-down" | "too-many-handshakes" | "step-timeout" | "heartbeat-lost" | "too-slow":
+            return MediatorUnreachable(f"the mediator ended the connection: {details}", advice=_AGAIN)
+        case "internal":
+            return MediatorUnreachable(
+                f"the mediator ended the connection: {details}", advice="Tell its owner, and start again in a moment."
+            )
+    if reason in _OUR_FAULT or (not reason and code in _REFUSALS):
+        return RemoteProtocolError(f"the mediator refused: {details}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return MediatorUnreachable(
+            "what answers there is not a mediator: it speaks gRPC, and knows nothing of Punchwire"
+        )
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # found by gRPC on this side
+        return RemoteProtocolError("a message larger than any of the protocol").by("the mediator")
+    # gRPC's last error says more than its first: "failed to connect to all addresses; last error: ..."
+    why = details.rpartition("last error: ")[2] or code.name
+    return MediatorUnreachable(f"the mediator ended the connection: {why}")

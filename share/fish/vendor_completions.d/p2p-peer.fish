@@ -1,0 +1,52 @@
+# Completion of p2p-peer for fish, made by `make share`.
+
+# Whether what has been typed so far matches: the command, a colon, and how many arguments it has.
+function __p2p_peer_at
+    set -l command ''
+    set -l count 0
+    set -l takes_value 0
+    for word in (commandline -opc)[2..-1]
+        if test $takes_value = 1; and not string match -q -- '-*' $word
+            set takes_value 0
+            continue
+        end
+        set takes_value 0
+        if contains -- $word --bits --mediator-id --message --receive --send --state-dir --timeout --wait
+            set takes_value 1
+        else if string match -q -- '-*' $word
+            continue
+        else if test "$command$count" = 0; and contains -- $word keygen fingerprint
+            set command $word
+        else
+            set count (math $count + 1)
+        end
+    end
+    string match -q -- $argv[1] $command:$count
+end
+
+complete -c p2p-peer -e
+complete -c p2p-peer -f
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -s h -l help -d 'show this help message and exit'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l version -d 'show program\'s version number and exit'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l message -x -d 'send a message'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l send -r -F -d 'send a file'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l receive -x -a '(__fish_complete_directories)' -d 'receive a file into DIR (this folder)'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l yes -d 'accept files without asking; needed where nobody can be asked'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l wait -x -d 'wait this long for the other peer (for ever)'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l timeout -x -d 'be done within this time (no limit)'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -s v -l verbose -d 'tell each step of connecting on stderr, with times'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l json -d 'print events as JSON, one a line, and nothing else on stdout'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l mediator-id -x -d 'the id its key must have, whatever is remembered'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l insecure -d 'no TLS to the mediator: it ends somewhere else, and nobody vouches for it'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'where known mediators are remembered (~/.local/state/punchwire)'
+complete -c p2p-peer -n "__p2p_peer_at ':0'" -a keygen -d 'Make a key pair: DIR/key.pem (0600) and DIR/public.pem.'
+complete -c p2p-peer -n "__p2p_peer_at ':0'" -a fingerprint -d 'Print a key\'s peer id, and words to read to each other.'
+complete -c p2p-peer -n "__p2p_peer_at ':0'" -a '(__fish_print_hostnames)'
+complete -c p2p-peer -n "__p2p_peer_at ':2'" -F
+complete -c p2p-peer -n "__p2p_peer_at ':3'" -F
+complete -c p2p-peer -n "__p2p_peer_at 'keygen:*'" -s h -l help -d 'show this help message and exit'
+complete -c p2p-peer -n "__p2p_peer_at 'keygen:*'" -l bits -x -d 'size of the key (3072)'
+complete -c p2p-peer -n "__p2p_peer_at 'keygen:*'" -l passphrase -d 'lock the key pair: asks, or takes P2P_PEER_PASSPHRASE'
+complete -c p2p-peer -n "__p2p_peer_at 'keygen:0'" -a '(__fish_complete_directories)'
+complete -c p2p-peer -n "__p2p_peer_at 'fingerprint:*'" -s h -l help -d 'show this help message and exit'
+complete -c p2p-peer -n "__p2p_peer_at 'fingerprint:0'" -F

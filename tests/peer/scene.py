@@ -1,0 +1,164 @@
+"""One mode of the command on a live session, with the other side moved by hand."""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from p2p_core.errors import PunchwireError
+from p2p_core.wire.frames import Close, FileAnswer, FileOffer, FileReceipt, MessageAck, TextMessage
+from p2p_peer.cli.chat import Chat
+from p2p_peer.cli.mode import Mode, drive
+from p2p_peer.events import ConnectEvent, SessionEvent
+
+from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
+from tests.peer.pair import soon, until
+
+
+class TypedLines:
+    """Implements `Console`, and what modes need of `InputLines`."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[str | None] = asyncio.Queue()
+        self.asked = 0
+        self.commands: list[str] = []
+        self.own: list[tuple[str, bool]] = []  # own messages that were settled, and whether they were delivered
+
+    async def next(self) -> str | None:
+        self.asked += 1
+        return await self._lines.get()
+
+    @property
+    def has_more(self) -> bool:
+        return not self._lines.empty()
+
+    def type(self, *lines: str | None) -> None:
+        for line in lines:
+            self._lines.put_nowait(line)
+
+    def message(self, sender: str, text: str) -> None:
+        pass
+
+    def own_message(self, text: str) -> Callable[[bool], None]:
+        return lambda delivered: self.own.append((text, delivered))
+
+    def command(self, line: str) -> None:
+        self.commands.append(line)
+
+    def notice(self, text: str) -> None:
+        pass
+
+    def progress(self, transfer: int, line: str) -> None:
+        pass
+
+    def progress_over(self, transfer: int) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class Said:
+    """Implements `Report` by writing down what it is told."""
+
+    def __init__(self) -> None:
+        self.notices: list[str] = []
+        self.events: list[SessionEvent] = []
+        self.ends: list[str] = []
+
+    def connecting(self, event: ConnectEvent) -> None:
+        pass
+
+    def connected(self, session: Any, seconds: float) -> None:
+        pass
+
+    def happened(self, session: Any, event: SessionEvent) -> None:
+        self.events.append(event)
+
+    def notice(self, text: str) -> None:
+        self.notices.append(text)
+
+    def closed(self, reason: str) -> None:
+        self.ends.append(reason)
+
+    def failed(self, error: PunchwireError) -> None:
+        pass
+
+
+class Scene:
+    """One mode on a live session; the other side is moved by hand."""
+
+    def __init__(self, session: Any, other: OtherSide) -> None:
+        self.session, self.other = session, other
+        self.lines, self.said = TypedLines(), Said()
+        self.sent_by_other = 0
+        self.chat: Chat | None = None
+        self.running: asyncio.Task[None] | None = None
+
+    def begin(self, make: Callable[..., Mode], **options: Any) -> "asyncio.Task[None]":
+        """Run the mode that `make` makes of session, options, report and lines."""
+        chosen = Namespace(yes=False, message=[], send=[], receive=None, timeout=None)
+        vars(chosen).update(options)
+        driving = drive(self.session, lambda session: make(session, chosen, self.said, self.lines), self.said)
+        self.running = asyncio.create_task(driving)
+        return self.running
+
+    def begin_chat(self, **options: Any) -> "asyncio.Task[None]":
+        def make(session: Any, chosen: Namespace, said: Said, lines: TypedLines) -> Chat:
+            chat = self.chat = Chat(lines, said, chosen)
+            chat.begin(session)
+            return chat
+
+        return self.begin(make, **options)
+
+    async def texts(self, count: int) -> list[str]:
+        """The first messages that came, acknowledged."""
+        await self.other.wait_for(TextMessage, count)
+        self.other.send(MessageAck(count))
+        return [frame.text for frame in self.other.came if isinstance(frame, TextMessage)]
+
+    async def notice(self, text: str) -> None:
+        await until(lambda: any(text in notice for notice in self.said.notices))
+
+    def offer(self, size: int = 5, name: str = "a.txt") -> FileOffer:
+        """Offer a file."""
+        offer = FileOffer(2 + 2 * self.sent_by_other, name, size, 0o644, 10**18, BLOCK_SIZE)
+        self.sent_by_other += 1
+        self.other.send(offer)
+        return offer
+
+    async def send_whole(self, offer: FileOffer, content: bytes) -> None:
+        self.other.send(block(content, 0, offer.transfer), self.other.end_of(offer, content))
+        await self.other.wait_for(FileReceipt)
+
+    async def answer(self, count: int = 1) -> FileAnswer:
+        return await self.other.wait_for(FileAnswer, count)
+
+    async def leave(self, reason: str = "") -> None:
+        """The other side leaves: properly, or for a reason."""
+        self.other.send(Close(reason))
+        await self.other.wait_for(Close)
+        await self.other.pump.close()
+
+    async def leave_after_close(self) -> None:
+        """The other side has said its farewell already."""
+        await self.other.wait_for(Close)
+        await self.other.pump.close()
+
+    async def farewell(self) -> None:
+        """Answer the mode's farewell."""
+        await self.other.wait_for(Close)
+        self.other.send(Close())
+        await self.other.pump.close()
+
+    async def end(self) -> None:
+        assert self.running is not None
+        await soon(self.running)
+
+    async def stop(self) -> None:
+        """Whatever still runs."""
+        if self.chat is not None:
+            await self.chat.stop()
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.gather(self.running, return_exceptions=True)

@@ -1,0 +1,76 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from p2p_peer.cli.console_lines import LineConsole
+
+from tests.peer.pair import soon
+
+
+def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> LineConsole:
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+    return LineConsole()
+
+
+def test_in_a_pipe_a_message_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    console = LineConsole()
+    console.message("bob", "hello")
+    console.notice("noted")
+    console.progress(1, "a film")
+    console.progress_over(1)
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("hello\n", "* noted\n")
+
+
+def test_at_a_terminal_it_stands_behind_its_sender(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_a_terminal(monkeypatch).message("bob", "hello")
+    assert capsys.readouterr().out == "bob> hello\n"
+
+
+def test_what_became_of_own_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    console = LineConsole()
+    console.own_message("one")(True)
+    console.own_message("two")(False)
+    assert capsys.readouterr().err == "* delivered\n* not delivered: two\n"
+
+
+async def test_progress_is_one_line_that_makes_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = at_a_terminal(monkeypatch)
+    console.progress(1, "a longer line")
+    console.progress(1, "short")
+    console.notice("noted")
+    console.progress(1, "x" * 100)
+    console.progress_over(1)
+    console.progress_over(1)
+    console.progress(1, "y\x1b")
+    await console.close()
+    assert capsys.readouterr().err == (
+        f"\ra longer line\rshort        \r{' ' * 5}\r* noted\n\r{'x' * 39}\r{' ' * 39}\r\ry\\x1b\r{' ' * 5}\r"
+    )
+
+
+@pytest.mark.parametrize("term", ["dumb", None])
+def test_no_progress_where_the_cursor_cannot_go_back(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, term: str | None
+) -> None:
+    at_a_terminal(monkeypatch)
+    monkeypatch.delenv("TERM") if term is None else monkeypatch.setenv("TERM", term)
+    LineConsole().progress(1, "a film")
+    assert capsys.readouterr().err == ""
+
+
+async def test_lines_are_read_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "typed").write_text("one\ntwo\n")
+    with (tmp_path / "typed").open() as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        console = LineConsole()
+        assert os.lseek(typed.fileno(), 0, os.SEEK_CUR) == 0  # nothing is read before it is asked for
+        assert [await soon(console.next()) for _ in range(3)] == ["one", "two", None]
