@@ -7,6 +7,7 @@ Where network namespaces can be made, the peers run behind two NATs in two priva
 Exits with 0 only if everything the story tells was checked and is true.
 """
 
+import argparse
 import functools
 import os
 import sys
@@ -56,6 +57,9 @@ class Story:
 
 def main() -> int:
     """Tell the story; return the exit code."""
+    parser = argparse.ArgumentParser(description="The main job, for real: two peers meet, talk, and send a file.")
+    parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="sent instead of 64 MiB of random bytes")
+    chosen: Path | None = parser.parse_args().file
     if availability().mode == "userns":
         enter()  # starts this program once more, inside a user namespace
     story = Story()
@@ -64,7 +68,7 @@ def main() -> int:
         try:
             place = programs.enter_context(_lab() if availability().mode == "root" else _loopback())
             story.tell("place", *place.description)
-            _play(story, place, folder, _source(folder), programs)
+            _play(story, place, folder, _source(folder, chosen), programs)
         except ProgramFailed as failure:
             print(f"\nThe demo failed: {failure}", file=sys.stderr)
             return 1
@@ -169,12 +173,11 @@ def _loopback() -> Iterator[Place]:
     yield Place(description, "127.0.0.1", start_here, {"alice": start_here, "bob": start_here})
 
 
-def _source(folder: Path) -> Path:
-    if len(sys.argv) > 1:
-        path = Path(sys.argv[1])
-        if not path.is_file():
-            raise ProgramFailed(f"{path} is not a file")
-        return path
+def _source(folder: Path, chosen: Path | None) -> Path:
+    if chosen is not None:
+        if not chosen.is_file():
+            raise ProgramFailed(f"{chosen} is not a file")
+        return chosen
     path = folder / "random.bin"
     with path.open("wb") as file:
         for _ in range(SIZE // 2**20):
