@@ -1,0 +1,1 @@
+"""Programs that measure Punchwire and print a table: benchmarks/README.md."""
