@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from p2p_core import limits
-from p2p_core.errors import OfferRejected, SameKey
+from p2p_core.clocks import check_times
+from p2p_core.errors import SameKey
 from p2p_core.fields import digest, encode, u16
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript
@@ -55,10 +56,10 @@ class Agreement:
 
     @classmethod
     def between(cls, role: Role, own: Side, other: Side) -> "Agreement":
-        """Agree as `role`. Raises `SameKey` for one peer on both sides, `OfferRejected` for times that do not fit."""
+        """Agree as `role`. Raises `SameKey` for one peer on both sides, `ClocksDiffer` for their times."""
         if own.peer == other.peer:
             raise SameKey("both sides have the same key")
-        _check_times(own.offer, other.offer)
+        check_times(own.offer, other.offer)
         return cls(role, own, other) if role is Role.INITIATOR else cls(role, other, own)
 
     @property
@@ -118,26 +119,3 @@ def punch_key(shares: bytes, session: bytes, sender: Role, purpose: PunchPurpose
     """HKDF-SHA256 (RFC 5869, no salt) of initiator's share ‖ responder's share; one key a direction and purpose."""
     info = encode(_PUNCH_LABEL, u16(limits.PROTOCOL_VERSION), session, sender.value.encode(), purpose.value.encode())
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(shares)
-
-
-def _check_times(own: Offer, other: Offer) -> None:
-    """Refuse two offers of which one had expired before the other was made.
-
-    Both sides compare the same four numbers, and read no clock: so both refuse, with one sentence, or neither does.
-    """
-    if own.issued <= other.expires + limits.MAX_CLOCK_SKEW and other.issued <= own.expires + limits.MAX_CLOCK_SKEW:
-        return
-    apart = other.issued - own.issued
-    raise OfferRejected(
-        f"by its offer, the other side's clock is about {_duration(abs(apart))} "
-        f"{'ahead of' if apart > 0 else 'behind'} this computer's clock",
-        advice="Compare what date -u says on both computers, and set the clock that is wrong. "
-        "If both are right, the mediator passed on an old offer.",
-    )
-
-
-def _duration(seconds: int) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds} seconds"

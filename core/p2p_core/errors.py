@@ -12,7 +12,8 @@
     │   ├── NotAdmitted           the mediator does not admit our key
     │   ├── Replaced              another process with our key took our place
     │   ├── ProofFailed           a key proof does not verify
-    │   ├── OfferRejected         an offer is forged, not for us, or out of date
+    │   ├── OfferRejected         an offer is forged, or not for us
+    │   │   └── ClocksDiffer      one side's offer had expired before the other's was made
     │   ├── WeakKeyExchange       the channel did not get the hybrid key exchange
     │   └── MediatorLied          what the mediator told the two sides does not fit together
     ├── PeerDidNotCome            the other peer did not come in time
@@ -35,6 +36,7 @@ it was, `advice` what to do next.
 from typing import ClassVar, Self
 
 __all__ = [
+    "ClocksDiffer",
     "ConnectionLost",
     "Interrupted",
     "KeyLocked",
@@ -159,10 +161,20 @@ class ProofFailed(NotAuthenticated):
 
 
 class OfferRejected(NotAuthenticated):
-    """An offer is forged, not meant for this peer, or out of date."""
+    """An offer is forged, or not meant for this peer."""
 
     code = "offer-rejected"
     advice = "Start both sides again. If it happens again, do not use this mediator any more."
+
+
+class ClocksDiffer(OfferRejected):
+    """The two sides' offers are too far apart in time."""
+
+    code = "clocks-differ"
+    advice = (
+        "Compare what date -u says on both computers, and set the clock that is wrong. "
+        "If both are right, the mediator passed on an old offer."
+    )
 
 
 class WeakKeyExchange(NotAuthenticated):

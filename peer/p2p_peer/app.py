@@ -16,7 +16,9 @@ from pathlib import Path
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement, Side
+from p2p_core.clocks import whose_clock
 from p2p_core.errors import (
+    ClocksDiffer,
     MediatorLied,
     MediatorUnreachable,
     PeerDidNotCome,
@@ -165,7 +167,7 @@ class _Meeting:
             gathered = await gather(port, servers, mediator, punching)
             self._notify(CandidatesFound(gathered.candidates()))
             introduction = await self._introduced(client, gathered)
-            agreement = self._agree(introduction)
+            agreement = self._agree(introduction, client.welcome.clock_ahead)
             self._notify(Matched(agreement.role, agreement.other.offer.candidates))
             _tell_match(agreement, introduction)
             given_up = asyncio.create_task(_given_up(client, introduction.peer))
@@ -225,7 +227,7 @@ class _Meeting:
         if is_first:
             self._notify(Advertised(offer.candidates))
 
-    def _agree(self, introduction: Introduction) -> Agreement:
+    def _agree(self, introduction: Introduction, clock_ahead: float | None) -> Agreement:
         if introduction.peer != self._peer_id:
             raise MediatorLied("the mediator lied: it introduced a peer that was not asked for")
         own = self._offers.get(introduction.own_offer_hash)
@@ -234,11 +236,14 @@ class _Meeting:
         offer = open_offer(introduction.offer, self._key, self._peer_key)
         if offer.session_id or offer.channel:
             raise RemoteProtocolError("the other side wants to go on with a session that this side does not have")
-        return Agreement.between(
-            introduction.role,
-            Side.of(self._own_id, own.offer, own.sealed),
-            Side.of(self._peer_id, offer, introduction.offer),
-        )
+        try:
+            return Agreement.between(
+                introduction.role,
+                Side.of(self._own_id, own.offer, own.sealed),
+                Side.of(self._peer_id, offer, introduction.offer),
+            )
+        except ClocksDiffer as error:
+            raise ClocksDiffer(str(error), advice=whose_clock(clock_ahead)) from None
 
 
 def _tell_match(agreement: Agreement, introduction: Introduction) -> None:

@@ -59,6 +59,7 @@ class Welcome:
 
     observed: Address | None  # ours, as it sees this stream
     stun: tuple[StunServer, ...]
+    clock_ahead: float | None  # s that its clock is ahead of ours, if it tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class MediatorClient:
         self._reader: asyncio.Task[None] | None = None
         self._ended: PunchwireError | None = None
         self._departures: dict[PeerId, asyncio.Future[None]] = {}
-        self.welcome = Welcome(None, ())
+        self.welcome = Welcome(None, (), None)
 
     @classmethod
     async def connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
@@ -231,7 +232,8 @@ def _welcome(message: pb.Welcome) -> Welcome:
         for server in message.stun
         if server.transport in _TRANSPORTS and 0 < server.port < 65536
     )
-    return Welcome(_endpoint(message.observed) if message.HasField("observed") else None, servers)
+    ahead = message.unix_seconds - time.time() if message.unix_seconds else None
+    return Welcome(_endpoint(message.observed) if message.HasField("observed") else None, servers, ahead)
 
 
 def _introduction(message: pb.Match) -> Introduction:

@@ -242,8 +242,11 @@ class Welcome(_message.Message):
     OBSERVED_FIELD_NUMBER: _builtins.int
     STUN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
+    UNIX_SECONDS_FIELD_NUMBER: _builtins.int
     heartbeat_seconds: _builtins.int
     """how often the mediator sends Ping"""
+    unix_seconds: _builtins.int
+    """the mediator's clock, 0 if it does not tell: a hint for sentences, nothing else"""
     @_builtins.property
     def observed(self) -> Global___Endpoint:
         """the peer's address as the mediator sees this stream; absent if it cannot tell"""
@@ -256,10 +259,11 @@ class Welcome(_message.Message):
         observed: Global___Endpoint | None = ...,
         stun: _abc.Iterable[Global___StunServer] | None = ...,
         heartbeat_seconds: _builtins.int = ...,
+        unix_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds", "observed", b"observed", "stun", b"stun"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds", "observed", b"observed", "stun", b"stun", "unix_seconds", b"unix_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

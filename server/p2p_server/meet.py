@@ -7,6 +7,7 @@ Ping out
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
@@ -254,7 +255,9 @@ class _Conversation:
     def _welcome(self) -> pb.Welcome:
         stun = pb.StunServer(host="", port=self._setting.stun_port, transport=pb.TCP)
         heartbeat = round(self._setting.limits.heartbeat)
-        return pb.Welcome(observed=_endpoint(self._observed), stun=[stun], heartbeat_seconds=heartbeat)
+        return pb.Welcome(
+            observed=_endpoint(self._observed), stun=[stun], heartbeat_seconds=heartbeat, unix_seconds=int(time.time())
+        )
 
     async def _expect(self, step: str) -> pb.ToMediator:
         message = await self._stream.read()

@@ -2,12 +2,11 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from p2p_core import limits
 from p2p_core.agreement import Agreement, PunchPurpose, Side, punch_key, session_id
-from p2p_core.errors import OfferRejected, ProofFailed, SameKey
+from p2p_core.errors import ProofFailed, SameKey
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role, prove, verify
 
-from tests.core.two_peers import INITIATOR_KEY, NOW, RESPONDER_KEY, agreement, offer, side
+from tests.core.two_peers import INITIATOR_KEY, RESPONDER_KEY, agreement, offer, side
 
 INITIATOR, RESPONDER = agreement(Role.INITIATOR), agreement(Role.RESPONDER)
 BINDING = ChannelBinding(BindingType.EXPORTER_AND_CERTIFICATE, bytes(64))
@@ -47,35 +46,6 @@ def test_the_mirror_image_is_what_the_other_side_holds_when_both_have_one_role()
 def test_a_peer_does_not_meet_itself() -> None:
     with pytest.raises(SameKey):
         Agreement.between(Role.INITIATOR, side(Role.INITIATOR), side(Role.INITIATOR, b"another offer"))
-
-
-def timed(role: Role, issued: int, life: int) -> Side:
-    return replace(side(role), offer=offer(issued=issued, expires=issued + life))
-
-
-def test_clocks_may_differ_a_little() -> None:
-    """With an offer that lives for 300 s, as ours do, by seven minutes."""
-    for apart in (-300 - limits.MAX_CLOCK_SKEW, -1, 0, 1, 300 + limits.MAX_CLOCK_SKEW):
-        Agreement.between(Role.INITIATOR, timed(Role.INITIATOR, NOW, 300), timed(Role.RESPONDER, NOW + apart, 300))
-
-
-@pytest.mark.parametrize(
-    ("apart", "life", "says"),
-    [
-        (421, 300, "about 7 minutes"),
-        (122, 1, "about 2 minutes"),
-        (3600, 300, "about 60 minutes"),
-        (3 * 3600, 300, "about 3 hours"),
-        (86400 * 365, 600, "about 365 days"),
-    ],
-)
-@pytest.mark.parametrize("role", Role)
-def test_clocks_that_differ_are_told_to_both(apart: int, life: int, says: str, role: Role) -> None:
-    early, late = timed(role, NOW, life), timed(role.other, NOW + apart, life)
-    with pytest.raises(OfferRejected, match=f"^by its offer, the other side's clock is {says} ahead of this computer"):
-        Agreement.between(role, early, late)
-    with pytest.raises(OfferRejected, match=f"the other side's clock is {says} behind this computer's clock$"):
-        Agreement.between(role.other, late, early)
 
 
 def test_an_offer_that_differs_makes_another_session() -> None:

@@ -435,11 +435,14 @@ def test_clocks_that_differ_by_an_hour(world: World, tmp_path: Path, ahead: int)
     alice.wait_for("waiting")
     bob = world.start_bob("--message", "hello", env=os.environ | {"PYTHONPATH": str(tmp_path / "clock")})
     assert (alice.exit_code(), bob.exit_code()) == (4, 4)
+    # The mediator's clock is alice's, so it is bob who has to set his.
+    assert alice.wait_for("error")["advice"].startswith("Let the other side set its clock")
+    off = f"about 60 minutes {'ahead of' if ahead > 0 else 'behind'} the mediator's"
+    assert bob.wait_for("error")["advice"] == f"Set this computer's clock: it is {off}."
     sentence = "by its offer, the other side's clock is about 60 minutes {} this computer's clock"
     for peer, where in ((alice, "ahead of"), (bob, "behind")) if ahead > 0 else ((alice, "behind"), (bob, "ahead of")):
         error = peer.wait_for("error")
-        assert (error["code"], error["message"]) == ("offer-rejected", sentence.format(where))
-        assert "date -u" in error["advice"]
+        assert (error["code"], error["message"]) == ("clocks-differ", sentence.format(where))
 
 
 # Files and folders.

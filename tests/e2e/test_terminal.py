@@ -272,3 +272,16 @@ def test_the_story_stands_above_the_prompt(start: Start, world: World) -> None:
     alice.shows("the other side's candidates")
     alice.shows("type a message")
     alice.is_like("* type a message, or /help", "> half a line")
+
+
+def test_a_second_signal_leaves_the_terminal_as_it_was(chats: tuple[Terminal, Terminal]) -> None:
+    """The other side does not answer, so the first one waits for it."""
+    alice, bob = chats
+    bob.process.send_signal(signal.SIGSTOP)
+    alice.types("hello?")
+    alice.stands("(sent)")
+    assert not alice.is_as_before()
+    alice.process.send_signal(signal.SIGTERM)
+    alice.process.send_signal(signal.SIGHUP)
+    assert _over(alice) == (130,)
+    bob.process.send_signal(signal.SIGCONT)

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from p2p_core.errors import (
+    ClocksDiffer,
     ConnectionLost,
     Malformed,
     MediatorLied,
@@ -323,7 +324,7 @@ LIES: list[tuple[Callable[[bytes], pb.Match], type[PunchwireError]]] = [
     (lambda own: match(own, offer=own), OfferRejected),
     (lambda own: match(own, offer=b"\x01\x01\x00" + bytes(500)), OfferRejected),
     (lambda own: match(own, offer=seal_offer(offer(1), key(2), OURS.public_key())), OfferRejected),
-    (lambda own: match(own, offer=theirs_sealed(issued=1000, expires=1300)), OfferRejected),
+    (lambda own: match(own, offer=theirs_sealed(issued=1000, expires=1300)), ClocksDiffer),
     (lambda own: match(own, offer=b""), Malformed),
     (lambda own: match(own, offer=theirs_sealed(session_id=bytes(32))), RemoteProtocolError),
     (lambda own: match(own, offer=theirs_sealed(channel=1)), RemoteProtocolError),

@@ -19,6 +19,7 @@ CODES = {
     "Replaced": 4,
     "ProofFailed": 4,
     "OfferRejected": 4,
+    "ClocksDiffer": 4,
     "WeakKeyExchange": 4,
     "MediatorLied": 4,
     "PeerDidNotCome": 5,

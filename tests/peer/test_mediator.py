@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -74,7 +75,7 @@ async def test_proves_the_key() -> None:
         await stream.stay()
 
     async with scripted_mediator(script) as mediator, client_of(mediator) as client:
-        assert client.welcome == Welcome(None, ())
+        assert client.welcome == Welcome(None, (), None)
 
 
 async def test_the_nonce_is_fresh() -> None:
@@ -106,7 +107,17 @@ async def test_the_welcome() -> None:
         assert client.welcome == Welcome(
             Address.of("192.0.2.7", 5000),
             (StunServer("", 54701, Transport.TCP), StunServer("stun.example", 3478, Transport.UDP)),
+            None,
         )
+
+
+async def test_the_mediators_clock() -> None:
+    async def script(stream: Stream) -> None:
+        await stream.admit(unix_seconds=int(time.time()) + 3600)
+        await stream.stay()
+
+    async with scripted_mediator(script) as mediator, client_of(mediator) as client:
+        assert client.welcome.clock_ahead == pytest.approx(3600, abs=30)
 
 
 @pytest.mark.parametrize("ip", [b"", b"123", bytes(17)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,7 @@ async def test_a_peer_is_welcomed(mediator: Mediator, peer: OpenPeer) -> None:
     assert ipaddress.ip_address(welcome.observed.ip) == ipaddress.ip_address("127.0.0.1")
     assert 0 < welcome.observed.port < 65536
     assert welcome.heartbeat_seconds == 15
+    assert abs(welcome.unix_seconds - time.time()) < 60
     assert welcome.stun == [pb.StunServer(host="", port=mediator.listening.stun_port, transport=pb.TCP)]
     assert a.pings == [1]
 

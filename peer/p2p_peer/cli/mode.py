@@ -8,6 +8,7 @@ from typing import Protocol
 
 from p2p_core.errors import ConnectionLost, PunchwireError, Refused
 
+from p2p_peer.cli import outputs
 from p2p_peer.cli.report import Report
 from p2p_peer.events import FileOffered, SessionEvent
 from p2p_peer.session import Session
@@ -54,6 +55,7 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
 
 async def _read_events(session: Session, mode: Mode, report: Report) -> None:
     async for event in session:
+        await outputs.room()
         report.happened(session, event)
         mode.happened(event)
 

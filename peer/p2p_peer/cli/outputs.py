@@ -1,15 +1,31 @@
-"""Standard output and error when nobody reads them: what is said goes nowhere then, and the program goes on."""
+"""Standard output and error when nobody reads them, for a while or any more."""
 
 import errno
 import os
 import select
 import sys
 
-__all__ = ["LOST", "flush", "silence", "silence_blocked"]
+__all__ = ["LOST", "flush", "room", "silence", "silence_blocked"]
 
 LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT)  # no reader, no terminal, no room any more
 
 _DESCRIPTORS = {1, 2}
+
+
+async def room(descriptor: int = 1) -> None:
+    """Wait until an output takes more: its reader may pause, as `less` does, and the session has to live on."""
+    import asyncio  # not before it is needed: see `p2p_peer.cli`
+
+    _, taking, _ = select.select((), (descriptor,), (), 0)
+    if taking:
+        return
+    loop = asyncio.get_running_loop()
+    takes = asyncio.Event()
+    loop.add_writer(descriptor, takes.set)
+    try:
+        await takes.wait()
+    finally:
+        loop.remove_writer(descriptor)
 
 
 def flush() -> None:

@@ -4,24 +4,18 @@ import argparse
 import asyncio
 import contextlib
 import os
-import stat
 import sys
-from pathlib import Path
 
-from p2p_core import limits
 from p2p_core.errors import (
     ConnectionLost,
     Interrupted,
-    Malformed,
     MediatorUnreachable,
     NoPath,
     NotAuthenticated,
     PeerDidNotCome,
     PunchwireError,
     TransferFailed,
-    UsageError,
 )
-from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 
 from p2p_peer.app import ConnectOptions, connect
 from p2p_peer.cli.chat import Chat
@@ -30,23 +24,19 @@ from p2p_peer.cli.console_lines import LineConsole
 from p2p_peer.cli.errand import Errand
 from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
-from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.lines import InputLines
 from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.pipe import Pipe
+from p2p_peer.cli.preflight import check, mediator_id, read_keys
 from p2p_peer.cli.report import Report
 from p2p_peer.cli.report_json import JsonReport
 from p2p_peer.cli.report_text import TextReport
-from p2p_peer.cli.sentences import print_warning
 from p2p_peer.cli.signals import until_signalled
 from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched
-from p2p_peer.keyfiles import is_open_to_others, read_key_pair, read_public_key
 from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId, default_state_dir
 
 __all__ = ["run"]
-
-_ANOTHER_FOLDER = "Give --receive a folder that you may write to."
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,8 +77,8 @@ class _Run:
 
     def __init__(self, options: argparse.Namespace, report: Report, console: Console) -> None:
         # Here and not in the event loop, which would not see Ctrl-C while a passphrase is asked for.
-        self._key, self._peer_key = _read_keys(options)
-        _check(options)
+        self._key, self._peer_key = read_keys(options)
+        check(options)
         self._options, self._report, self._console = options, report, console
         self._chat = Chat(console, report, options) if _is_chat(options) else None
         self._missing: type[PunchwireError] = MediatorUnreachable
@@ -163,7 +153,7 @@ class _Run:
         return ConnectOptions(
             wait=options.wait,
             state_dir=options.state_dir or default_state_dir(),
-            mediator_id=_mediator_id(options.mediator_id),
+            mediator_id=mediator_id(options.mediator_id),
             confirm_mediator=None if self._chat is None else self._confirm_mediator,
             insecure=options.insecure,
         )
@@ -188,71 +178,3 @@ def _is_chat(options: argparse.Namespace) -> bool:
 def _somebody_to_ask(options: argparse.Namespace) -> bool:
     """Whether there is a person at a terminal, and not a program that reads events."""
     return sys.stdin.isatty() and not options.json
-
-
-def _read_keys(options: argparse.Namespace) -> tuple[RSAPrivateKey, RSAPublicKey]:
-    key = read_key_pair(options.keypair, ask_passphrase)
-    if is_open_to_others(options.keypair):
-        print_warning(
-            f"other users of this computer may be able to read your key pair {options.keypair}",
-            f"Keep it to yourself with: chmod 600 {options.keypair}",
-        )
-    return key, read_public_key(options.peerkey, ask_passphrase)
-
-
-def _check(options: argparse.Namespace) -> None:
-    """Find out now what would otherwise fail once the other peer has been met."""
-    if options.insecure and options.mediator_id is not None:
-        raise UsageError(
-            "without TLS the mediator shows no key, so --mediator-id cannot be checked",
-            advice="Leave out --mediator-id or --insecure.",
-        )
-    for text in options.message:
-        if len(text.encode("utf-8", "surrogateescape")) > limits.MAX_TEXT_BYTES:
-            raise UsageError(
-                f"a message has at most {limits.MAX_TEXT_BYTES} bytes",
-                advice="Send a longer text as a file, with --send.",
-            )
-        if any("\ud800" <= character <= "\udfff" for character in text):  # how Python shows bytes that are no UTF-8
-            raise UsageError(
-                "a message is not valid UTF-8", advice="Send bytes that are no text as a file, with --send."
-            )
-    for path in options.send:
-        if (why := _why_unreadable(path)) is not None:
-            raise UsageError(
-                f"{path} is not a file that can be read: {why}",
-                advice="Give --send a regular file; a folder can be packed into one, with tar.",
-            )
-    folder = options.receive
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"{folder} is not a folder that can be written to: {error.strerror}", advice=_ANOTHER_FOLDER
-        ) from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"{folder} is not a folder that can be written to: Permission denied", advice=_ANOTHER_FOLDER)
-
-
-def _why_unreadable(path: Path) -> str | None:
-    """Say why a path is not a file that can be read; None if it is one."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        return error.strerror
-    if not stat.S_ISREG(mode):
-        return "it is not a regular file"
-    return None if os.access(path, os.R_OK) else "Permission denied"
-
-
-def _mediator_id(text: str | None) -> MediatorId | None:
-    if text is None:
-        return None
-    try:
-        return MediatorId.parse(text)
-    except Malformed:
-        raise UsageError(
-            f"{text!r} is not a mediator id", advice="p2p-server prints its id when it starts: 52 letters and digits."
-        ) from None

@@ -7,9 +7,10 @@ an output that nobody reads. What is being written whole is written whole.
 import contextlib
 import os
 import signal
+import termios
 from collections.abc import Coroutine, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from p2p_core.errors import Interrupted, PunchwireError
 
@@ -43,11 +44,13 @@ async def until_signalled(work: Coroutine[None, None, None]) -> None:
 
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
+    terminal = _terminal()
     came = False
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         nonlocal came
         if came:
+            _restore(terminal)
             os._exit(INTERRUPTED)
         came = True
         signal.signal(signal.SIGALRM, _speak_on)
@@ -98,6 +101,25 @@ def _heard() -> "dict[signal.Signals, signal._HANDLER]":
     """Return the signals that are not ignored, and what they do."""
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     return {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+
+
+def _terminal() -> "list[Any] | None":
+    """Return how the terminal is set; None if there is none."""
+    try:
+        return termios.tcgetattr(0)
+    except termios.error:
+        return None
+
+
+def _restore(terminal: "list[Any] | None") -> None:
+    """Set the terminal as it was. In the background it is somebody else's, who set it as they like."""
+    try:
+        in_background = os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:  # it does not control this process
+        in_background = False
+    if terminal is not None and not in_background:
+        with contextlib.suppress(termios.error):  # it has gone
+            termios.tcsetattr(0, termios.TCSANOW, terminal)
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
