@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from p2p_peer import FileOffered, MessageReceived, connect, load_key_pair, load_public_key
+from p2p_peer import FileOffered, MessageReceived, PunchwireError, connect, load_key_pair, load_public_key
 
 
 async def main(host: str, port: str, keypair: str, peerkey: str) -> None:
@@ -23,4 +23,9 @@ async def main(host: str, port: str, keypair: str, peerkey: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except PunchwireError as error:
+        sys.exit(f"{error}\n{error.advice}")

@@ -33,7 +33,8 @@ def main() -> int:
     """0 if the mediator serves, else 1 and the reason on stderr."""
     try:
         with connect(int(os.environ.get("P2P_SERVER_PORT", "54700"))) as channel:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)  # type: ignore[attr-defined]
     except (OSError, grpc.RpcError) as error:
         print(f"The mediator does not answer: {error}", file=sys.stderr)
         return 1

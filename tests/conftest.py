@@ -1,9 +1,16 @@
-"""What holds for every test: generated examples are moderate in number and never timed; signals arrive."""
+"""What holds for every test: generated examples are moderate in number and never timed; signals arrive.
+
+And for those with real programs: two pairs of keys made once, and programs that end with the test.
+"""
 
 import os
 import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.programs import Keys, Programs
 
 # No deadline: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further.
 settings.register_profile(
@@ -15,3 +22,24 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Programs that are started with SIGHUP ignored, as under nohup, ignore it as well; a handler is not handed down.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def key_pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Keys, Keys]:
+    """Alice's and Bob's, for fixtures that serve more than one test."""
+    folder = tmp_path_factory.mktemp("keys")
+    return Keys.make(folder / "alice"), Keys.make(folder / "bob")
+
+
+@pytest.fixture
+def keys(key_pairs: tuple[Keys, Keys]) -> tuple[Keys, Keys]:
+    """Alice's and Bob's, who remember no mediator."""
+    for pair in key_pairs:
+        pair.forget_mediators()
+    return key_pairs
+
+
+@pytest.fixture
+def programs() -> Iterator[Programs]:
+    with Programs() as running:
+        yield running

@@ -1,7 +1,7 @@
 """Punchwire's real programs as child processes: a mediator, and peers that report as JSON.
 
-Used by the tests that need real processes, and by `scripts/demo.py`. Whoever starts a process says where: on this
-computer, or on a host of the lab.
+Used by the tests that need real processes, by `benchmarks/` and by `scripts/demo.py`. Whoever starts a
+process says where: on this computer, or on a host of the lab.
 """
 
 import json
@@ -71,6 +71,10 @@ class Keys:
         """The public key."""
         return self.folder / "public.pem"
 
+    def forget_mediators(self) -> None:
+        """Let its peer remember none: a new one may be on a port that an earlier one had."""
+        (self.folder / "state" / "known_mediators.json").unlink(missing_ok=True)
+
 
 @dataclass
 class Mediator:
@@ -95,7 +99,7 @@ class Mediator:
         authorized = folder / "authorized"
         authorize = p2p_server("authorize", "--authorized", authorized, *(keys.public for keys in admitted))
         subprocess.run(authorize, check=True, stdout=subprocess.DEVNULL)
-        where = ["--host", host, "--port", "0", "--stun-port", "0", "--authorized", authorized, "--state-dir", folder]
+        where = ("--host", host, "--port", "0", "--stun-port", "0", "--authorized", authorized, "--state-dir", folder)
         logs = ["--log-format", "json", "--log-level", "warning"]
         process = start(p2p_server(*where, *logs, *flags), stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -133,7 +137,7 @@ class Peer:
         **options: Any,
     ) -> Self:
         """Start one that meets `other`; what it remembers is in the folder of its keys."""
-        where = [mediator.host, str(mediator.port), own.pair, other.public]
+        where = (mediator.host, str(mediator.port), own.pair, other.public)
         argv = p2p_peer(*where, "--json", "--state-dir", own.folder / "state", *flags)
         options.setdefault("stdin", subprocess.DEVNULL)
         return cls(name, start(argv, stdout=subprocess.PIPE, **options))

@@ -141,7 +141,10 @@ class NotAdmitted(NotAuthenticated):
     """The mediator does not admit this key."""
 
     code = "not-admitted"
-    advice = "Give your public key to the mediator's owner, who admits it with: p2p-server authorize public.pem"
+    advice = (
+        "Give your public key to the mediator's owner, who files it in the folder that the mediator uses: "
+        "p2p-server authorize --authorized DIR public.pem"
+    )
 
 
 class Replaced(NotAuthenticated):
@@ -216,7 +219,9 @@ class Refused(PunchwireError):
     """The other side, or its owner, said no."""
 
     code = "refused"
-    advice = "Ask the other side; with --yes it takes files without being asked."
+    advice = (
+        "Ask the other side. Without somebody to ask it takes files with --yes only, and with --receive a single one."
+    )
 
 
 class TransferFailed(PunchwireError):

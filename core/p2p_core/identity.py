@@ -48,7 +48,12 @@ __all__ = [
 ]
 
 SPOKEN_WORDS = 12  # 96 bits: nobody finds a second key with the same words (2**96 tries), and people still read them
-_CONVERT = "ssh-keygen -p -m PEM -f KEY rewrites a pair as PEM, ssh-keygen -e -m PKCS8 -f KEY prints its public key."
+_FROM_SSH = {  # a key of another kind than RSA gets nowhere by it; and ssh-keygen -p writes over the file it is given
+    "key pair": "Make a pair with p2p-peer keygen DIR; or copy an RSA key of ssh, and rewrite the copy with: "
+    "ssh-keygen -p -m PEM -f COPY",
+    "public key": "Give a public.pem that p2p-peer keygen made; or print an RSA key of ssh in PEM form with: "
+    "ssh-keygen -e -m PKCS8 -f KEY.pub",
+}
 _SHORT = 8  # characters of the short form, 40 bits: for people, never compared by a program
 
 
@@ -212,7 +217,9 @@ def _is_whole(key: RSAPrivateKey) -> bool:
 def _unreadable(data: bytes, wanted: str) -> KeyUnreadable:
     """Say why `data` is not the key that is wanted."""
     if data.startswith(b"ssh-") or b"OPENSSH PRIVATE KEY-----" in data:
-        return KeyUnreadable(f"this is a key in OpenSSH's own form; a {wanted} in PEM form is needed", advice=_CONVERT)
+        return KeyUnreadable(
+            f"this is a key in OpenSSH's own form; a {wanted} in PEM form is needed", advice=_FROM_SSH[wanted]
+        )
     if wanted == "key pair" and (b"PUBLIC KEY-----" in data or b"BEGIN CERTIFICATE-----" in data):
         return KeyUnreadable(
             "this is a public key; the key pair is needed here",

@@ -10,8 +10,9 @@ import re
 import unicodedata
 
 from p2p_core.errors import UnsafeName
+from p2p_core.printable import is_control, printable
 
-__all__ = ["MAX_COMPONENT_BYTES", "printable", "safe_name", "with_number"]
+__all__ = ["MAX_COMPONENT_BYTES", "safe_name", "with_number"]
 
 MAX_COMPONENT_BYTES = 255  # what every common file system takes
 _ROOM_FOR_PART = 32  # bytes kept free for what a temporary name or a number adds
@@ -19,9 +20,6 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 # Names that Windows takes for devices, with any extension (learn.microsoft.com, "Naming Files, Paths, and Namespaces").
 _DEVICE = re.compile(r"^(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _FORBIDDEN = frozenset('<>:"|?*')  # on Windows
-_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Direction marks and overrides (UAX #9 §2): "gnp.exe" can be made to look like "exe.png". Joiners stay.
-_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
 
 def safe_name(name: str) -> str:
@@ -44,21 +42,8 @@ def with_number(name: str, number: int) -> str:
     return f"{stem} ({number}).{extension}" if dot and stem else f"{name} ({number})"
 
 
-def printable(text: str) -> str:
-    """Return `text` with everything that a terminal might obey shown as an escape."""
-    return "".join(_escape(character) if _is_control(character) else character for character in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in _CONTROL_CATEGORIES or character in _DIRECTION
-
-
 def _mend(character: str) -> str:
-    return "_" if character in _FORBIDDEN or _is_control(character) else character
+    return "_" if character in _FORBIDDEN or is_control(character) else character
 
 
 def _shorten(name: str) -> str:

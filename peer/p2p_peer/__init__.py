@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from p2p_core.errors import PunchwireError
     from p2p_core.identity import PeerId, generate_key, load_key_pair, load_public_key
     from p2p_core.proof import PathKind, Role
+    from p2p_core.wire.candidate import Address, Candidate
+    from p2p_core.wire.frames import FileOffer
 
     from p2p_peer.app import ConnectOptions, connect
     from p2p_peer.events import (
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
         Advertised,
         Authenticated,
         CandidatesFound,
+        ConnectEvent,
         Encrypted,
         FileFailed,
         FileOffered,
@@ -38,22 +41,32 @@ if TYPE_CHECKING:
         PathFound,
         PeerDone,
         PeerLeaving,
+        SessionEvent,
     )
+    from p2p_peer.mediator_identity import MediatorIdentity, Vouched
     from p2p_peer.session import Session
+    from p2p_peer.transfer.sink import Stored
+    from p2p_peer.trust import MediatorId
 
 _HOME = {
+    "Address": "p2p_core.wire.candidate",
     "Admitted": "p2p_peer.events",
     "Advertised": "p2p_peer.events",
     "Authenticated": "p2p_peer.events",
+    "Candidate": "p2p_core.wire.candidate",
     "CandidatesFound": "p2p_peer.events",
+    "ConnectEvent": "p2p_peer.events",
     "ConnectOptions": "p2p_peer.app",
     "Encrypted": "p2p_peer.events",
     "FileFailed": "p2p_peer.events",
+    "FileOffer": "p2p_core.wire.frames",
     "FileOffered": "p2p_peer.events",
     "FileProgress": "p2p_peer.events",
     "FileReceived": "p2p_peer.events",
     "FileSent": "p2p_peer.events",
     "Matched": "p2p_peer.events",
+    "MediatorId": "p2p_peer.trust",
+    "MediatorIdentity": "p2p_peer.mediator_identity",
     "MediatorReached": "p2p_peer.events",
     "MessageDelivered": "p2p_peer.events",
     "MessageReceived": "p2p_peer.events",
@@ -65,6 +78,9 @@ _HOME = {
     "PunchwireError": "p2p_core.errors",
     "Role": "p2p_core.proof",
     "Session": "p2p_peer.session",
+    "SessionEvent": "p2p_peer.events",
+    "Stored": "p2p_peer.transfer.sink",
+    "Vouched": "p2p_peer.mediator_identity",
     "connect": "p2p_peer.app",
     "generate_key": "p2p_core.identity",
     "load_key_pair": "p2p_core.identity",
@@ -72,18 +88,24 @@ _HOME = {
 }
 
 __all__ = [
+    "Address",
     "Admitted",
     "Advertised",
     "Authenticated",
+    "Candidate",
     "CandidatesFound",
+    "ConnectEvent",
     "ConnectOptions",
     "Encrypted",
     "FileFailed",
+    "FileOffer",
     "FileOffered",
     "FileProgress",
     "FileReceived",
     "FileSent",
     "Matched",
+    "MediatorId",
+    "MediatorIdentity",
     "MediatorReached",
     "MessageDelivered",
     "MessageReceived",
@@ -95,6 +117,9 @@ __all__ = [
     "PunchwireError",
     "Role",
     "Session",
+    "SessionEvent",
+    "Stored",
+    "Vouched",
     "connect",
     "generate_key",
     "load_key_pair",
@@ -106,3 +131,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(name)
     return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from p2p_core import limits
@@ -50,7 +50,7 @@ from p2p_peer.mediator import Introduction, MediatorClient
 from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated, recognise
 from p2p_peer.paths import tcp
 from p2p_peer.session import Session
-from p2p_peer.trust import MediatorId, TrustStore, default_state_dir
+from p2p_peer.trust import MediatorId, TrustStore
 from p2p_peer.what_answers import speaks_http2_over_tls
 
 __all__ = ["ConnectOptions", "connect"]
@@ -74,7 +74,7 @@ class ConnectOptions:
     """How to reach the mediator and how long to wait."""
 
     wait: float | None = None  # s for the other peer to come; None: for ever
-    state_dir: Path = field(default_factory=default_state_dir)
+    state_dir: Path | None = None  # None: where `p2p-peer` keeps it
     mediator_id: MediatorId | None = None  # expected, whatever is remembered
     confirm_mediator: Callable[[MediatorId], Awaitable[bool]] | None = None  # asked on first use; None: accept
     insecure: bool = False  # plaintext to the mediator: TLS ends somewhere else
@@ -181,7 +181,7 @@ class _Meeting:
                 given_up=given_up,
             )
             self._resources.callback(path.socket.close)  # whatever comes in between; closing twice does no harm
-            self._notify(PathFound(str(path.address)))
+            self._notify(PathFound(path.address))
             channel = await establish(
                 path, agreement, self._key, self._peer_key, encrypted=lambda: self._notify(Encrypted())
             )

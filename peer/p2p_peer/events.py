@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from p2p_core.errors import PunchwireError
 from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving
 from p2p_core.proof import Role
-from p2p_core.wire.candidate import Candidate
+from p2p_core.wire.candidate import Address, Candidate
 from p2p_core.wire.frames import FileOffer
 
 from p2p_peer.mediator_identity import MediatorIdentity
@@ -72,7 +72,7 @@ class Matched:
 class PathFound:
     """A direct connection is up; nobody has proved anything on it yet."""
 
-    address: str
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class FileProgress:
     name: str
     bytes: int
     total: int
+    seconds: float  # since acceptance
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from p2p_core.identity import (
 __all__ = ["is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
 
 _Key = TypeVar("_Key", RSAPrivateKey, RSAPublicKey)
+_ANOTHER_FOLDER = "Name a folder that you may write to."
 _MAX_FILE_BYTES = 64 * 1024  # a key pair of 8192 bits has 6.5 KiB; more is no key
 Passphrase = Callable[[Path], bytes | None]  # asked only when a file turns out to be locked
 
@@ -45,6 +46,11 @@ def write_new_pair(folder: Path, key: RSAPrivateKey, passphrase: bytes | None) -
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"{folder} is not a folder", advice=_ANOTHER_FOLDER) from error
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    try:
         _write_new(folder / "key.pem", private_pem(key, passphrase), 0o600)
         try:
             _write_new(folder / "public.pem", public_pem(key.public_key()), 0o644)
@@ -57,8 +63,11 @@ def write_new_pair(folder: Path, key: RSAPrivateKey, passphrase: bytes | None) -
             advice="Name another folder, or move the old key away.",
         ) from error
     except OSError as error:
-        advice = "Name a folder that you may write to."
-        raise UsageError(f"{folder} cannot be written to: {error.strerror}", advice=advice) from error
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> UsageError:
+    return UsageError(f"{folder} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER)
 
 
 def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: Passphrase) -> _Key:
@@ -80,7 +89,10 @@ def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise KeyUnreadable(f"{path} cannot be read: it is a folder")
+            if not stat.S_ISREG(mode):
                 raise KeyUnreadable(f"{path} cannot be read: it is not a regular file")
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(_MAX_FILE_BYTES + 1)

@@ -1,6 +1,7 @@
 """The peer's side of the mediator's protocol: docs/protocol/mediator.md."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
@@ -29,6 +30,8 @@ from p2p_peer.mediator_identity import MediatorIdentity
 __all__ = ["Introduction", "MediatorClient", "StunServer", "Welcome"]
 
 STEP_TIME = 10.0  # s for the mediator to answer a step of the handshake
+_LOST = "Internal error from Core"  # in place of the reason, when a write meets the end of the stream before it is read
+_ATTEMPTS = 3  # to hear the reason: it is lost seldom
 _MAX_INTRODUCTIONS = 8  # not yet taken; a mediator that sends more has to wait
 _METHOD = "/punchwire.v1.Mediator/Meet"
 _ROLES: dict[Any, Role] = {pb.INITIATOR: Role.INITIATOR, pb.RESPONDER: Role.RESPONDER}
@@ -42,6 +45,10 @@ _CHANNEL_OPTIONS = (
 )
 
 _log = logging.getLogger(__name__)
+
+
+class _ReasonLost(MediatorUnreachable):
+    """The stream has ended, and gRPC has lost why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,13 @@ class MediatorClient:
     @classmethod
     async def connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
         """Prove our key to the mediator. Raises `MediatorUnreachable`, `NotAdmitted` or `RemoteProtocolError`."""
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(_ReasonLost):
+                return await cls._connect(mediator, key)
+        return await cls._connect(mediator, key)
+
+    @classmethod
+    async def _connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
         channel = _channel_to(mediator)
         # What comes is parsed here, and not by gRPC, which would not say that it was the mediator who sent nonsense.
         client = cls(channel, channel.stream_stream(_METHOD, pb.ToMediator.SerializeToString)())
@@ -179,7 +193,7 @@ class MediatorClient:
                         self._departures[introduction.peer] = asyncio.get_running_loop().create_future()
                         await self._arrivals.put(introduction)
                     case "leave":
-                        departure = self._departures.get(PeerId(message.leave.peer))
+                        departure = self._departures.get(_peer_id(message.leave.peer))
                         if departure is not None and not departure.done():
                             departure.set_result(None)
                     case "ping":
@@ -212,6 +226,8 @@ class MediatorClient:
     async def _why_it_ended(self) -> PunchwireError:
         trailing = dict(await self._call.trailing_metadata() or ())
         details = await self._call.details() or ""
+        if details == _LOST:
+            return _ReasonLost("the mediator ended the connection")
         return error_of(await self._call.code(), str(trailing.get(REASON_KEY, "")), details)
 
 
@@ -240,12 +256,8 @@ def _introduction(message: pb.Match) -> Introduction:
     received_at = time.monotonic()
     if message.role not in _ROLES or len(message.own_offer_hash) != hashlib.sha256().digest_size:
         raise RemoteProtocolError("a match without a role, or without the offer it belongs to").by("the mediator")
-    try:
-        peer = PeerId(message.peer)
-    except Malformed as error:
-        raise error.by("the mediator") from None
     return Introduction(
-        peer=peer,
+        peer=_peer_id(message.peer),
         role=_ROLES[message.role],
         offer=message.offer,
         own_offer_hash=message.own_offer_hash,
@@ -254,6 +266,13 @@ def _introduction(message: pb.Match) -> Introduction:
         one_way=min(message.one_way_us / 1e6, limits.MAX_START_DELAY),
         received_at=received_at,
     )
+
+
+def _peer_id(value: bytes) -> PeerId:
+    try:
+        return PeerId(value)
+    except Malformed as error:
+        raise error.by("the mediator") from None
 
 
 def _endpoint(message: pb.Endpoint) -> Address | None:

@@ -53,6 +53,7 @@ class MediatorIdentity:
     leaf_pem: bytes
     leaf_name: str  # a name the certificate is valid for
     binding: ChannelBinding
+    replaced: MediatorId | None = None  # remembered for the name until now; the roots vouch for the new one
 
 
 async def recognise(
@@ -65,22 +66,23 @@ async def recognise(
 ) -> MediatorIdentity:
     """Reach the mediator and decide whether its key is to be believed; remember it if so.
 
-    `expected` overrides everything remembered; `confirm` is asked on first use (None: accept). Raises
-    `MediatorUnreachable`, `MediatorKeyChanged`, or `NotAuthenticated` when `confirm` says no.
+    `expected` holds whatever is remembered, which is not even read then; `confirm` is asked on first use (None:
+    accept). Raises `MediatorUnreachable`, `MediatorKeyChanged`, `NotAuthenticated` when `confirm` says no, or
+    `UsageError` when what is remembered cannot be read or written.
     """
     leaf, address = await _fetch_leaf(host, port, _blind_context())
-    certificate = _readable(leaf, host, port)
-    mediator = MediatorId(spki_hash(leaf))
+    certificate, mediator = _readable(leaf, host, port)
     _log.info("the mediator at %s answered; its id is %s", address, mediator)
     name = f"{host}:{port}"
-    vouched = await _judge(host, port, leaf, expected, store)
+    vouched = await _judge(name, mediator, expected, store, lambda: _roots_vouch(host, port, leaf))
     _log.info("its key: %s", vouched.value)
     if vouched is Vouched.ON_FIRST_USE and confirm is not None:
         if not await confirm(mediator):
             raise NotAuthenticated("the mediator was not accepted: its id was not confirmed")
         vouched = Vouched.BY_USER
-    if vouched is not Vouched.BY_OPTION:
-        store.remember(name, mediator)
+    replaced = None if vouched is Vouched.BY_OPTION else store.remember(name, mediator)
+    if replaced is not None:
+        _log.info("another id was remembered for it until now: %s", replaced)
     return MediatorIdentity(
         address=address,
         id=mediator,
@@ -88,6 +90,7 @@ async def recognise(
         leaf_pem=certificate.public_bytes(Encoding.PEM),
         leaf_name=_valid_name(certificate),
         binding=ChannelBinding.of_certificate(leaf),
+        replaced=replaced,
     )
 
 
@@ -102,26 +105,31 @@ async def reach_unauthenticated(host: str, port: int) -> MediatorIdentity:
     return MediatorIdentity(address, None, None, b"", "", ChannelBinding.none())
 
 
-async def _judge(host: str, port: int, leaf: bytes, expected: MediatorId | None, store: TrustStore) -> Vouched:
-    mediator = MediatorId(spki_hash(leaf))
-    known = store.known(f"{host}:{port}")
+async def _judge(
+    name: str,
+    mediator: MediatorId,
+    expected: MediatorId | None,
+    store: TrustStore,
+    roots_vouch: Callable[[], Awaitable[bool]],
+) -> Vouched:
     if expected is not None:
         if expected != mediator:
             raise MediatorKeyChanged(
-                f"the mediator at {host}:{port} has the id {mediator}, not the one that was asked for: {expected}",
+                f"the mediator at {name} has the id {mediator}, not the one that was asked for: {expected}",
                 advice="Ask its owner, by another way than this one, which id is right, and give that one.",
             )
         return Vouched.BY_OPTION
+    known = store.known(name)
     if known == mediator:
         return Vouched.BY_MEMORY
-    if await _roots_vouch(host, port, leaf):
+    if await roots_vouch():
         return Vouched.BY_ROOTS
     if known is not None:
         raise MediatorKeyChanged(
-            f"the key of the mediator at {host}:{port} has changed: it was {known}, it is now {mediator}. Somebody may "
+            f"the key of the mediator at {name} has changed: it was {known}, it is now {mediator}. Somebody may "
             "be in its place",
             advice="Ask its owner, by another way than this one, which id is right. "
-            f"If it is the new one, remove {host}:{port} from {store.path}",
+            f"If it is the new one, remove {name} from {store.path}",
         )
     return Vouched.ON_FIRST_USE
 
@@ -214,15 +222,15 @@ def _peer_address(transport: asyncio.Transport) -> Address:
     return Address.of(name[0], name[1])
 
 
-def _readable(leaf: bytes, host: str, port: int) -> x509.Certificate:
-    """Read a certificate, or say that what answers there shows one that nobody can read."""
+def _readable(leaf: bytes, host: str, port: int) -> tuple[x509.Certificate, MediatorId]:
+    """Read a certificate and the id in it, or say that what answers there shows one that nobody can read."""
     try:
         certificate = x509.load_der_x509_certificate(leaf)
-        spki_hash(leaf)
+        mediator = MediatorId(spki_hash(leaf))
         certificate.extensions  # noqa: B018 - parsed when looked at
     except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, Malformed) as error:
         raise _no_mediator(host, port, f"its certificate cannot be read ({error})") from error
-    return certificate
+    return certificate, mediator
 
 
 def _valid_name(certificate: x509.Certificate) -> str:

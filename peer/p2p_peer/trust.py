@@ -25,32 +25,51 @@ MediatorId = PeerId
 
 
 def default_state_dir() -> Path:
-    """Return `$XDG_STATE_HOME/punchwire`, or `~/.local/state/punchwire` (XDG Base Directory Specification)."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "punchwire"
+    """Return `$XDG_STATE_HOME/punchwire`, or `~/.local/state/punchwire` (XDG Base Directory Specification).
+
+    Raises `UsageError` for a user without a home folder.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not base.is_absolute():  # which the specification says to ignore
+        try:
+            base = Path.home() / ".local" / "state"
+        except RuntimeError as error:
+            raise UsageError(
+                "there is no home folder to remember mediators in", advice="Name a folder for it with --state-dir."
+            ) from error
+    return base / "punchwire"
 
 
 @dataclass(frozen=True, slots=True)
 class TrustStore:
-    """The mediators remembered in `folder`."""
+    """The mediators remembered in the folder that was chosen, or else in `default_state_dir`."""
 
-    folder: Path
+    chosen: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder. Raises `UsageError` when none was chosen and there is no other."""
+        return self.chosen or default_state_dir()
 
     def known(self, name: str) -> MediatorId | None:
         """Return the mediator id remembered for `name` ("host:port"). Raises `UsageError` for a damaged file."""
-        text = self._read().get(name)
-        return None if text is None else self._parse(text)
+        return self._parse(self._read().get(name))
 
-    def remember(self, name: str, mediator: MediatorId) -> None:
-        """Remember `mediator` under `name`. Raises `UsageError` when the file is damaged or cannot be written."""
+    def remember(self, name: str, mediator: MediatorId) -> MediatorId | None:
+        """Remember `mediator` under `name`, and return the other id that was remembered for it until now.
+
+        Raises `UsageError` when the file is damaged or cannot be written.
+        """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._alone():
                 entries = self._read()
-                if entries.get(name) == str(mediator):
-                    return
+                before = self._parse(entries.get(name))
+                if before == mediator:
+                    return None
                 entries[name] = str(mediator)
                 self._replace(json.dumps(entries, indent=2, sort_keys=True))
+                return before
         except OSError as error:
             raise UsageError(f"{self.folder} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER) from error
 
@@ -93,9 +112,9 @@ class TrustStore:
             raise self._damaged()
         return entries
 
-    def _parse(self, text: str) -> MediatorId:
+    def _parse(self, text: str | None) -> MediatorId | None:
         try:
-            return MediatorId.parse(text)
+            return None if text is None else MediatorId.parse(text)
         except Malformed as error:
             raise self._damaged() from error
 

@@ -24,6 +24,7 @@ from p2p_server.health import HealthService
 from p2p_server.limits import GRPC_OPTIONS
 from p2p_server.meet import SERVICE, Inbox, MeetService, Setting
 from p2p_server.quota import Quota
+from p2p_server.refusals import Refusals
 from p2p_server.stores.memory import MemoryStore
 from p2p_server.stun_responder import StunResponder, listen
 
@@ -80,6 +81,7 @@ class Mediator:
             Setting(
                 identity=identity,
                 admits=admits,
+                refusals=Refusals(clock),
                 limits=config.limits,
                 clock=clock,
                 store=store,

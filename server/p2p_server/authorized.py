@@ -19,7 +19,6 @@ __all__ = ["Admits", "KeyFolder", "admit_anyone", "authorize"]
 Admits = Callable[[PeerId], bool]
 
 _SUFFIX = ".pem"
-_MAX_FILE_BYTES = 64 * 1024  # a key pair of 8192 bits is 6.5 KiB; more is no key
 _Signature = tuple[int, int, int]
 
 _log = logging.getLogger(__name__)
@@ -125,13 +124,7 @@ def _read_source(source: Path) -> RSAPublicKey:
 def _problem(path: Path) -> str | None:
     """Say why a file admits nobody; None if it admits the peer it is named after."""
     try:
-        if not path.is_file():  # a pipe would be waited for
-            return "it is not a file"
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES)
-        peer = PeerId.of(load_public_key(data))
-    except OSError as error:
-        return str(error.strerror)
+        peer = PeerId.of(load_public_key(read(path)))
     except UsageError as error:
         return str(error)
     return None if path.name == f"{peer}{_SUFFIX}" else "it is not named after the peer id of its key"

@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -34,13 +35,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     try:
         parser = make_parser()
-        options = parser.parse_args(arguments)
+        options = _parse(parser, sys.argv[1:] if arguments is None else arguments)
         if options.command == "authorize":
             return _authorize(options)
         return _serve(_config(parser, options), options)
     except UsageError as error:
         print(f"p2p-server: {error}\n            {error.advice}", file=sys.stderr)
         return 2
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse. Of a flag that does not exist argparse says nothing: it takes the word behind it for a wrong command."""
+    for word in itertools.takewhile(lambda word: word not in ("--", "authorize"), arguments):
+        if word.startswith("--") and word.partition("=")[0] not in parser._option_string_actions:
+            parser.error(f"unrecognized arguments: {word}")
+    return parser.parse_args(arguments)
 
 
 def _serve(config: Config, options: argparse.Namespace) -> int:
@@ -66,7 +75,7 @@ def _announce(listening: "Listening", form: str) -> None:
 def _authorize(options: argparse.Namespace) -> int:
     from p2p_server.authorized import authorize
 
-    folder = options.authorized or default_authorized(options.state_dir)
+    folder = options.authorized or default_authorized(options.state_dir or default_state_dir())
     for peer, path in authorize(folder, options.pem):
         print(f"{peer}  {path}")
     return 0
@@ -81,9 +90,10 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         parser.error("--open admits every key and --authorized only some: leave one of them out")
     if options.port == options.stun_port != 0:
         parser.error(f"--port and --stun-port are both {options.port}: they must differ")
+    state_dir = options.state_dir or default_state_dir()
     return Config(
-        state_dir=options.state_dir,
-        authorized=None if options.open else options.authorized or default_authorized(options.state_dir),
+        state_dir=state_dir,
+        authorized=None if options.open else options.authorized or default_authorized(state_dir),
         host=options.host,
         port=options.port,
         stun_port=options.stun_port,
@@ -134,7 +144,9 @@ def make_parser() -> argparse.ArgumentParser:
         type=_one_of(logs.LEVELS),
         default="info",
     )
-    commands = parser.add_subparsers(title="commands", dest="command", metavar="")
+    commands = parser.add_subparsers(
+        title="commands", description="without one: introduce peers", dest="command", metavar="COMMAND"
+    )
     command = commands.add_parser(
         "authorize",
         help="admit keys: file each under its peer id",
@@ -153,7 +165,7 @@ def _add_folders(parser: argparse.ArgumentParser, *, inherit: bool = False) -> N
     folder = "folder of the keys that are admitted (default: authorized in the state folder)"
     _add(parser, "authorized", folder, type=Path, metavar="DIR", **default)
     state = "folder of what is kept between starts (default: ~/.local/state/punchwire-mediator)"
-    _add(parser, "state-dir", state, type=Path, metavar="DIR", **({"default": default_state_dir()} | default))
+    _add(parser, "state-dir", state, type=Path, metavar="DIR", **default)
 
 
 def _add(parser: argparse.ArgumentParser, name: str, text: str, **options: Any) -> None:

@@ -1,6 +1,7 @@
-"""The one clock everything in the mediator reads, so that tests can make up the time."""
+"""The one clock everything in a running mediator reads, so that tests can make up the time."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,10 +16,13 @@ class Timer(Protocol):
 
 
 class Clock(Protocol):
-    """A clock that never goes back."""
+    """A clock that never goes back, and a calendar."""
 
     def now(self) -> float:
         """Return the time in seconds, since no particular moment."""
+
+    def unix_time(self) -> float:
+        """Return the time in seconds since 1970, which the computer's owner may set at any moment."""
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call `callback` when `now()` has reached `when`."""
@@ -33,6 +37,10 @@ class LoopClock:
     def now(self) -> float:
         """Return the loop's time in seconds."""
         return self._loop.time()
+
+    def unix_time(self) -> float:
+        """Return the computer's time."""
+        return time.time()
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call `callback` from the loop."""

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from p2p_core.errors import UsageError
+
 from p2p_server.limits import Limits
 
 __all__ = ["DEFAULT_PORT", "DEFAULT_STUN_PORT", "Config", "default_authorized", "default_state_dir"]
@@ -13,9 +15,19 @@ DEFAULT_STUN_PORT = 54701
 
 
 def default_state_dir() -> Path:
-    """Return the user's folder for the state of this program (XDG base directory specification)."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "punchwire-mediator"
+    """Return the user's folder for the state of this program (XDG Base Directory Specification).
+
+    Raises `UsageError` for a user without a home folder.
+    """
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if not base.is_absolute():  # which the specification says to ignore
+        try:
+            base = Path.home() / ".local" / "state"
+        except RuntimeError as error:
+            raise UsageError(
+                "there is no home folder to keep the mediator's key in", advice="Name a folder for it with --state-dir."
+            ) from error
+    return base / "punchwire-mediator"
 
 
 def default_authorized(state_dir: Path) -> Path:

@@ -18,7 +18,10 @@ def read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise UsageError(f"cannot read {path}: it is a folder", advice=_CHECK)
+            if not stat.S_ISREG(mode):
                 raise UsageError(f"cannot read {path}: it is not a regular file", advice=_CHECK)
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 data = file.read(_MAX_BYTES + 1)

@@ -34,7 +34,7 @@ class _Presence:
     observed: Address | None
     round_trip: float
     wanted: dict[PeerId, bytes] = field(default_factory=dict)  # with the offer for each
-    matched: set[PeerId] = field(default_factory=set)
+    matched: dict[PeerId, None] = field(default_factory=dict)  # in the order of the matches
 
 
 def start_after(own_round_trip: float, other_round_trip: float) -> float:
@@ -80,7 +80,7 @@ class Table:
         own = self._by_stream.get(stream)
         if own is None:
             return ()
-        others = own.wanted.keys() | own.matched
+        others = own.wanted.keys() | own.matched.keys()
         if wanted not in others and len(others) >= self._max_others:
             raise TooManyOthers
         own.wanted[wanted] = offer
@@ -109,7 +109,7 @@ class Table:
         own.wanted.pop(other, None)
         if other not in own.matched:
             return ()
-        own.matched.remove(other)
+        del own.matched[other]
         return self._left(own.peer, other)
 
     def forget(self, stream: StreamId) -> tuple[Delivery, ...]:
@@ -130,8 +130,8 @@ class Table:
 
 def _match(first: _Presence, second: _Presence) -> tuple[Delivery, ...]:
     firsts, seconds = first.wanted.pop(second.peer), second.wanted.pop(first.peer)
-    first.matched.add(second.peer)
-    second.matched.add(first.peer)
+    first.matched[second.peer] = None
+    second.matched[first.peer] = None
     return (
         _told(first, Role.INITIATOR, firsts, second, seconds),
         _told(second, Role.RESPONDER, seconds, first, firsts),

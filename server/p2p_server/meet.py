@@ -7,7 +7,6 @@ Ping out
 import asyncio
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 
@@ -27,6 +26,7 @@ from p2p_server.handshake import Handshake
 from p2p_server.heartbeat import Heartbeat, Lost
 from p2p_server.limits import Limits
 from p2p_server.quota import Quota, source_of
+from p2p_server.refusals import Refusals
 from p2p_server.stores.base import (
     Displaced,
     Event,
@@ -76,6 +76,7 @@ class Setting:
 
     identity: Identity
     admits: Admits
+    refusals: Refusals
     limits: Limits
     clock: Clock
     store: Store
@@ -181,7 +182,7 @@ class _Conversation:
         challenged = clock.now()
         self._stream.send(pb.ToPeer(challenge=handshake.challenge()))
         proof = await self._expect("proof")
-        return handshake.prove(proof.proof, setting.admits), clock.now() - challenged
+        return handshake.prove(proof.proof, self._admits), clock.now() - challenged
 
     async def _serve(self, peer: PeerId, round_trip: float) -> None:
         setting = self._setting
@@ -245,18 +246,26 @@ class _Conversation:
         except Lost:
             self._stream.end(Ending.HEARTBEAT_LOST)
             return
-        if not self._setting.admits(peer):  # its key was taken away
+        if not self._admits(peer):  # its key was taken away
             self._stream.end(Ending.NOT_ADMITTED)
             return
         if ping is not None:
             self._stream.send(pb.ToPeer(ping=pb.Ping(id=ping)))
         self._call_at(heartbeat.deadline(), lambda: self._beat(heartbeat, peer))
 
+    def _admits(self, peer: PeerId) -> bool:
+        admitted = self._setting.admits(peer)
+        if not admitted:
+            self._setting.refusals.tell(peer)
+        return admitted
+
     def _welcome(self) -> pb.Welcome:
         stun = pb.StunServer(host="", port=self._setting.stun_port, transport=pb.TCP)
-        heartbeat = round(self._setting.limits.heartbeat)
         return pb.Welcome(
-            observed=_endpoint(self._observed), stun=[stun], heartbeat_seconds=heartbeat, unix_seconds=int(time.time())
+            observed=_endpoint(self._observed),
+            stun=[stun],
+            heartbeat_seconds=round(self._setting.limits.heartbeat),
+            unix_seconds=int(self._setting.clock.unix_time()),
         )
 
     async def _expect(self, step: str) -> pb.ToMediator:

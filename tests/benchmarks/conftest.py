@@ -2,20 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.programs import PATIENCE, Programs
+from tests.programs import PATIENCE
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
-
-
-@pytest.fixture
-def programs() -> Iterator[Programs]:
-    with Programs() as running:
-        yield running
 
 
 def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

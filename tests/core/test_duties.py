@@ -204,6 +204,17 @@ def test_the_time_to_store_begins_when_the_end_has_been_read() -> None:
     assert duties.deadline() is None
 
 
+def test_a_receipt_that_comes_before_the_answer_leaves_nothing_due() -> None:
+    duties = Duties()
+    duties.asked(1, 0, [1, 2])
+    duties.asked(2, 0, [1, 2])
+    duties.over(1)
+    duties.answered(2, 10.0)
+    assert duties.overdue(10.0 + RECEIPT_TIME) == [2]
+    duties.over(2)
+    assert duties.deadline() is None
+
+
 def test_a_file_given_up_is_owed_nothing() -> None:
     talk = Conversation()
     transfer = ended(talk)

@@ -1,5 +1,9 @@
 import datetime
 import hashlib
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -240,6 +244,31 @@ def test_a_public_key_is_no_key_pair() -> None:
     for data in (identity.public_pem(key(0).public_key()), certificate(key(0)).public_bytes(Encoding.PEM)):
         with pytest.raises(KeyUnreadable, match="the key pair is needed"):
             identity.load_key_pair(data)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="there is no ssh-keygen")
+def test_the_advice_about_keys_of_ssh_works(tmp_path: Path) -> None:
+    pair, public = tmp_path / "id_rsa", tmp_path / "id_rsa.pub"
+    pair.write_bytes(key(0).private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    public.write_bytes(key(0).public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+    pair.chmod(0o600)
+    with pytest.raises(KeyUnreadable, match="OpenSSH") as caught:
+        identity.load_key_pair(pair.read_bytes())
+    copy = tmp_path / "copy"
+    shutil.copy(pair, copy)
+    run_advised(caught.value.advice, "COPY", copy, "-N", "")
+    assert identity.load_key_pair(copy.read_bytes()).private_numbers() == key(0).private_numbers()
+    with pytest.raises(KeyUnreadable, match="OpenSSH") as caught:
+        identity.load_public_key(public.read_bytes())
+    printed = run_advised(caught.value.advice, "KEY.pub", public)
+    assert identity.load_public_key(printed) == key(0).public_key()
+
+
+def run_advised(advice: str, name: str, path: Path, *more: str) -> bytes:
+    """Run the command that a sentence of advice ends with, and return what it prints."""
+    command = [str(path) if word == name else word for word in shlex.split(advice.rpartition(": ")[2])]
+    assert str(path) in command
+    return subprocess.run([*command, *more], stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
 
 
 def test_a_broken_certificate_is_no_public_key() -> None:

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 from p2p_core.agreement import Agreement
-from p2p_core.machines.no_path import no_path
+from p2p_core.no_path import why_no_path
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 
@@ -33,11 +33,13 @@ def between(own: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> Agreeme
     ],
 )
 def test_what_is_known_of_the_networks(own: tuple[Candidate, ...], other: tuple[Candidate, ...], why: str) -> None:
-    error = no_path(between(own, other), {FROM_OUTSIDE.address: "no answer", PUBLIC.address: "connection refused"}, 8.0)
+    error = why_no_path(
+        between(own, other), {FROM_OUTSIDE.address: "no answer", PUBLIC.address: "connection refused"}, 8.0
+    )
     tried = "192.0.2.1:61000: no answer; [2a00::5]:50000: connection refused"
     assert str(error) == f"no direct connection to the other side came up within 8 s ({tried}){why}"
     assert ("STUN port" in error.advice) is ("public" in why)
 
 
 def test_nothing_was_dialled() -> None:
-    assert "(no address to dial)" in str(no_path(between((AT_HOME,), ()), {}, 8.0))
+    assert "(no address to dial)" in str(why_no_path(between((AT_HOME,), ()), {}, 8.0))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from p2p_core.errors import UnsafeName
-from p2p_core.safe_names import MAX_COMPONENT_BYTES, printable, safe_name, with_number
+from p2p_core.safe_names import MAX_COMPONENT_BYTES, safe_name, with_number
 
 DEVICES = ["con", "prn", "aux", "nul", "conin$", "conout$", "com1", "COM9", "lpt0", "LPT¹", "com³"]
 # Names made of what has made trouble before, and any others.
@@ -120,15 +120,3 @@ def test_a_numbered_name_is_safe_too(name: str, number: int) -> None:
     assert len(numbered.encode()) <= MAX_COMPONENT_BYTES
     assert numbered.startswith("_") is safe.startswith("_")
     assert with_number(safe, number + 1) != numbered != safe
-
-
-@given(st.text())
-def test_printable_text_has_nothing_a_terminal_obeys(text: str) -> None:
-    shown = printable(text)
-    assert not any(map(is_control, shown))
-    assert printable(shown) == shown
-
-
-def test_printable_text_says_what_was_there() -> None:
-    assert printable("a\x1b[2J\u202eb") == "a\\x1b[2J\\u202eb"
-    assert printable("日本 ü 👍") == "日本 ü 👍"

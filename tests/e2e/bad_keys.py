@@ -84,7 +84,7 @@ _NO_FILE = "cannot be read: it is not a regular file"
 
 _NO_KEYS = (
     BadKey("missing", lambda path: None, "key-unreadable", "cannot be read: No such file or directory"),
-    BadKey("folder", Path.mkdir, "key-unreadable", _NO_FILE),
+    BadKey("folder", Path.mkdir, "key-unreadable", "cannot be read: it is a folder"),
     BadKey("device", lambda path: path.symlink_to("/dev/zero"), "key-unreadable", _NO_FILE),
     BadKey("pipe nobody writes to", os.mkfifo, "key-unreadable", _NO_FILE),
     BadKey("100 MB", _large, "key-unreadable", "is too large for a key"),

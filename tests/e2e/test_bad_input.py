@@ -6,7 +6,6 @@ to say the same. A sentence is compared whole; `...` in it stands for what depen
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -38,17 +37,13 @@ from tests.e2e.bad_mediators import (
     web_server,
 )
 from tests.e2e.conftest import World
+from tests.e2e.sentences import like
 from tests.programs import Keys, Programs, p2p_peer, p2p_server
 
 LOCALHOST = "127.0.0.1"
 NOWHERE = (LOCALHOST, "1")  # never dialled: something else is found to be wrong first
 PATIENCE = 30  # s for a command to end
 Flag = str | Path
-
-
-def like(pattern: str, text: str) -> bool:
-    """Whether a sentence is as expected."""
-    return re.fullmatch(".+".join(map(re.escape, pattern.split("..."))), text) is not None
 
 
 @dataclass(frozen=True)
@@ -187,14 +182,17 @@ def test_the_right_passphrase_opens_a_key(world: World, with_own: Command) -> No
     with_own.fails(where, code="not-admitted", exit_code=4, sentence=sentence, passphrase="secret")
 
 
-def test_a_key_that_others_can_read_is_a_warning(with_own: Command) -> None:
+def test_a_key_that_others_can_read_is_a_warning(with_own: Command, tmp_path: Path) -> None:
+    """It is told before anything else is found to be wrong."""
     locked(with_own.own)
+    missing = tmp_path / "missing.pem"
     for mode, warns in ((0o600, False), (0o640, True), (0o604, True)):
         with_own.own.chmod(mode)
-        arguments = p2p_peer(*NOWHERE, with_own.own, with_own.other)
+        arguments = p2p_peer(*NOWHERE, with_own.own, missing)
         environment = os.environ | {"P2P_PEER_PASSPHRASE": "secret"}
         done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 3
+        assert done.returncode == 2
+        assert f"p2p-peer: {missing} cannot be read" in done.stderr
         assert ("p2p-peer: warning: other users of this computer may" in done.stderr) is warns
         assert (f"chmod 600 {with_own.own}" in done.stderr) is warns
 
@@ -385,7 +383,7 @@ def test_a_key_that_is_not_admitted(world: World, command: Command, tmp_path: Pa
     where = LOCALHOST, str(world.mediator.port)
     sentence = "the mediator does not admit your key"
     advice = theirs.fails(where, code="not-admitted", exit_code=4, sentence=sentence)
-    assert "p2p-server authorize" in advice
+    assert "p2p-server authorize --authorized DIR public.pem" in advice
 
 
 def test_a_mediator_whose_key_changed_and_one_whose_certificate_was_renewed(
@@ -456,7 +454,7 @@ def make_pipe(path: Path) -> None:
     ("make", "why"),
     [
         (lambda path: None, "No such file or directory"),
-        (Path.mkdir, "it is not a regular file"),
+        (Path.mkdir, "it is a folder"),
         (make_pipe, "it is not a regular file"),
         pytest.param(
             lambda path: path.touch(0),
@@ -532,9 +530,9 @@ def test_a_full_disk(world: World, tmp_path: Path) -> None:
         (["host", "65536", "own", "other"], "argument PORT: '65536' is not a port"),
         (["host", "-1", "own", "other"], "argument PORT: '-1' is not a port"),
         (["host", "http", "own", "other"], "argument PORT: 'http' is not a port"),
-        (["host", "1", "own", "other", "--wait", "-1"], "argument --wait: '-1' is not a number of seconds"),
-        (["host", "1", "own", "other", "--timeout", "0"], "argument --timeout: '0' is not a number of seconds"),
-        (["host", "1", "own", "other", "--wait", "soon"], "argument --wait: 'soon' is not a number of seconds"),
+        (["host", "1", "own", "other", "--wait", "-1"], "argument --wait: '-1' is not a number of seconds above 0"),
+        (["host", "1", "own", "other", "--timeout", "0"], "argument --timeout: '0' is not a number of seconds above 0"),
+        (["host", "1", "own", "other", "--wait", "soon"], "argument --wait: 'soon' is not a number of seconds above 0"),
         (["host", "1", "own", "other", "--sned", "x"], "unrecognized arguments: --sned x"),
         (["keygen"], "the following arguments are required: DIR"),
         (["fingerprint"], "the following arguments are required: KEY"),
@@ -609,6 +607,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--tls-cert",
         ),
         (["authorize", "--authorized", "keys", "pipe"], "cannot read pipe: it is not a regular file", "path"),
+        (["authorize", "--authorized", "keys", "."], "cannot read .: it is a folder", "path"),
         (["authorize", "--authorized", "keys", "missing"], "cannot read missing: No such file or directory", "path"),
         (["authorize", "--authorized", "keys", "empty.pem"], "empty.pem: this is not a public key in PEM form", "PEM"),
         (

@@ -1,7 +1,7 @@
 """How `p2p-peer` ends when it is ended, at whatever moment, and what the other side gets to know of it.
 
-A hundred random moments of a transfer, on either side. PUNCHWIRE_SEED repeats those of an earlier run: a failure names
-its seed.
+A hundred random moments of a transfer, on either side, the same in every run. PUNCHWIRE_SEED=random chooses new ones;
+a failure names the seed that repeats them.
 """
 
 import os
@@ -22,7 +22,9 @@ from p2p_core.identity import load_key_pair, load_public_key
 from tests.e2e.conftest import World
 from tests.programs import PATIENCE, Keys, Peer, ProgramFailed, Programs, end, p2p_peer
 
-SEED = os.environ.get("PUNCHWIRE_SEED", str(random.SystemRandom().randrange(10**6)))
+SEED = os.environ.get("PUNCHWIRE_SEED", "1")
+if SEED == "random":
+    SEED = str(random.SystemRandom().randrange(10**6))
 MOMENTS = 100
 TOLD_WITHIN = 5.0  # s
 INTERRUPTED = 130

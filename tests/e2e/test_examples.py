@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tests.e2e.conftest import World
+from tests.programs import Keys
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -22,3 +23,22 @@ def test_hello(world: World, tmp_path: Path) -> None:
     said = [process.communicate(timeout=60)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
     assert said == [f"hello, {pair.peer.short}\n" for pair in (world.alice, world.bob)]
+
+
+def run_hello(*arguments: str | Path) -> str:
+    argv = [sys.executable, EXAMPLES / "hello.py", *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr
+
+
+def test_hello_says_how_it_is_called() -> None:
+    assert "hello.py HOST PORT KEYPAIR PEERKEY" in run_hello()
+    assert "Traceback" not in run_hello()
+
+
+def test_hello_without_a_mediator(keys: tuple[Keys, Keys]) -> None:
+    alice, bob = keys
+    sentence, advice = run_hello("127.0.0.1", "1", alice.pair, bob.public).splitlines()
+    assert sentence == "cannot reach a mediator at 127.0.0.1:1: Connection refused"
+    assert "Ask the mediator's owner" in advice

@@ -133,10 +133,11 @@ def test_keys(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
     alice.is_like("> /send my photo.jpg")
     alice.presses("\r")
     bob.shows("offers my photo.jpg (5 B)")
-    alice.presses("\x1b[200~two\nlines\x1b[201~")  # pasted
+    alice.presses("\x1b[200~two:\n/quit\n\tlines\x1b[201~")  # pasted: nobody has read what is in it as commands
     alice.presses("\r")
-    bob.shows("> two")
-    bob.shows("> lines")
+    bob.shows("> two:")
+    bob.shows("> /quit")
+    bob.shows(">         lines")
 
 
 def test_a_file_is_asked_about_with_name_and_size(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_leaving_while_nobody_is_there(start: Start, world: World, key: str) -> 
     alice = start(world.alice, world.bob)
     alice.shows("waiting for the other peer")
     alice.types("hello?")
-    alice.shows("not sent: the other peer is not there yet")
+    alice.shows("not sent, the other peer is not there yet: hello?")
     alice.presses(key)
     assert _over(alice) == (130,)
 

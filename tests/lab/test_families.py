@@ -1,6 +1,5 @@
 """Hosts with IPv6 only, with IPv4 only, and names that resolve to more addresses than there are."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,32 +21,14 @@ NAME = "mediator.test"
 QUICK = {"p2p_core.machines.tcp_punch.PUNCH_TIME": 2.0}  # on a cable, all is said in a moment
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Keys, Keys]:
-    folder = tmp_path_factory.mktemp("keys")
-    return Keys.make(folder / "alice"), Keys.make(folder / "bob")
-
-
-@pytest.fixture
-def programs() -> Iterator[Programs]:
-    with Programs() as running:
-        yield running
-
-
 def on(cable: Cable, host: str) -> Start:
     return partial(cable.popen, host, text=True)
-
-
-def forget(keys: tuple[Keys, Keys]) -> None:
-    for pair in keys:
-        (pair.folder / "state" / "known_mediators.json").unlink(missing_ok=True)
 
 
 def meet(
     cable: Cable, programs: Programs, keys: tuple[Keys, Keys], folder: Path, alices: str, bobs: str
 ) -> tuple[Peer, Peer]:
     """Let Alice on a and Bob on b send each other a message, each through one of the mediator's addresses."""
-    forget(keys)
     alice, bob = keys
     (folder / "file").write_text("content")
     mediator = programs.mediator(folder / "mediator", keys, start=on(cable, "med"), host="::")
@@ -114,7 +95,6 @@ def test_a_name_whose_first_addresses_are_dead(
     addresses: list[str], programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
 ) -> None:
     """The one that answers is taken, and asked as a STUN server too, before the dead ones have timed out."""
-    forget(keys)
     alice, bob = keys
     with Cable({"med": [MED6, MED4], "a": [A6, A4], "b": [B6, B4]}) as cable:
         for dead in ("10.9.0.99", "2001:db8::99"):
@@ -134,7 +114,6 @@ def test_a_name_whose_first_addresses_are_dead(
 def test_a_name_with_no_address_of_our_family_is_3(
     a: list[str], addresses: list[str], programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
 ) -> None:
-    forget(keys)
     alice, bob = keys
     with Cable({"med": [MED6, MED4], "a": a}) as cable:
         mediator = programs.mediator(tmp_path / "mediator", keys, start=on(cable, "med"), host="::")

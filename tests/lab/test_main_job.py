@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,18 +16,6 @@ pytestmark = pytest.mark.netns
 TLS_HANDSHAKE, TLS_CHANGE_CIPHER_SPEC, TLS_APPLICATION_DATA = 0x16, 0x14, 0x17
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Keys, Keys]:
-    folder = tmp_path_factory.mktemp("keys")
-    return Keys.make(folder / "alice"), Keys.make(folder / "bob")
-
-
-@pytest.fixture
-def programs() -> Iterator[Programs]:
-    with Programs() as running:
-        yield running
-
-
 def _meet(
     lab: Lab,
     programs: Programs,
@@ -38,8 +25,6 @@ def _meet(
     bob_does: list[str | Path],
     *mediator_flags: str,
 ) -> tuple[Peer, Peer, Mediator]:
-    for pair in keys:
-        (pair.folder / "state" / "known_mediators.json").unlink(missing_ok=True)
     alice, bob = keys
     at = {host: partial(lab.popen, host, text=True) for host in ("med", "a", "b")}
     mediator = programs.mediator(folder / "mediator", keys, *mediator_flags, start=at["med"], host=lab.mediator_address)

@@ -1,14 +1,15 @@
 """One mode of the command on a live session, with the other side moved by hand."""
 
 import asyncio
-from argparse import Namespace
 from collections.abc import Callable
 from typing import Any
 
 from p2p_core.errors import PunchwireError
 from p2p_core.wire.frames import Close, FileAnswer, FileOffer, FileReceipt, MessageAck, TextMessage
 from p2p_peer.cli.chat import Chat
+from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.mode import Mode, drive
+from p2p_peer.cli.pipe import Pipe
 from p2p_peer.events import ConnectEvent, SessionEvent
 
 from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
@@ -18,19 +19,23 @@ from tests.peer.pair import soon, until
 class TypedLines:
     """Implements `Console`, and what modes need of `InputLines`."""
 
-    def __init__(self) -> None:
+    def __init__(self, notices: list[str] | None = None) -> None:
+        self.notices: list[str] = [] if notices is None else notices
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self.asked = 0
+        self._ended = False
         self.commands: list[str] = []
         self.own: list[tuple[str, bool]] = []  # own messages that were settled, and whether they were delivered
 
     async def next(self) -> str | None:
         self.asked += 1
-        return await self._lines.get()
+        line = await self._lines.get()
+        self._ended = line is None
+        return line
 
     @property
     def has_more(self) -> bool:
-        return not self._lines.empty()
+        return not self._ended
 
     def type(self, *lines: str | None) -> None:
         for line in lines:
@@ -46,7 +51,7 @@ class TypedLines:
         self.commands.append(line)
 
     def notice(self, text: str) -> None:
-        pass
+        self.notices.append(text)
 
     def progress(self, transfer: int, line: str) -> None:
         pass
@@ -90,26 +95,34 @@ class Scene:
 
     def __init__(self, session: Any, other: OtherSide) -> None:
         self.session, self.other = session, other
-        self.lines, self.said = TypedLines(), Said()
+        self.said = Said()
+        self.lines = TypedLines(self.said.notices)
         self.sent_by_other = 0
         self.chat: Chat | None = None
         self.running: asyncio.Task[None] | None = None
 
-    def begin(self, make: Callable[..., Mode], **options: Any) -> "asyncio.Task[None]":
-        """Run the mode that `make` makes of session, options, report and lines."""
-        chosen = Namespace(yes=False, message=[], send=[], receive=None, timeout=None)
-        vars(chosen).update(options)
-        driving = drive(self.session, lambda session: make(session, chosen, self.said, self.lines), self.said)
-        self.running = asyncio.create_task(driving)
+    def begin(self, make: Callable[[Any], Mode]) -> "asyncio.Task[None]":
+        """Drive the session with what `make` makes of it."""
+        self.running = asyncio.create_task(drive(self.session, make, self.said))
         return self.running
 
-    def begin_chat(self, **options: Any) -> "asyncio.Task[None]":
-        def make(session: Any, chosen: Namespace, said: Said, lines: TypedLines) -> Chat:
-            chat = self.chat = Chat(lines, said, chosen)
+    def begin_chat(self, *, accepts: bool = False) -> "asyncio.Task[None]":
+        """Chat."""
+        chat = self.chat = Chat(self.lines, accepts=accepts)
+
+        def make(session: Any) -> Chat:
             chat.begin(session)
             return chat
 
-        return self.begin(make, **options)
+        return self.begin(make)
+
+    def begin_pipe(self, *, accepts: bool = False) -> "asyncio.Task[None]":
+        """Say what is typed."""
+        return self.begin(lambda session: Pipe(session, self.said, self.lines, accepts=accepts))  # type: ignore[arg-type]
+
+    def begin_errand(self, wanted: Wanted, *, asks: bool = False) -> "asyncio.Task[None]":
+        """Run an errand."""
+        return self.begin(lambda session: Errand(session, wanted, self.said, self.lines if asks else None))
 
     async def texts(self, count: int) -> list[str]:
         """The first messages that came, acknowledged."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from p2p_peer.events import FileFailed, FileSent
 
 from tests.peer.other_side import BLOCK_SIZE
 from tests.peer.pair import soon, until
-from tests.peer.scene import Said, Scene, TypedLines
+from tests.peer.scene import Scene, TypedLines
 
 COMMANDS = [usage.split()[0] for usage, _ in CHAT_COMMANDS]
 HINT = "type a message, or /help"
@@ -205,7 +204,7 @@ async def test_chat_answers_too_late(scene: Scene, command: str) -> None:
 
 
 async def test_chat_with_yes_takes_everything(scene: Scene, tmp_path: Path) -> None:
-    scene.begin_chat(yes=True)
+    scene.begin_chat(accepts=True)
     offer = scene.offer()
     assert (await scene.answer()).accepted
     await scene.send_whole(offer, b"hello")
@@ -214,7 +213,7 @@ async def test_chat_with_yes_takes_everything(scene: Scene, tmp_path: Path) -> N
 
 
 async def test_chat_says_why_a_file_cannot_be_taken(scene: Scene) -> None:
-    scene.begin_chat(yes=True)
+    scene.begin_chat(accepts=True)
     scene.offer(name="../up")
     await scene.notice("a name that is a path")
     assert not (await scene.answer()).accepted
@@ -262,7 +261,7 @@ async def test_chat_helps(scene: Scene) -> None:
 
 
 async def test_every_command_is_in_the_list() -> None:
-    chat = Chat(TypedLines(), Said(), Namespace(yes=False))
+    chat = Chat(TypedLines(), accepts=False)
     assert list(chat._commands) == COMMANDS
 
 
@@ -286,37 +285,37 @@ async def test_a_path_that_is_none(scene: Scene, typed: str) -> None:
 
 
 async def test_nobody_is_there_yet() -> None:
-    lines, said = TypedLines(), Said()
-    chat = Chat(lines, said, Namespace(yes=False))
+    lines = TypedLines()
+    chat = Chat(lines, accepts=False)
     chat.start()
     lines.type("hello?", "/send x", "/accept", "/status", "/quit", "never read")
     await soon(chat.left())
     await chat.stop()
-    assert said.notices[:3] == [
-        "not sent: the other peer is not there yet",
+    assert lines.notices[:3] == [
+        "not sent, the other peer is not there yet: hello?",
         "no file is sent: the other peer is not there yet",
         "no file is offered",
     ]
-    assert said.notices[3].startswith("waiting for the other peer since ")
+    assert lines.notices[3].startswith("waiting for the other peer since ")
     assert lines.asked == 5
 
 
 @pytest.mark.parametrize(("typed", "answer"), [([" yes "], True), (["y", "", "no"], False)])
 async def test_a_question_is_asked_until_it_is_answered(typed: list[str], answer: bool) -> None:
-    lines, said = TypedLines(), Said()
-    chat = Chat(lines, said, Namespace(yes=False))
+    lines = TypedLines()
+    chat = Chat(lines, accepts=False)
     lines.type(*typed)
     assert await soon(chat.ask("really?")) is answer
-    assert said.notices == ["really?"] * len(typed)
+    assert lines.notices == ["really?"] * len(typed)
     lines.type("hello?")
-    await until(lambda: said.notices[-1].startswith("not sent"))
+    await until(lambda: lines.notices[-1].startswith("not sent"))
     await chat.stop()
 
 
 @pytest.mark.parametrize("typed", ["/quit", None])
 async def test_a_question_can_be_left(typed: str | None) -> None:
-    lines, said = TypedLines(), Said()
-    chat = Chat(lines, said, Namespace(yes=False))
+    lines = TypedLines()
+    chat = Chat(lines, accepts=False)
     lines.type(typed)
     asking = asyncio.create_task(chat.ask("really?"))
     await soon(chat.left())

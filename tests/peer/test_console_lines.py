@@ -3,6 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from p2p_peer.cli import outputs
 from p2p_peer.cli.console_lines import LineConsole
 
 from tests.peer.pair import soon
@@ -18,18 +19,20 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> LineConsole:
 
 def test_in_a_pipe_a_message_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
     console = LineConsole()
-    console.message("bob", "hello")
+    console.message("bob", "hello\tthere\x1b")
     console.notice("noted")
     console.progress(1, "a film")
     console.progress_over(1)
+    outputs.flush()
     said = capsys.readouterr()
-    assert (said.out, said.err) == ("hello\n", "* noted\n")
+    assert (said.out, said.err) == ("hello\tthere\\x1b\n", "* noted\n")
 
 
 def test_at_a_terminal_it_stands_behind_its_sender(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_a_terminal(monkeypatch).message("bob", "hello")
+    outputs.flush()
     assert capsys.readouterr().out == "bob> hello\n"
 
 
@@ -52,9 +55,9 @@ async def test_progress_is_one_line_that_makes_way(
     console.progress_over(1)
     console.progress(1, "y\x1b")
     await console.close()
-    assert capsys.readouterr().err == (
-        f"\ra longer line\rshort        \r{' ' * 5}\r* noted\n\r{'x' * 39}\r{' ' * 39}\r\ry\\x1b\r{' ' * 5}\r"
-    )
+    wiped = f"\r{' ' * 39}\r"  # all of the row: the terminal may have put ^C behind what was shown
+    rows = [f"\r{row:39}" for row in ("a longer line", "short", "x" * 39, "y\\x1b")]
+    assert capsys.readouterr().err == f"{rows[0]}{rows[1]}{wiped}* noted\n{rows[2]}{wiped}{rows[3]}{wiped}"
 
 
 @pytest.mark.parametrize("term", ["dumb", None])

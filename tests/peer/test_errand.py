@@ -17,7 +17,7 @@ from p2p_core.wire.frames import (
     TextMessage,
 )
 from p2p_peer.cli import errand as errand_module
-from p2p_peer.cli.errand import Errand
+from p2p_peer.cli.errand import Wanted
 from p2p_peer.events import FileReceived, MessageReceived
 
 from tests.peer.other_side import block
@@ -26,7 +26,7 @@ from tests.peer.scene import Scene
 
 
 async def test_errand_messages(scene: Scene) -> None:
-    scene.begin(Errand, message=["one", "two"])
+    scene.begin_errand(Wanted(messages=("one", "two")))
     assert await scene.texts(2) == ["one", "two"]
     await scene.farewell()
     await scene.end()
@@ -35,7 +35,7 @@ async def test_errand_messages(scene: Scene) -> None:
 async def test_errand_messages_are_said_before_the_farewell_is_heard(scene: Scene) -> None:
     """The other side may have done its own errand before ours has begun."""
     scene.other.send(Close())
-    scene.begin(Errand, message=["one"])
+    scene.begin_errand(Wanted(messages=("one",)))
     await until(lambda: scene.session._other_leaves)
     assert await scene.texts(1) == ["one"]
     await scene.leave_after_close()
@@ -45,7 +45,7 @@ async def test_errand_messages_are_said_before_the_farewell_is_heard(scene: Scen
 async def test_errand_files(scene: Scene, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_bytes(name.encode())
-    scene.begin(Errand, send=[tmp_path / "a", tmp_path / "b"])
+    scene.begin_errand(Wanted(files=(tmp_path / "a", tmp_path / "b")))
     for count, name in enumerate((b"a", b"b"), start=1):
         offer = await scene.other.wait_for(FileOffer, count)
         scene.other.send(FileAnswer(offer.transfer, accepted=True))
@@ -57,7 +57,7 @@ async def test_errand_files(scene: Scene, tmp_path: Path) -> None:
 
 async def test_errand_refused(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
-    scene.begin(Errand, send=[tmp_path / "a"])
+    scene.begin_errand(Wanted(files=(tmp_path / "a",)))
     offer = await scene.other.wait_for(FileOffer)
     scene.other.send(FileAnswer(offer.transfer, accepted=False, reason="no"))
     with pytest.raises(Refused):
@@ -67,7 +67,7 @@ async def test_errand_refused(scene: Scene, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["cancelled", "lost", "leaving", "left"])
 async def test_errand_file_that_does_not_arrive(scene: Scene, tmp_path: Path, how: str) -> None:
     (tmp_path / "a").write_bytes(b"a")
-    scene.begin(Errand, message=["first"] if how == "leaving" else [], send=[tmp_path / "a"])
+    scene.begin_errand(Wanted(messages=("first",) if how == "leaving" else (), files=(tmp_path / "a",)))
     if how == "leaving":
         await scene.other.wait_for(TextMessage)
         scene.other.send(Close())
@@ -87,7 +87,7 @@ async def test_errand_file_that_does_not_arrive(scene: Scene, tmp_path: Path, ho
 
 
 async def test_errand_message_that_is_not_acknowledged(scene: Scene) -> None:
-    scene.begin(Errand, message=["one"])
+    scene.begin_errand(Wanted(messages=("one",)))
     await scene.other.wait_for(TextMessage)
     scene.other.pump.abandon()
     with pytest.raises(ConnectionLost):
@@ -96,8 +96,7 @@ async def test_errand_message_that_is_not_acknowledged(scene: Scene) -> None:
 
 async def test_errand_receives_into_a_folder(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
-    scene.lines = None  # type: ignore[assignment]
-    scene.begin(Errand, receive=tmp_path / "inbox", yes=True)
+    scene.begin_errand(Wanted(folder=tmp_path / "inbox", accepts=True))
     offer = scene.offer()
     assert (await scene.answer()).accepted
     await scene.send_whole(offer, b"hello")
@@ -108,8 +107,7 @@ async def test_errand_receives_into_a_folder(scene: Scene, tmp_path: Path) -> No
 
 
 async def test_errand_does_not_accept_without_being_told(scene: Scene, tmp_path: Path) -> None:
-    scene.lines = None  # type: ignore[assignment]
-    scene.begin(Errand, receive=tmp_path)
+    scene.begin_errand(Wanted(folder=tmp_path))
     scene.offer()
     assert not (await scene.answer()).accepted
     with pytest.raises(Refused, match="there is no terminal to ask at"):
@@ -118,7 +116,7 @@ async def test_errand_does_not_accept_without_being_told(scene: Scene, tmp_path:
 
 @pytest.mark.parametrize(("answers", "taken"), [(["y"], True), (["?", "yes"], True), (["n"], False), ([None], False)])
 async def test_errand_asks_at_a_terminal(scene: Scene, tmp_path: Path, answers: list[str | None], taken: bool) -> None:
-    scene.begin(Errand, receive=tmp_path)
+    scene.begin_errand(Wanted(folder=tmp_path), asks=True)
     offer = scene.offer()
     await scene.notice("accept a.txt? [y/n]")
     scene.lines.type(*answers)
@@ -133,8 +131,7 @@ async def test_errand_asks_at_a_terminal(scene: Scene, tmp_path: Path, answers: 
 
 
 async def test_errand_receives_one_file(scene: Scene, tmp_path: Path) -> None:
-    scene.lines = None  # type: ignore[assignment]
-    scene.begin(Errand, receive=tmp_path, yes=True)
+    scene.begin_errand(Wanted(folder=tmp_path, accepts=True))
     first, second = scene.offer(name="a"), scene.offer(name="b")
     answers = [await scene.answer(), await scene.answer(2)]
     assert [answer.accepted for answer in answers] == [True, False]
@@ -148,7 +145,7 @@ async def test_errand_receives_one_file(scene: Scene, tmp_path: Path) -> None:
 async def test_errand_lets_the_other_side_finish(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says that it is done, and leaves when the other side is done too, or says nothing for a while."""
     monkeypatch.setattr(errand_module, "_QUIET", 3600)
-    scene.begin(Errand, message=["one"])
+    scene.begin_errand(Wanted(messages=("one",)))
     await scene.texts(1)
     await scene.other.wait_for(Done)
     scene.other.send(scene.other.message(1, "an answer"), Ping(1))
@@ -164,7 +161,7 @@ async def test_errand_that_is_done_does_not_wait_for_one_who_is_gone(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(errand_module, "_QUIET", 3600)
-    scene.begin(Errand, message=["one"])
+    scene.begin_errand(Wanted(messages=("one",)))
     await scene.texts(1)
     await scene.other.wait_for(Done)
     scene.other.pump.abandon()
@@ -174,8 +171,7 @@ async def test_errand_that_is_done_does_not_wait_for_one_who_is_gone(
 
 @pytest.mark.parametrize("how", ["left before", "left meanwhile", "lost meanwhile", "corrupt", "unsafe"])
 async def test_errand_does_not_receive(scene: Scene, tmp_path: Path, how: str) -> None:
-    scene.lines = None  # type: ignore[assignment]
-    scene.begin(Errand, receive=tmp_path, yes=True)
+    scene.begin_errand(Wanted(folder=tmp_path, accepts=True))
     if how == "left before":
         await scene.leave()
     else:
@@ -194,8 +190,7 @@ async def test_errand_does_not_receive(scene: Scene, tmp_path: Path, how: str) -
 
 @pytest.mark.parametrize("yes", [True, False])
 async def test_errand_of_another_kind_is_offered_a_file(scene: Scene, tmp_path: Path, yes: bool) -> None:
-    scene.lines = None  # type: ignore[assignment]
-    scene.begin(Errand, message=["one"], yes=yes)
+    scene.begin_errand(Wanted(messages=("one",), accepts=yes))
     offer = scene.offer()
     assert (await scene.answer()).accepted is yes
     if yes:

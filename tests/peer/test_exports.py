@@ -8,14 +8,15 @@ import p2p_peer
 import pytest
 
 NAMES = """
-    Admitted Advertised Authenticated CandidatesFound ConnectOptions Encrypted FileFailed FileOffered FileProgress
-    FileReceived FileSent Matched MediatorReached MessageDelivered MessageReceived PathFound PathKind PeerDone PeerId
-    PeerLeaving PunchwireError Role Session connect generate_key load_key_pair load_public_key
+    Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted FileFailed
+    FileOffer FileOffered FileProgress FileReceived FileSent Matched MediatorId MediatorIdentity MediatorReached
+    MessageDelivered MessageReceived PathFound PathKind PeerDone PeerId PeerLeaving PunchwireError Role Session
+    SessionEvent Stored Vouched connect generate_key load_key_pair load_public_key
 """.split()
 
 
 def test_the_public_names() -> None:
-    assert sorted(p2p_peer.__all__) == sorted(NAMES)
+    assert sorted(p2p_peer.__all__) == dir(p2p_peer) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)

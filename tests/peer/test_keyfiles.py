@@ -134,6 +134,11 @@ def test_a_pipe_and_a_device_are_not_waited_for(tmp_path: Path) -> None:
             read_key_pair(path, never)
 
 
+def test_a_folder_is_no_key(tmp_path: Path) -> None:
+    with pytest.raises(KeyUnreadable, match=f"{tmp_path} cannot be read: it is a folder"):
+        read_key_pair(tmp_path, never)
+
+
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(PRIVATE + bytes(64 * 1024))
@@ -180,6 +185,13 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written to"):
         write_new_pair(tmp_path / "file" / "keys", PAIR, None)
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match=f"^{tmp_path}/file is not a folder$"):
+        write_new_pair(tmp_path / "file", PAIR, None)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("number", [1, 2])

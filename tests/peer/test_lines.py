@@ -1,6 +1,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from p2p_core import limits
 from p2p_peer.cli import lines as lines_module
 from p2p_peer.cli.lines import InputLines
 
-from tests.peer.pair import soon, until
+from tests.peer.pair import PATIENCE, soon, until
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ async def all_of(lines: InputLines) -> list[str]:
         (b"\n\n", ["", ""]),
         (b"one\r\ntwo\r\n", ["one", "two"]),
         (b"caf\xc3\xa9\n", ["caf\u00e9"]),
-        (b"caf\xe9\n\xff\n", ["caf\ufffd", "\ufffd"]),
+        (b"caf\xe9\n\xff\n", ["caf\udce9", "\udcff"]),
         (b"a\x0bb\x0cc\xc2\x85d\n", ["a\x0bb\x0cc\x85d"]),  # only \n ends a line
     ],
 )
@@ -152,4 +153,19 @@ def test_a_loop_that_has_ended_is_no_error(stdin: Callable[[int], None], pipe: P
     lines = asyncio.run(begin())
     pipe.say(b"too late\n")
     pipe.end()
+    for thread in [thread for thread in threading.enumerate() if thread.name == "stdin"]:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
     assert lines._lines.empty()
+
+
+async def test_whether_there_may_be_more(pipe: Pipe) -> None:
+    lines = InputLines()
+    assert lines.has_more
+    pipe.say(b"one\ntwo\n")
+    assert await soon(lines.next()) == "one"
+    pipe.end()
+    assert lines.has_more
+    assert await soon(lines.next()) == "two"
+    await until(lambda: not lines.has_more)  # though nobody has asked for the end
+    assert await soon(lines.next()) is None

@@ -111,6 +111,43 @@ async def test_the_welcome() -> None:
         )
 
 
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_a_reason_that_grpc_lost_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, lost: int) -> None:
+    """A write that meets the end of the stream hides why it ended."""
+
+    async def script(stream: Stream) -> None:
+        await stream.admit()
+        await stream.stay()
+
+    tried = 0
+    authenticate = MediatorClient._authenticate
+
+    async def meets_the_end(client: MediatorClient, *arguments: Any) -> None:
+        nonlocal tried
+        tried += 1
+        if tried > lost:
+            return await authenticate(client, *arguments)
+        monkeypatch.setattr(client._call, "details", at_once("Internal error from Core"))
+        client._call.cancel()
+        raise await client._why_it_ended()
+
+    monkeypatch.setattr(MediatorClient, "_authenticate", meets_the_end)
+    async with scripted_mediator(script) as mediator:
+        if lost < 3:
+            async with client_of(mediator):
+                assert tried == lost + 1
+        else:
+            with pytest.raises(MediatorUnreachable, match=r"^the mediator ended the connection$"):
+                await soon(MediatorClient.connect(mediator, KEY))
+
+
+def at_once(value: str) -> Any:
+    async def details() -> str:
+        return value
+
+    return details
+
+
 async def test_the_mediators_clock() -> None:
     async def script(stream: Stream) -> None:
         await stream.admit(unix_seconds=int(time.time()) + 3600)
@@ -386,6 +423,14 @@ async def test_an_introduction_without_an_address(observed: pb.Endpoint | None) 
 async def test_a_match_that_is_none(changed: dict[str, Any]) -> None:
     with pytest.raises(RemoteProtocolError):
         await introduced({"match": match(**changed)})
+
+
+@pytest.mark.parametrize("size", [0, 33])
+@pytest.mark.parametrize("step", ["match", "leave"])
+async def test_a_peer_id_that_is_none_is_the_mediators_doing(step: str, size: int) -> None:
+    message = match(peer=bytes(size)) if step == "match" else pb.Leave(peer=bytes(size))
+    with pytest.raises(Malformed, match=r"^the mediator broke the protocol: "):
+        await introduced({step: message})
 
 
 async def test_pings_are_answered() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAuthenticated
+from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAuthenticated, UsageError
 from p2p_core.proof import BindingType, ChannelBinding
 from p2p_core.wire.candidate import Address
 from p2p_peer import mediator_identity
@@ -92,6 +92,32 @@ async def test_an_id_that_was_asked_for(store: TrustStore) -> None:
         await meet(first, store, name="mediator", expected=second.id)
 
 
+@pytest.mark.parametrize("damage", ["no JSON", "a folder", "no home"])
+async def test_an_id_that_was_asked_for_whatever_became_of_the_memory(
+    store: TrustStore, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    match damage:
+        case "no JSON":
+            store.folder.mkdir()
+            store.path.write_text("{")
+        case "a folder":
+            store.path.mkdir(parents=True)
+        case _:
+            store = TrustStore()
+
+            def home() -> Path:
+                raise RuntimeError("Could not determine home directory.")
+
+            monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+            monkeypatch.setattr(Path, "home", home)
+    shows = shown()
+    async with tls_server(shows) as port:
+        met = await soon(recognise("127.0.0.1", port, store=store, expected=shows.id))
+        assert (met.vouched, met.replaced) == (Vouched.BY_OPTION, None)
+        with pytest.raises(UsageError):
+            await soon(recognise("127.0.0.1", port, store=store))
+
+
 @pytest.mark.parametrize("answer", [True, False])
 async def test_the_user_is_asked_on_first_use(store: TrustStore, answer: bool) -> None:
     asked: list[MediatorId] = []
@@ -129,9 +155,14 @@ async def test_the_roots_vouch(store: TrustStore, monkeypatch: pytest.MonkeyPatc
 async def test_the_roots_may_vouch_for_another_key(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = Authority.make()
     trust(monkeypatch, authority)
-    for _ in range(2):
-        met = await meet(shown(names=["127.0.0.1"], authority=authority), store, name="mediator")
-        assert met.vouched is Vouched.BY_ROOTS
+    first, second = (shown(names=["127.0.0.1"], authority=authority) for _ in range(2))
+    met = await meet(first, store, name="mediator")
+    assert (met.vouched, met.replaced) == (Vouched.BY_ROOTS, None)
+    met = await meet(second, store, name="mediator")
+    assert (met.vouched, met.replaced) == (Vouched.BY_ROOTS, first.id)
+    assert store.known("mediator") == second.id
+    met = await meet(second, store, name="mediator")
+    assert (met.vouched, met.replaced) == (Vouched.BY_MEMORY, None)
 
 
 async def test_the_roots_vouch_only_under_the_dialled_name(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import os
 import sys
 import tempfile
@@ -7,7 +8,7 @@ from typing import TextIO
 
 import pytest
 from p2p_peer.cli import outputs
-from p2p_peer.cli.outputs import LOST, flush, room, silence, silence_blocked
+from p2p_peer.cli.outputs import LOST, flush, said, silence, silence_blocked
 
 from tests.peer.pair import soon
 
@@ -66,32 +67,52 @@ def test_an_output_that_takes_no_more_is_silenced(out: TextIO, monkeypatch: pyte
     assert os.get_blocking(out.fileno())
 
 
-async def test_room_is_waited_for_and_the_loop_goes_on(pipe: tuple[int, TextIO]) -> None:
+async def test_what_is_said_waits_for_its_reader_and_the_loop_goes_on(
+    pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader takes a page and pauses, again and again: nothing is lost, and nothing blocks."""
     read_end, out = pipe
-    await soon(room(out.fileno()))
-    os.set_blocking(out.fileno(), False)
-    written = 0
-    while (count := _write(out.fileno())) is not None:
-        written += count
-    waiting = asyncio.create_task(room(out.fileno()))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert not waiting.done()
-    while written:
-        written -= len(os.read(read_end, written))
-    await soon(waiting)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(outputs, "_STANDARD_OUTPUT", out.fileno())
+    os.set_blocking(out.fileno(), False)  # so that a write which would block fails
+    texts = ["a" * 100_000 + "\n", "b\n", "\U0001f52b" * 60_000 + "\n"]
+    for text in texts:
+        outputs.say(text)
+    saying = asyncio.create_task(said())
+    heard = b""
+    while not saying.done():
+        for _ in range(500):
+            await asyncio.sleep(0)
+        assert not saying.done() or len(heard) > 100_000
+        if not saying.done():
+            heard += os.read(read_end, 4096)
+    os.set_blocking(read_end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            heard += os.read(read_end, 65536)
+    assert heard.decode() == "".join(texts)
 
 
-async def test_there_is_always_room_in_a_file_and_where_nobody_reads_any_more(pipe: tuple[int, TextIO]) -> None:
-    with tempfile.TemporaryFile() as file:
-        await soon(room(file.fileno()))
-    with open(os.devnull, "rb") as nothing:
-        os.dup2(nothing.fileno(), pipe[0])
-    await soon(room(pipe[1].fileno()))
+async def test_what_is_not_said_yet_is_said_at_the_end(
+    capsys: pytest.CaptureFixture[str], pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "_STANDARD_OUTPUT", pipe[1].fileno())
+    outputs.say("in a moment\n")
+    await soon(said())
+    outputs.say("at the end\n")
+    assert capsys.readouterr().out == "in a moment\n"
+    flush()
+    assert capsys.readouterr().out == "at the end\n"
 
 
-def _write(descriptor: int) -> int | None:
-    try:
-        return os.write(descriptor, bytes(4096))
-    except BlockingIOError:
-        return None
+@pytest.mark.parametrize("gone", [False, True])
+async def test_there_is_always_room_in_a_file_and_where_nobody_reads_any_more(
+    capsys: pytest.CaptureFixture[str], pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as nothing:
+        if gone:
+            os.dup2(nothing.fileno(), pipe[0])
+        monkeypatch.setattr(outputs, "_STANDARD_OUTPUT", (pipe[1] if gone else file).fileno())
+        outputs.say("hello\n")
+        await soon(said())
+    assert capsys.readouterr().out == "hello\n"

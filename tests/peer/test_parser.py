@@ -127,3 +127,9 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[*CHAT, "--mess", "hi"], ["keygen", "d", "--bit", "3072"]])
+def test_flags_are_not_abbreviated(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(arguments)

@@ -25,8 +25,8 @@ def test_at_most_ten_times_a_second_and_at_the_end(clock: Any) -> None:
     for _ in range(100):
         counted.add(1)
         clock.now += 0.03
-    assert told[0] == FileProgress(3, "a", 1, 100)
-    assert told[-1] == FileProgress(3, "a", 100, 100)
+    assert told[0] == FileProgress(3, "a", 1, 100, 0.0)
+    assert told[-1] == FileProgress(3, "a", 100, 100, pytest.approx(0.03 * 99))
     assert [report.bytes for report in told] == [*range(1, 101, 4), 100]
     assert counted.seconds == pytest.approx(3.0)
 

@@ -7,6 +7,7 @@ from p2p_core.errors import NotAdmitted, PunchwireError, TransferFailed
 from p2p_core.proof import ChannelBinding, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import FileOffer
+from p2p_peer.cli import outputs
 from p2p_peer.cli.report_json import JsonReport
 from p2p_peer.events import (
     Advertised,
@@ -41,6 +42,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:
     """Everything said since the last look: JSON objects on standard output, and nothing on standard error."""
 
     def said() -> list[dict[str, Any]]:
+        outputs.flush()
         captured = capsys.readouterr()
         assert captured.err == ""
         assert captured.out == "" or captured.out.endswith("\n")
@@ -65,7 +67,7 @@ def reached(vouched: Vouched | None) -> MediatorReached:
         (reached(None), []),
         (Advertised(()), [{"event": "waiting"}]),
         (Matched(Role.RESPONDER, ()), [{"event": "matched", "role": "responder"}]),
-        (PathFound("192.0.2.1:1"), []),
+        (PathFound(Address.of("192.0.2.1", 1)), []),
         (Authenticated(0.1), []),
     ],
 )
@@ -100,7 +102,7 @@ STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
             FileOffered(FileOffer(3, "a.txt", 5, 0o644, 0, 4096)),
             {"event": "file_offered", "transfer": 3, "name": "a.txt", "size": 5},
         ),
-        (FileProgress(3, "a.txt", 4, 5), {"event": "file_progress", "transfer": 3, "bytes": 4, "total": 5}),
+        (FileProgress(3, "a.txt", 4, 5, 1.0), {"event": "file_progress", "transfer": 3, "bytes": 4, "total": 5}),
         (
             FileSent(3, "a.txt", 5, 1.23456),
             {"event": "file_sent", "transfer": 3, "name": "a.txt", "size": 5, "seconds": 1.2346},
@@ -133,6 +135,7 @@ def test_in_the_session(said: Any, event: SessionEvent, expected: dict[str, Any]
 @pytest.mark.parametrize("text", ["a\nb", "\x1b[31mred\x07", "\u202e\u2028\u0085", "\udcff", '"\\', "ä€\U0001f52b"])
 def test_one_line_of_plain_ascii_whatever_was_said(capsys: pytest.CaptureFixture[str], text: str) -> None:
     JsonReport().happened(SESSION, MessageReceived(1, 0, text))
+    outputs.flush()
     out = capsys.readouterr().out
     assert out.isascii()
     assert [character for character in out if not character.isprintable()] == ["\n"]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ from p2p_core.errors import PunchwireError, TransferFailed
 from p2p_core.proof import ChannelBinding, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import FileOffer
+from p2p_peer.cli import outputs
 from p2p_peer.cli.console_lines import LineConsole
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.events import (
@@ -57,13 +59,14 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
     report.happened(SESSION, MessageReceived(1, 0, "hello"))
     report.happened(SESSION, PeerDone())
     report.closed("")
+    outputs.flush()
     said = capsys.readouterr()
     assert said.out == "hello\n"
     assert said.err.splitlines() == [
         "* waiting for the other peer",
         "* the other peer is there; connecting",
         f"* connected to {PEER.short} over tcp at 203.0.113.5:6000, X25519MLKEM768, 123 ms",
-        "* the other side has nothing more to say",
+        "* the other side has nothing more to send",
         "* closed",
     ]
 
@@ -73,7 +76,7 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
     [
         (Vouched.ON_FIRST_USE, f"* first connection to this mediator; remembered its id {ID}\n"),
         (None, "* the mediator is not authenticated: no TLS (--insecure)\n"),
-        (Vouched.BY_USER, "* remembered it: from now on another id is an error\n"),
+        (Vouched.BY_USER, "* remembered it\n"),
         (Vouched.BY_MEMORY, ""),
         (Vouched.BY_ROOTS, ""),
         (Vouched.BY_OPTION, ""),
@@ -93,11 +96,12 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         (PeerLeaving(""), "* the other side leaves\n"),
         (PeerLeaving("bye"), "* the other side leaves: bye\n"),
         (MessageDelivered(1), ""),
-        (FileProgress(3, "a.txt", 4, 5), ""),  # no terminal, no bar
+        (FileProgress(3, "a.txt", 4, 5, 1.0), ""),  # no terminal, no bar
     ],
 )
 def test_in_the_session(capsys: pytest.CaptureFixture[str], event: SessionEvent, says: str) -> None:
     TextReport(LineConsole()).happened(SESSION, event)
+    outputs.flush()
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", says)
 
@@ -126,6 +130,7 @@ def test_nothing_the_other_side_says_reaches_the_terminal(
     capsys: pytest.CaptureFixture[str], event: SessionEvent
 ) -> None:
     TextReport(LineConsole()).happened(SESSION, event)
+    outputs.flush()
     said = capsys.readouterr()
     harmless(said.out + said.err)
 
@@ -153,10 +158,10 @@ def test_progress_goes_when_it_is_over() -> None:
     console = Shown()
     report = TextReport(console)
     for done in (1, 2):
-        report.happened(SESSION, FileProgress(3, "a", done, 4))
-    report.happened(SESSION, FileProgress(5, "b", 1, 4))
+        report.happened(SESSION, FileProgress(3, "a", done, 4, 0.5))
+    report.happened(SESSION, FileProgress(5, "b", 1, 4, 0.5))
     assert [(transfer, line.split()[0]) for transfer, line in console.transfers.items()] == [(3, "a"), (5, "b")]
-    assert " 50% of 4 B" in console.transfers[3]
+    assert " 50% of 4 B, 4 B/s, 0:00 left" in console.transfers[3]
     report.happened(SESSION, FileSent(3, "a", 4, 1.0))
     report.happened(SESSION, FileFailed(5, TransferFailed("why")))
     assert console.transfers == {}
@@ -174,3 +179,11 @@ class Shown(LineConsole):
 
     def progress_over(self, transfer: int) -> None:
         self.transfers.pop(transfer, None)
+
+
+def test_a_mediator_with_another_id_that_is_vouched_for(capsys: pytest.CaptureFixture[str]) -> None:
+    event = reached(Vouched.BY_ROOTS)
+    TextReport(LineConsole()).connecting(MediatorReached(replace(event.identity, replaced=MediatorId(bytes(32)))))
+    assert capsys.readouterr().err == (
+        f"* the mediator's id is {ID} now; this computer's certificate roots vouch for it\n"
+    )

@@ -28,15 +28,6 @@ def test_nothing_is_left_for_a_terminal_to_obey() -> None:
     assert lines == ["[  0.000] the other side leaves: bye\\n[  0.1] admitted\\x1b[2J\\u202e"]
 
 
-def test_the_lines_can_be_led_elsewhere() -> None:
-    first, then = list[str](), list[str]()
-    story = Story(first.append, lambda: 0)
-    story.handle(record("one"))
-    story.write = then.append
-    story.handle(record("two"))
-    assert (first, then) == (["[  0.000] one"], ["[  0.000] two"])
-
-
 def test_a_story_that_cannot_be_told_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: str) -> None:
         raise BrokenPipeError

@@ -94,8 +94,15 @@ async def read(tls: TlsSocket, space: memoryview) -> int:
     return count
 
 
-@pytest.mark.parametrize("how", ["end of stream", "reset", "garbage"])
-async def test_any_other_end_is_a_loss(ends: tuple[Channel, Channel], how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("end of stream", "it ended without a farewell"),
+        ("reset", "Connection reset by peer"),
+        ("garbage", ".+"),  # OpenSSL's own words
+    ],
+)
+async def test_any_other_end_is_a_loss(ends: tuple[Channel, Channel], how: str, why: str) -> None:
     ours, theirs = (end.tls for end in ends)
     if how == "end of stream":
         ours.socket.shutdown(socket.SHUT_WR)
@@ -104,7 +111,7 @@ async def test_any_other_end_is_a_loss(ends: tuple[Channel, Channel], how: str) 
         ours.socket.close()
     else:
         ours.socket.send(b"\x17\x03\x03\x00\x20" + bytes(32))
-    with pytest.raises(ConnectionLost, match=r"the connection to the other side broke: .+"):
+    with pytest.raises(ConnectionLost, match=f"^the connection to the other side broke: {why}$"):
         await read(theirs, memoryview(bytearray(100)))
 
 
@@ -113,7 +120,8 @@ async def test_writing_to_one_who_is_gone(ends: tuple[Channel, Channel]) -> None
     theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     theirs.close()
     await readable(ours)
-    with pytest.raises(ConnectionLost, match=r"the connection to the other side broke: .+"):
+    why = "Connection reset by peer|Broken pipe"  # on Linux the first; the second is what a later write gets
+    with pytest.raises(ConnectionLost, match=f"^the connection to the other side broke: ({why})$"):
         ours.write(memoryview(b"hello"))
 
 

@@ -22,10 +22,11 @@ def test_nobody_is_known_at_first(store: TrustStore) -> None:
 
 
 def test_remembers_by_name(store: TrustStore) -> None:
-    store.remember("a:1", ONE)
-    store.remember("b:1", OTHER)
+    assert store.remember("a:1", ONE) is None
+    assert store.remember("b:1", OTHER) is None
     assert (store.known("a:1"), store.known("b:1"), store.known("a:2")) == (ONE, OTHER, None)
-    store.remember("a:1", OTHER)
+    assert store.remember("a:1", OTHER) == ONE  # the one that it replaces
+    assert store.remember("a:1", OTHER) is None
     assert store.known("a:1") == TrustStore(store.folder).known("a:1") == OTHER
 
 
@@ -89,6 +90,24 @@ def test_nobody_forgets_what_another_remembers_at_the_same_moment(store: TrustSt
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/xdg")
     assert default_state_dir() == Path("/xdg/punchwire")
-    monkeypatch.delenv("XDG_STATE_HOME")
+    assert TrustStore().folder == Path("/xdg/punchwire")
     monkeypatch.setenv("HOME", "/home/somebody")
+    for unusable in ("", "relative", "./xdg"):
+        monkeypatch.setenv("XDG_STATE_HOME", unusable)
+        assert default_state_dir() == Path("/home/somebody/.local/state/punchwire")
+    monkeypatch.delenv("XDG_STATE_HOME")
     assert default_state_dir() == Path("/home/somebody/.local/state/punchwire")
+
+
+def test_a_user_without_a_home(monkeypatch: pytest.MonkeyPatch, store: TrustStore) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(trust.Path, "home", home)
+    with pytest.raises(UsageError, match="there is no home folder to remember mediators in") as caught:
+        TrustStore().known("a:1")
+    assert "--state-dir" in caught.value.advice
+    with pytest.raises(UsageError, match="there is no home folder"):
+        TrustStore().remember("a:1", ONE)
+    assert store.known("a:1") is None

@@ -16,6 +16,9 @@ class ManualClock:
     def now(self) -> float:
         return self._now
 
+    def unix_time(self) -> float:
+        return 1_700_000_000 + self._now
+
     def call_at(self, when: float, callback: Callable[[], object]) -> "_Timer":
         timer = _Timer(callback)
         heapq.heappush(self._timers, (when, next(self._order), timer))

@@ -184,6 +184,7 @@ async def test_the_log_names_nobody(
         assert secret not in caplog.text
     info = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
     assert not any(a.id.short in line for line in info)
+    assert any(stranger.id.short in line for line in info)  # its owner will ask why it is refused
 
 
 async def test_the_stun_port_that_peers_are_told_answers(start: StartMediator, peer: OpenPeer) -> None:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from p2p_core.errors import KeyLocked, UsageError
 from p2p_core.identity import PeerId, load_public_key, private_pem, public_pem
+from p2p_server import files
 from p2p_server.authorized import KeyFolder, admit_anyone, authorize
 from p2p_server.tls import load_or_create
 
@@ -101,13 +102,22 @@ def test_a_file_that_admits_nobody_is_warned_of_once(
 def test_an_unreadable_file_admits_nobody(
     admit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(path: Path, _mode: str) -> None:  # root would be let in by the file system
+    def refuse(path: Path, _flags: int) -> None:  # root would be let in by the file system
         raise PermissionError(13, "Permission denied", str(path))
 
     path = admit(0)
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(files.os, "open", refuse)
     assert not KeyFolder(path).admits(PEERS[0])
-    assert warnings(caplog) == [f"{PEERS[0]}.pem in the folder of authorized keys is passed over: Permission denied"]
+    name = f"{PEERS[0]}.pem"
+    why = f"cannot read {path / name}: Permission denied"
+    assert warnings(caplog) == [f"{name} in the folder of authorized keys is passed over: {why}"]
+
+
+def test_a_large_file_admits_nobody(admit: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    path = admit(0) / f"{PEERS[0]}.pem"
+    path.write_bytes(PEMS[0] + bytes(1024 * 1024))
+    assert not KeyFolder(path.parent).admits(PEERS[0])
+    assert ["too large for a PEM file" in line for line in warnings(caplog)] == [True]
 
 
 def test_a_key_file_that_turns_bad_is_warned_of_when_its_peer_comes(

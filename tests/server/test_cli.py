@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from p2p_core import __version__
 from p2p_core.identity import PeerId, private_pem, public_pem
-from p2p_server import cli
+from p2p_server import cli, logs
 from p2p_server.config import Config
 
 from tests import keys
@@ -141,6 +141,7 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
         if name.startswith("P2P_SERVER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(logs, "set_up", lambda form, level: None)  # the log here is pytest's
     return monkeypatch
 
 
@@ -152,6 +153,34 @@ def config_of(*arguments: str) -> Config:
 def test_the_defaults(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
     state = tmp_path / "punchwire-mediator"
     assert config_of() == Config(state_dir=state, authorized=state / "authorized", port=54700, stun_port=54701)
+
+
+def test_a_relative_folder_for_state_is_passed_over(clean: pytest.MonkeyPatch) -> None:
+    """As the XDG Base Directory Specification has it."""
+    clean.setenv("HOME", "/home/somebody")
+    for unusable in ("", "relative"):
+        clean.setenv("XDG_STATE_HOME", unusable)
+        assert config_of().state_dir == Path("/home/somebody/.local/state/punchwire-mediator")
+
+
+def test_a_user_without_a_home(clean: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    clean.delenv("XDG_STATE_HOME")
+    clean.setattr(Path, "home", home)
+    (tmp_path / "a.pem").write_bytes(public_pem(keys.key(0).public_key()))
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    assert cli.main(["authorize", "--authorized", str(tmp_path / "keys"), str(tmp_path / "a.pem")]) == 0
+    assert config_of("--state-dir", str(tmp_path)).state_dir == tmp_path
+    capsys.readouterr()
+    for arguments in ([], ["authorize", str(tmp_path / "a.pem")]):
+        assert cli.main(arguments) == 2
+        sentence, advice = capsys.readouterr().err.splitlines()
+        assert sentence == "p2p-server: there is no home folder to keep the mediator's key in"
+        assert "--state-dir" in advice
 
 
 def test_a_flag_wins_over_its_variable(clean: pytest.MonkeyPatch) -> None:
@@ -184,6 +213,10 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["--port", "70000"], "there is no port '70000'"),
         (["--port", "http"], "there is no port 'http'"),
         (["--log-level", "loud"], "'loud' is none of"),
+        (["--prot", "1"], "unrecognized arguments: --prot\n"),
+        (["--prot=1", "authorize", "a.pem"], "unrecognized arguments: --prot=1\n"),
+        (["authorize", "a.pem", "--prot", "1"], "unrecognized arguments: --prot"),
+        (["start"], "argument COMMAND: invalid choice: 'start'"),
         (["--tls-cert", "x"], "go together"),
         (["--insecure", "--tls-cert", "x", "--tls-key", "y"], "without TLS"),
         (["--open", "--authorized", "keys"], "leave one of them out"),

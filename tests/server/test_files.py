@@ -20,7 +20,7 @@ def test_nothing_is_waited_for(tmp_path: Path) -> None:
         file.truncate(10**8)
     for path, why in (
         (tmp_path / "pipe", "it is not a regular file"),
-        (tmp_path, "it is not a regular file"),
+        (tmp_path, "it is a folder"),
         (Path("/dev/zero"), "it is not a regular file"),
         (tmp_path / "large", "it is too large for a PEM file"),
         (tmp_path / "missing", "No such file or directory"),

@@ -18,6 +18,18 @@ def test_the_nearer_peer_waits_for_half_the_difference(own: float, other: float,
     assert start_after(own, other) == pytest.approx(expected)
 
 
+def test_whom_it_was_matched_with_is_told_in_the_order_of_the_matches() -> None:
+    peers = [PeerId(bytes([n]) * 32) for n in (0, 7, 3, 5, 1, 6, 2, 4)]
+    table = Table(max_others=len(peers))
+    for peer in peers:
+        table.claim(StreamId(str(peer)), peer, None, 0.0)
+    own, *others = peers
+    for other in others:
+        table.advertise(StreamId(str(own)), other, b"x")
+        table.advertise(StreamId(str(other)), own, b"x")
+    assert table.forget(StreamId(str(own))) == tuple(Delivery(StreamId(str(other)), Left(own)) for other in others)
+
+
 class Model(RuleBasedStateMachine):
     """Peers come, want, signal, leave and go at random. Invariants: nobody is matched who was not wanted; both sides
     of a match agree; nothing is delivered to a stream that is over; the table holds no more than who is here."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -39,13 +38,13 @@ async def matched(mediator: Mediator, peer: OpenPeer) -> tuple[Peer, Peer]:
     return a, b
 
 
-async def test_a_peer_is_welcomed(mediator: Mediator, peer: OpenPeer) -> None:
+async def test_a_peer_is_welcomed(mediator: Mediator, peer: OpenPeer, clock: ManualClock) -> None:
     a = peer(mediator, 0)
     welcome = await a.enter()
     assert ipaddress.ip_address(welcome.observed.ip) == ipaddress.ip_address("127.0.0.1")
     assert 0 < welcome.observed.port < 65536
     assert welcome.heartbeat_seconds == 15
-    assert abs(welcome.unix_seconds - time.time()) < 60
+    assert welcome.unix_seconds == clock.unix_time()
     assert welcome.stun == [pb.StunServer(host="", port=mediator.listening.stun_port, transport=pb.TCP)]
     assert a.pings == [1]
 

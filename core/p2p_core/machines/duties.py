@@ -18,7 +18,7 @@ RECEIPT_TIME = 900.0  # s to store a file that is there; a network's file system
 class _Mark:
     ping: int
     message: int  # the last one sent before it
-    ended: tuple[int, ...]  # transfers whose end was sent before it
+    ended: set[int]  # transfers whose end was sent before it, and that are not over
 
 
 class Duties:
@@ -30,7 +30,7 @@ class Duties:
 
     def asked(self, ping: int, message: int, ended: Iterable[int]) -> None:
         """Take note of a ping, and of the last message and the ended transfers that went before it."""
-        self._marks.append(_Mark(ping, message, tuple(ended)))
+        self._marks.append(_Mark(ping, message, set(ended)))
 
     def answered(self, ping: int, now: float) -> int:
         """Take note of an answer; return up to which message everything must be acknowledged."""
@@ -45,6 +45,8 @@ class Duties:
     def over(self, transfer: int) -> None:
         """Nothing is owed for a transfer any more."""
         self._receipts.pop(transfer, None)
+        for mark in self._marks:
+            mark.ended.discard(transfer)
 
     def deadline(self) -> float | None:
         """When the first receipt is due."""

@@ -32,7 +32,7 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True)
 class MessageDelivered:
-    """The other side has shown our message `sequence`, and all before it."""
+    """The other side has our message `sequence`, and all before it, and their signatures verify."""
 
     sequence: int
 

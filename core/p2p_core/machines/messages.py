@@ -20,7 +20,7 @@ class Messages:
         self._own, self._key = own, key
         self._other, self._other_key = other, other_key
         self.last_sent = 0
-        self._last_shown = 0
+        self._last_taken = 0
         self._unacknowledged: OrderedDict[int, TextMessage] = OrderedDict()
 
     @property
@@ -38,11 +38,12 @@ class Messages:
             size = len(text.encode())
         except UnicodeEncodeError:
             raise LocalProtocolError(
-                "a message has lone surrogates, which no text has", advice="Send bytes that are no text as a file."
+                "it is no text: it has bytes that are not UTF-8, or lone surrogates",
+                advice="Send bytes that are no text as a file.",
             ) from None
         if size > limits.MAX_TEXT_BYTES:
             raise LocalProtocolError(
-                f"a message has at most {limits.MAX_TEXT_BYTES} bytes, this has {size}", advice="Send it as a file."
+                f"a message has at most {limits.MAX_TEXT_BYTES} bytes, and this has more", advice="Send it as a file."
             )
         self.last_sent += 1
         signature = sign(self._key, self._own.message(self.last_sent, sent_at_ms, text))
@@ -64,15 +65,15 @@ class Messages:
 
         Raises `RemoteProtocolError` when one is missing before it or its signature is not the other peer's.
         """
-        if message.sequence <= self._last_shown:
-            return MessageAck(self._last_shown), None
-        if message.sequence != self._last_shown + 1:
-            raise RemoteProtocolError(f"message {message.sequence} came after message {self._last_shown}")
+        if message.sequence <= self._last_taken:
+            return MessageAck(self._last_taken), None
+        if message.sequence != self._last_taken + 1:
+            raise RemoteProtocolError(f"message {message.sequence} came after message {self._last_taken}")
         statement = self._other.message(message.sequence, message.sent_at_ms, message.text)
         try:
             verify_signature(self._other_key, statement, message.signature)
         except ProofFailed:
             raise RemoteProtocolError("a message that the other peer did not sign") from None
-        self._last_shown = message.sequence
+        self._last_taken = message.sequence
         event = MessageReceived(message.sequence, message.sent_at_ms, message.text)
         return MessageAck(message.sequence), event

@@ -134,7 +134,7 @@ class SessionMachine:
                 if receiver.state is ReceiverState.OFFERED:
                     self._frames.append(receiver.refuse(_LEAVING))
                     del self._incoming[transfer]
-                    self._events.append(FileFailed(transfer, Refused("the session is being closed")))
+                    self._events.append(FileFailed(transfer, Refused("it was not answered before the session ended")))
         self._maybe_close()
 
     def abort(self, reason: str) -> None:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from p2p_core.agreement import Agreement, PunchPurpose
 from p2p_core.errors import Malformed, MediatorLied, PunchwireError
-from p2p_core.machines.no_path import no_path
+from p2p_core.no_path import why_no_path
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import NONCE_BYTES, PREAMBLE_BYTES, Preamble, PreambleKind
@@ -149,7 +149,7 @@ class TcpPunch:
             return
         if now >= self._end:
             tried = {address: target.last.value for address, target in self._targets.items()}
-            self._fail(no_path(self._agreement, tried, PUNCH_TIME))
+            self._fail(why_no_path(self._agreement, tried, PUNCH_TIME))
             return
         for address, target in self._targets.items():
             if now < target.due:

@@ -5,6 +5,7 @@ No resumption, no 0-RTT data from the client; the certificate is bound by the ke
 session tickets all the same, as cryptography binds nothing that stops it; no session is kept behind them.
 """
 
+import os
 import socket
 from enum import Enum
 
@@ -160,6 +161,7 @@ def _context(certificate: ThrowawayCertificate | None) -> SSL.Context:
 
 def _lost(what: str, error: SSL.Error) -> ConnectionLost:
     if isinstance(error, SSL.SysCallError):
-        return ConnectionLost(f"{what}: {error.args[-1]}")
+        number = error.args[0]  # an errno; -1 for the end of the stream without close_notify
+        return ConnectionLost(f"{what}: {os.strerror(number) if number > 0 else 'it ended without a farewell'}")
     reasons = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return ConnectionLost(f"{what}: {reasons[-1][-1] if reasons else 'the other side broke it off'}")

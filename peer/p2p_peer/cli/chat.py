@@ -1,6 +1,5 @@
 """The chat: what is typed at a terminal, from before the other peer is there until one of the two leaves."""
 
-import argparse
 import asyncio
 import os
 import shlex
@@ -9,12 +8,11 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from p2p_core.errors import PunchwireError, Refused
+from p2p_core.errors import ConnectionLost, PunchwireError, Refused
 
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
 from p2p_peer.cli.console import Console
 from p2p_peer.cli.human import duration, human_size
-from p2p_peer.cli.report import Report
 from p2p_peer.events import FileFailed, FileOffered, FileReceived, SessionEvent
 from p2p_peer.session import Session
 
@@ -24,8 +22,9 @@ __all__ = ["Chat"]
 class Chat:
     """Carries out what is typed. Without a session yet, there is nobody to send anything to."""
 
-    def __init__(self, console: Console, report: Report, options: argparse.Namespace) -> None:
-        self._console, self._report, self._options = console, report, options
+    def __init__(self, console: Console, *, accepts: bool) -> None:
+        """`accepts`: take every file that is offered, without asking."""
+        self._console, self._accepts = console, accepts
         self._session: Session | None = None
         self._began = datetime.now().astimezone()
         self._offers: dict[int, FileOffered] = {}  # not answered yet, by the number they are shown with
@@ -67,7 +66,7 @@ class Chat:
         """Wait until the user answers `question` with yes or no; leaving is an answer to nothing."""
         self.start()
         self._question = (question, asyncio.get_running_loop().create_future())
-        self._report.notice(question)
+        self._console.notice(question)
         return await self._question[1]
 
     async def stop(self) -> None:
@@ -80,7 +79,7 @@ class Chat:
         """The other peer is there."""
         self._session = session
         self._began = datetime.now().astimezone()
-        self._report.notice("type a message, or /help")
+        self._console.notice("type a message, or /help")
         self.start()
 
     # `Mode`.
@@ -89,7 +88,7 @@ class Chat:
         """Wait until the user leaves; give up the transfers that still run then."""
         await self.left()
         for task, name in self._sending.items():
-            self._report.notice(f"{name} was not sent: you gave it up")
+            self._console.notice(f"{name} was not sent: you gave it up")
             task.cancel()
         for transfer in self._receiving:
             self._connected().cancel_file(transfer)
@@ -97,20 +96,20 @@ class Chat:
     def happened(self, event: SessionEvent) -> None:
         """Ask about files; note what has become of those that were taken."""
         match event:
-            case FileOffered() if self._options.yes:
+            case FileOffered() if self._accepts:
                 self._accept(event)
             case FileOffered():
                 self._offered += 1
                 self._offers[self._offered] = event
                 number = f" {self._offered}" if len(self._offers) > 1 else ""
-                self._report.notice(f"/accept{number} takes it, /reject{number} refuses it")
+                self._console.notice(f"/accept{number} takes it, /reject{number} refuses it")
             case FileReceived(transfer):
                 self._receiving.pop(transfer, None)
             case FileFailed(transfer):
                 self._receiving.pop(transfer, None)
                 self._offers = {n: offered for n, offered in self._offers.items() if offered.transfer != transfer}
 
-    def session_ended(self) -> bool:
+    def session_ended(self, lost: ConnectionLost | None) -> bool:
         """There is nobody left to talk to."""
         return False
 
@@ -124,12 +123,12 @@ class Chat:
                 self._say(line.removeprefix("/"))
             elif line.startswith("/"):
                 self._carry_out(line)
-            elif line:
+            elif line.strip():
                 self._say(line)
 
     def _answer_question(self, line: str, question: str, answer: "asyncio.Future[bool]") -> None:
         if line not in ("yes", "no"):
-            self._report.notice(question)
+            self._console.notice(question)
             return
         self._question = None
         if not answer.done():  # whoever asked may have gone in this very moment
@@ -140,18 +139,18 @@ class Chat:
         word, _, argument = line.partition(" ")
         command = self._commands.get(word)
         if command is None:
-            self._report.notice(f"there is no command {word}; /help lists them")
+            self._console.notice(f"there is no command {word}; /help lists them")
         else:
             command(argument.strip())
 
     def _say(self, text: str) -> None:
         if self._session is None:
-            self._report.notice("not sent: the other peer is not there yet")
+            self._console.notice(f"not sent, the other peer is not there yet: {text}")
             return
         try:
             delivery = self._session.send_message(text)
         except PunchwireError as error:  # it is too long, or the other side is leaving
-            self._report.notice(f"not sent: {error}")
+            self._console.notice(f"not sent: {error}")
             return
         settle = self._console.own_message(text)
         delivery.add_done_callback(lambda done: settle(not done.cancelled() and done.exception() is None))
@@ -164,9 +163,9 @@ class Chat:
 
     def _send(self, argument: str) -> None:
         if self._session is None:
-            self._report.notice("no file is sent: the other peer is not there yet")
+            self._console.notice("no file is sent: the other peer is not there yet")
         elif not argument:
-            self._report.notice("which file? /send PATH")
+            self._console.notice("which file? /send PATH")
         else:
             path = _path(argument)
             task = asyncio.create_task(self._send_and_tell(self._session, path))
@@ -177,18 +176,18 @@ class Chat:
         try:
             await session.send_file(path)
         except Refused as error:
-            self._report.notice(str(error))
+            self._console.notice(str(error))
         except PunchwireError as error:
-            self._report.notice(f"{path.name} was not sent: {error}")
+            self._console.notice(f"{path.name} was not sent: {error}")
 
     def _answer(self, answer: Callable[[FileOffered], None], argument: str) -> None:
         if not self._offers:
-            self._report.notice("no file is offered")
+            self._console.notice("no file is offered")
         elif not argument and len(self._offers) > 1:
             names = ", ".join(f"{number} {offered.offer.name}" for number, offered in self._offers.items())
-            self._report.notice(f"which one? {names}")
+            self._console.notice(f"which one? {names}")
         elif argument and not (argument.isdecimal() and int(argument) in self._offers):
-            self._report.notice(f"no file is offered with the number {argument}")
+            self._console.notice(f"no file is offered with the number {argument}")
         else:
             number = int(argument) if argument else next(iter(self._offers))
             answer(self._offers.pop(number))
@@ -197,13 +196,13 @@ class Chat:
         try:
             self._connected().accept_file(offered)
         except PunchwireError as error:
-            self._report.notice(str(error))
+            self._console.notice(str(error))
         else:
             self._receiving[offered.transfer] = offered.offer.name
 
     def _reject(self, offered: FileOffered) -> None:
         self._connected().refuse_file(offered)
-        self._report.notice(f"refused {offered.offer.name}")
+        self._console.notice(f"refused {offered.offer.name}")
 
     # The rest.
 
@@ -212,7 +211,7 @@ class Chat:
         since = f"since {self._began:%H:%M:%S}, for {duration(seconds)}"
         session = self._session
         if session is None:
-            self._report.notice(f"waiting for the other peer {since}")
+            self._console.notice(f"waiting for the other peer {since}")
             return
         round_trip = "not measured yet" if session.round_trip is None else f"{session.round_trip * 1000:.1f} ms"
         words = session.peer.words
@@ -225,23 +224,23 @@ class Chat:
             ("peer's words", " ".join(words[:6])),
             ("", " ".join(words[6:])),
         ):
-            self._report.notice(f"{name:<13} {value}")
+            self._console.notice(f"{name:<13} {value}")
         for number, offered in self._offers.items():
             offer = offered.offer
-            self._report.notice(f"{'offered':<13} {number} {offer.name} ({human_size(offer.size)})")
+            self._console.notice(f"{'offered':<13} {number} {offer.name} ({human_size(offer.size)})")
         for name in (*self._sending.values(), *self._receiving.values()):
-            self._report.notice(f"{'under way':<13} {name}")
+            self._console.notice(f"{'under way':<13} {name}")
 
     def _help(self, argument: str) -> None:
         for usage, meaning in CHAT_COMMANDS:
-            self._report.notice(f"{usage:<13} {meaning}")
-        self._report.notice(ESCAPE)
+            self._console.notice(f"{usage:<13} {meaning}")
+        self._console.notice(ESCAPE)
 
     def _quit(self, argument: str) -> None:
         under_way = [*self._sending.values(), *self._receiving.values()]
         if under_way and under_way != self._warned_of:
             self._warned_of = under_way
-            self._report.notice(f"{', '.join(under_way)}: still under way; /quit again gives that up")
+            self._console.notice(f"{', '.join(under_way)}: still under way; /quit again gives that up")
         else:
             self._leaves = True
 

@@ -1,9 +1,22 @@
 """Where a person reads and types: one interface, two implementations."""
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["Console", "LineSource"]
+from p2p_core.printable import printable
+
+__all__ = ["Console", "LineSource", "is_dumb", "with_tabs"]
+
+
+def is_dumb() -> bool:
+    """Return whether the terminal shows lines and can do nothing else."""
+    return os.environ.get("TERM", "dumb") in ("dumb", "unknown")
+
+
+def with_tabs(text: str) -> str:
+    """Return `text` with nothing for a terminal to obey but its tabs: columns of code stay columns."""
+    return "\t".join(printable(part) for part in text.split("\t"))
 
 
 class LineSource(Protocol):

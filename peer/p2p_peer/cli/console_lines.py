@@ -4,13 +4,14 @@ Messages go to standard output, everything else to standard error. At a terminal
 name, so that none can look like a line of ours; in a pipe it stands alone.
 """
 
-import os
 import shutil
 import sys
 from collections.abc import Callable
 
-from p2p_core.safe_names import printable
+from p2p_core.printable import printable
 
+from p2p_peer.cli import outputs
+from p2p_peer.cli.console import is_dumb, with_tabs
 from p2p_peer.cli.lines import InputLines
 
 __all__ = ["LineConsole"]
@@ -21,7 +22,7 @@ class LineConsole:
 
     def __init__(self) -> None:
         self._input: InputLines | None = None
-        self._shows_progress = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        self._shows_progress = sys.stderr.isatty() and not is_dumb()
         self._progress_width = 0  # of the line that the cursor stands in
 
     async def next(self) -> str | None:
@@ -34,8 +35,7 @@ class LineConsole:
         """As in `Console`."""
         self._wipe()
         prefix = f"{sender}> " if sys.stdout.isatty() else ""
-        sys.stdout.write(f"{prefix}{printable(text)}\n")
-        sys.stdout.flush()
+        outputs.say(f"{prefix}{with_tabs(text)}\n")
 
     def own_message(self, text: str) -> Callable[[bool], None]:
         """The terminal has shown it already, when it was typed."""
@@ -53,10 +53,10 @@ class LineConsole:
     def progress(self, transfer: int, line: str) -> None:
         """As in `Console`, of one transfer at a time: there is one line for it."""
         if self._shows_progress:
-            line = printable(line)[: shutil.get_terminal_size().columns - 1]
-            sys.stderr.write(f"\r{line:{self._progress_width}}")
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r{printable(line)[:width]:{width}}")
             sys.stderr.flush()
-            self._progress_width = len(line)
+            self._progress_width = width  # all of it: a terminal may have put ^C there
 
     def progress_over(self, transfer: int) -> None:
         """As in `Console`."""

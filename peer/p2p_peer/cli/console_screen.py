@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 
-from p2p_core.safe_names import printable
+from p2p_core.printable import printable
 from prompt_toolkit.application import Application
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
@@ -30,6 +30,7 @@ from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS
+from p2p_peer.cli.console import with_tabs
 
 __all__ = ["ScreenConsole"]
 
@@ -67,7 +68,7 @@ class ScreenConsole:
 
     def message(self, sender: str, text: str) -> None:
         """As in `Console`."""
-        self._print([("class:peer", f"{sender}> "), ("", printable(text))])
+        self._print([("class:peer", f"{sender}> "), ("", _shown(text))])
 
     def own_message(self, text: str) -> Callable[[bool], None]:
         """As in `Console`."""
@@ -114,7 +115,7 @@ class ScreenConsole:
 
     def _print_own(self, text: str, *, delivered: bool) -> None:
         mark = ("class:mark", " (delivered)") if delivered else ("class:failed", " (not delivered)")
-        self._print([("class:own", "you> "), ("", printable(text)), mark])
+        self._print([("class:own", "you> "), ("", _shown(text)), mark])
 
     def _print(self, line: _Fragments) -> None:
         if not self._lines:
@@ -164,14 +165,16 @@ class ScreenConsole:
         if len(waiting) > _MAX_ROWS:
             lines.append([("class:mark", f"{len(waiting) - _MAX_ROWS} more messages sent")])
         lines += [
-            [("class:own", "you> "), ("", printable(text)), ("class:mark", " (sent)")] for text in waiting[-_MAX_ROWS:]
+            [("class:own", "you> "), ("", _shown(text)), ("class:mark", " (sent)")] for text in waiting[-_MAX_ROWS:]
         ]
         lines += [[("class:notice", printable(line))] for line in list(self._transfers.values())[:_MAX_ROWS]]
         return FormattedText([part for line in lines for part in (*line, ("", "\n"))][:-1])
 
     def _accept(self, line: Buffer) -> bool:
-        for text in line.text.split("\n"):  # several, when they were pasted
-            self._typed.put_nowait(text)
+        lines = line.text.split("\n")
+        for text in lines:
+            # Several were pasted, and nobody has read them as commands: each is said, as // says it.
+            self._typed.put_nowait(f"/{text}" if len(lines) > 1 and text.startswith("/") else text)
         return False  # the line is empty again
 
     def _keys(self, line: Buffer) -> KeyBindings:
@@ -190,6 +193,10 @@ class ScreenConsole:
             event.app.suspend_to_background()
 
         return keys
+
+
+def _shown(text: str) -> str:
+    return with_tabs(text).expandtabs()  # the screen counts columns
 
 
 class _Above(io.TextIOBase):

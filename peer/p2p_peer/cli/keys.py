@@ -39,7 +39,7 @@ def fingerprint(options: argparse.Namespace) -> int:
 def ask_passphrase(path: Path) -> bytes | None:
     """Return the passphrase for a locked key pair: from the environment, or asked at the terminal; None if neither."""
     given = os.environ.get(PASSPHRASE_VARIABLE)
-    if given is not None:
+    if given:  # nothing is locked with an empty one
         return os.fsencode(given)
     if not sys.stdin.isatty():
         return None
@@ -48,7 +48,7 @@ def ask_passphrase(path: Path) -> bytes | None:
 
 def _new_passphrase() -> bytes:
     given = os.environ.get(PASSPHRASE_VARIABLE)
-    if given is None:
+    if not given:
         if not sys.stdin.isatty():
             raise UsageError(
                 "there is no terminal to ask for a passphrase at",

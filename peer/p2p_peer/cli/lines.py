@@ -24,21 +24,27 @@ class InputLines:
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._room = threading.Semaphore(64)  # lines read ahead: a huge file must not fill the memory
         self._ended = False
+        self._waiting = 0  # lines that have come and that nobody took yet
+        self._more_may_come = True
         threading.Thread(target=self._run, name="stdin", daemon=True).start()
 
     async def next(self) -> str | None:
-        """Return the next line without its end, or None at the end of input and ever after."""
+        """Return the next line without its end, or None at the end of input and ever after.
+
+        Bytes that are no UTF-8 are in it as lone surrogates: whoever sends it finds out.
+        """
         if self._ended:
             return None
         line = await self._lines.get()
         self._room.release()
         self._ended = line is None
+        self._waiting -= line is not None
         return line
 
     @property
     def has_more(self) -> bool:
-        """Whether lines have been read that nobody took yet."""
-        return not self._lines.empty()
+        """Whether there are lines that nobody took yet, or may be: the input has not ended."""
+        return self._more_may_come or self._waiting > 0
 
     def _run(self) -> None:
         descriptor, rest = sys.stdin.fileno(), b""
@@ -51,7 +57,7 @@ class InputLines:
             if rest and (not data or len(rest) > _LONGEST):
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                self._hand_over(line.removesuffix(b"\r").decode("utf-8", "replace"))
+                self._hand_over(line.removesuffix(b"\r").decode("utf-8", "surrogateescape"))
             if not data:
                 self._hand_over(None)
                 return
@@ -59,6 +65,11 @@ class InputLines:
     def _hand_over(self, line: str | None) -> None:
         self._room.acquire()
         try:
-            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+            self._loop.call_soon_threadsafe(self._came, line)
         except RuntimeError:  # the loop has ended: nobody wants the line any more
             return
+
+    def _came(self, line: str | None) -> None:
+        self._waiting += line is not None
+        self._more_may_come = line is not None
+        self._lines.put_nowait(line)

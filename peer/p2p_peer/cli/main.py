@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from p2p_core.errors import PunchwireError
+
 from p2p_peer.cli import outputs, signals
 
 if TYPE_CHECKING:
@@ -22,8 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.command == "chat":
         return _chat(options)
-    from p2p_core.errors import PunchwireError
-
     from p2p_peer.cli.exit_codes import exit_code
     from p2p_peer.cli.keys import fingerprint, keygen
     from p2p_peer.cli.sentences import print_error
@@ -33,8 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PunchwireError as error:
         print_error(error)
         return exit_code(error)
-    except KeyboardInterrupt:
-        return signals.INTERRUPTED
 
 
 def _chat(options: "argparse.Namespace") -> int:

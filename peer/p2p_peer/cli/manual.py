@@ -19,7 +19,12 @@ COMMANDS = {
 """How each command is called, and what it does."""
 
 EVENTS: tuple[tuple[str, str, str], ...] = (
-    ("mediator_pinned", "id", "first connection to this mediator: its key is remembered from now on"),
+    (
+        "mediator_pinned",
+        "id",
+        "its key is remembered from now on: the first connection to this mediator, "
+        "or it has another key that a certificate vouches for",
+    ),
     ("waiting", "", "the mediator admits us and knows whom we want"),
     ("matched", "role", "the other peer wants us too"),
     (
@@ -63,7 +68,8 @@ MAN_PAGE: dict[str, Text] = {
     "DESCRIPTION": (
         "Whoever is first waits for the other. The mediator introduces the two and then steps aside: messages and\n"
         "files go over one direct connection, encrypted with TLS 1.3, on which both sides have proved their keys.",
-        "The first connection to a mediator remembers its key; from then on another key is an error.",
+        "The first connection to a mediator remembers its key; from then on another key is an error, unless a\n"
+        "certificate authority that this computer trusts vouches for it.",
     ),
     "EVENTS": (
         "With --json, standard output has one object a line, and nothing else. Its field event names the event;\n"

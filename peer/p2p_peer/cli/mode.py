@@ -1,6 +1,5 @@
 """What is done with a session: a chat at a terminal, the lines of a pipe, or an errand."""
 
-import argparse
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +26,8 @@ class Mode(Protocol):
     def happened(self, event: SessionEvent) -> None:
         """Something happened meanwhile."""
 
-    def session_ended(self) -> bool:
-        """The session is over. Return whether `run` comes to its own end now; else it is broken off."""
+    def session_ended(self, lost: ConnectionLost | None) -> bool:
+        """The session is over, `lost` or in good order. Return whether `run` ends by itself now; else it is ended."""
 
 
 async def drive(session: Session, make: Callable[[Session], Mode], report: Report) -> None:
@@ -42,7 +41,7 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
             error = reading.exception() if reading.done() else None
             if error is not None and not isinstance(error, ConnectionLost):
                 raise error  # the other side broke the rules: whatever else failed, failed because of that
-            if job.done() or mode.session_ended():
+            if job.done() or mode.session_ended(error):
                 await job
                 await session.close()
             await reading
@@ -55,18 +54,24 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
 
 async def _read_events(session: Session, mode: Mode, report: Report) -> None:
     async for event in session:
-        await outputs.room()
         report.happened(session, event)
         mode.happened(event)
+        await outputs.said()
 
 
 def answer_unasked(
-    session: Session, offered: FileOffered, options: argparse.Namespace, folder: Path, report: Report
+    session: Session,
+    offered: FileOffered,
+    report: Report,
+    *,
+    accepts: bool,
+    folder: Path = Path(),
+    refusal: str = _NOBODY_TO_ASK,
 ) -> PunchwireError | None:
-    """Accept with --yes, refuse without; return why a file is not taken."""
-    if not options.yes:
-        session.refuse_file(offered, _NOBODY_TO_ASK)
-        report.notice(f"refused {offered.offer.name}: {_NOBODY_TO_ASK}; --yes accepts without asking")
+    """Accept a file, or refuse it with the reason `refusal`; return why it is not taken."""
+    if not accepts:
+        session.refuse_file(offered, refusal)
+        report.notice(f"refused {offered.offer.name}: {refusal}; --yes accepts without asking")
         return Refused("a file was refused: there is no terminal to ask at", advice="Accept without asking with --yes.")
     try:
         session.accept_file(offered, folder)

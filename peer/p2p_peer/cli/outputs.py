@@ -4,34 +4,57 @@ import errno
 import os
 import select
 import sys
+from collections import deque
 
-__all__ = ["LOST", "flush", "room", "silence", "silence_blocked"]
+__all__ = ["LOST", "flush", "said", "say", "silence", "silence_blocked"]
 
 LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT)  # no reader, no terminal, no room any more
 
-_DESCRIPTORS = {1, 2}
+_STANDARD_OUTPUT = 1
+_DESCRIPTORS = {_STANDARD_OUTPUT, 2}
+_PART = 400  # characters; a pipe that takes anything takes a page, and a character is at most ten bytes, as an escape
+
+_handed_over: deque[str] = deque()
 
 
-async def room(descriptor: int = 1) -> None:
-    """Wait until an output takes more: its reader may pause, as `less` does, and the session has to live on."""
-    import asyncio  # not before it is needed: see `p2p_peer.cli`
+def say(text: str) -> None:
+    """Hand over `text` for standard output; `said` or `flush` writes it."""
+    _handed_over.append(text)
 
-    _, taking, _ = select.select((), (descriptor,), (), 0)
-    if taking:
-        return
-    loop = asyncio.get_running_loop()
-    takes = asyncio.Event()
-    loop.add_writer(descriptor, takes.set)
-    try:
-        await takes.wait()
-    finally:
-        loop.remove_writer(descriptor)
+
+async def said() -> None:
+    """Write what was handed over as its reader takes it, who may pause, as `less` does: the session has to live on."""
+    while _handed_over:
+        text = _handed_over[0]
+        await _room()
+        sys.stdout.write(text[:_PART])
+        sys.stdout.flush()
+        _handed_over[0] = text[_PART:]
+        if not _handed_over[0]:
+            _handed_over.popleft()
 
 
 def flush() -> None:
     """Say what has not been said yet. Raises one of `LOST` when an output is lost."""
+    while _handed_over:
+        sys.stdout.write(_handed_over.popleft())
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+
+
+async def _room() -> None:
+    import asyncio  # not before it is needed: see `p2p_peer.cli`
+
+    _, taking, _ = select.select((), (_STANDARD_OUTPUT,), (), 0)
+    if taking:
+        return
+    loop = asyncio.get_running_loop()
+    takes = asyncio.Event()
+    loop.add_writer(_STANDARD_OUTPUT, takes.set)
+    try:
+        await takes.wait()
+    finally:
+        loop.remove_writer(_STANDARD_OUTPUT)
 
 
 def silence() -> None:

@@ -34,6 +34,7 @@ def chat_parser() -> argparse.ArgumentParser:
     """Return the parser of `p2p-peer HOST PORT KEYPAIR PEERKEY`."""
     parser = argparse.ArgumentParser(
         prog="p2p-peer",
+        allow_abbrev=False,  # with it, a new flag could break a script
         description="Meet another peer through the mediator at HOST:PORT, connect to it directly, and chat.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -72,7 +73,9 @@ def chat_parser() -> argparse.ArgumentParser:
 
 
 def _keygen() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="p2p-peer keygen", description=_sentence(COMMANDS["keygen"][1]))
+    parser = argparse.ArgumentParser(
+        prog="p2p-peer keygen", allow_abbrev=False, description=_sentence(COMMANDS["keygen"][1])
+    )
     parser.add_argument("dir", metavar="DIR", type=Path, help="where to put it")
     parser.add_argument(
         "--bits", type=int, default=limits.DEFAULT_KEY_BITS, help=f"size of the key ({limits.DEFAULT_KEY_BITS})"
@@ -84,7 +87,9 @@ def _keygen() -> argparse.ArgumentParser:
 
 
 def _fingerprint() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="p2p-peer fingerprint", description=_sentence(COMMANDS["fingerprint"][1]))
+    parser = argparse.ArgumentParser(
+        prog="p2p-peer fingerprint", allow_abbrev=False, description=_sentence(COMMANDS["fingerprint"][1])
+    )
     parser.add_argument("key", metavar="KEY", type=Path, help="a public key, certificate or key pair, PEM")
     return parser
 
@@ -124,5 +129,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1
     if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds

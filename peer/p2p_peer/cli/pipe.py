@@ -1,9 +1,7 @@
 """Lines of a pipe or a file, each a message."""
 
-import argparse
 import asyncio
 from collections import deque
-from pathlib import Path
 
 from p2p_core.errors import ConnectionLost, LocalProtocolError, UsageError
 
@@ -22,8 +20,9 @@ _MAX_UNACKNOWLEDGED = 256  # messages on their way before a pipe waits: enough t
 class Pipe:
     """Lines of a pipe or a file: each is a message, whatever it says. Nothing in it is a command."""
 
-    def __init__(self, session: Session, options: argparse.Namespace, report: Report, lines: InputLines) -> None:
-        self._session, self._options, self._report, self._lines = session, options, report, lines
+    def __init__(self, session: Session, report: Report, lines: InputLines, *, accepts: bool) -> None:
+        """`accepts`: take every file that is offered."""
+        self._session, self._report, self._lines, self._accepts = session, report, lines, accepts
         self._other_is_done = asyncio.Event()
         self._broke_off = ""  # the reason the other side gave for leaving, if it was not an ordinary end
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
@@ -49,15 +48,17 @@ class Pipe:
         """Answer offers as the command line said; note when the other side has nothing more."""
         match event:
             case FileOffered():
-                answer_unasked(self._session, event, self._options, Path(), self._report)
+                answer_unasked(self._session, event, self._report, accepts=self._accepts)
             case PeerDone():
                 self._other_is_done.set()
             case PeerLeaving(reason):
                 self._broke_off = reason
                 self._other_is_done.set()
 
-    def session_ended(self) -> bool:
-        """There is nobody left to talk to. Raises `ConnectionLost` when either side had more to say."""
+    def session_ended(self, lost: ConnectionLost | None) -> bool:
+        """There is nobody left to talk to. Raises `ConnectionLost` when either side had more to say, or might have."""
+        if lost is not None:
+            return False
         self._check_whole()
         if self._lines.has_more or any(delivery.exception() is not None for delivery in self._unacknowledged):
             raise ConnectionLost(_LINES_LEFT)

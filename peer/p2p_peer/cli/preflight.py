@@ -72,6 +72,8 @@ def _why_unreadable(path: Path) -> str | None:
         mode = path.stat().st_mode
     except OSError as error:
         return error.strerror
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
     if not stat.S_ISREG(mode):
         return "it is not a regular file"
     return None if os.access(path, os.R_OK) else "Permission denied"

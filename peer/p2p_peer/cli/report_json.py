@@ -1,11 +1,11 @@
 """Events for programs: one JSON object a line on standard output, and nothing else there."""
 
 import json
-import sys
 from typing import Any
 
 from p2p_core.errors import PunchwireError
 
+from p2p_peer.cli import outputs
 from p2p_peer.events import (
     Advertised,
     ConnectEvent,
@@ -24,6 +24,8 @@ from p2p_peer.session import Session
 
 __all__ = ["JsonReport"]
 
+_FIRST = (Vouched.ON_FIRST_USE, Vouched.BY_USER)
+
 
 class JsonReport:
     """Implements `Report`. The README lists the events and their fields."""
@@ -31,7 +33,7 @@ class JsonReport:
     def connecting(self, event: ConnectEvent) -> None:
         """Print what programs need to know of the way to a session."""
         match event:
-            case MediatorReached(identity) if identity.vouched in (Vouched.ON_FIRST_USE, Vouched.BY_USER):
+            case MediatorReached(identity) if identity.replaced or identity.vouched in _FIRST:
                 _print("mediator_pinned", id=str(identity.id))
             case Advertised():
                 _print("waiting")
@@ -51,18 +53,18 @@ class JsonReport:
         )
 
     def happened(self, session: Session, event: SessionEvent) -> None:
-        """Print messages and everything about files."""
+        """Hand over messages and everything about files."""
         match event:
             case MessageReceived(text=text):
-                _print("message", **{"from": str(session.peer)}, text=text)
+                _say("message", **{"from": str(session.peer)}, text=text)
             case FileOffered(offer):
-                _print("file_offered", transfer=offer.transfer, name=offer.name, size=offer.size)
-            case FileProgress(transfer, _, done, total):
-                _print("file_progress", transfer=transfer, bytes=done, total=total)
+                _say("file_offered", transfer=offer.transfer, name=offer.name, size=offer.size)
+            case FileProgress(transfer, _, done, total, _):
+                _say("file_progress", transfer=transfer, bytes=done, total=total)
             case FileSent(transfer, name, size, seconds):
-                _print("file_sent", transfer=transfer, name=name, size=size, seconds=round(seconds, 4))
+                _say("file_sent", transfer=transfer, name=name, size=size, seconds=round(seconds, 4))
             case FileReceived(transfer, stored, seconds):
-                _print(
+                _say(
                     "file_received",
                     transfer=transfer,
                     path=str(stored.path),
@@ -71,7 +73,7 @@ class JsonReport:
                     seconds=round(seconds, 4),
                 )
             case FileFailed(transfer, error):
-                _print("file_failed", transfer=transfer, code=error.code, message=str(error))
+                _say("file_failed", transfer=transfer, code=error.code, message=str(error))
 
     def notice(self, text: str) -> None:
         """Say nothing: this is for people."""
@@ -86,5 +88,9 @@ class JsonReport:
 
 
 def _print(event: str, **fields: Any) -> None:
-    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
-    sys.stdout.flush()
+    _say(event, **fields)
+    outputs.flush()
+
+
+def _say(event: str, **fields: Any) -> None:
+    outputs.say(json.dumps({"event": event, **fields}) + "\n")

@@ -1,7 +1,5 @@
 """Lines for people."""
 
-import time
-
 from p2p_core.errors import PunchwireError
 
 from p2p_peer.cli.console import Console
@@ -34,7 +32,6 @@ class TextReport:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._offered: dict[int, str] = {}  # names
-        self._began: dict[int, float] = {}  # by `time.monotonic()`: transfers that are shown
 
     def connecting(self, event: ConnectEvent) -> None:
         """Say each step that takes its time, or that the user should know of."""
@@ -44,7 +41,9 @@ class TextReport:
             case MediatorReached(identity) if identity.vouched is Vouched.ON_FIRST_USE:
                 self.notice(f"first connection to this mediator; remembered its id {identity.id}")
             case MediatorReached(identity) if identity.vouched is Vouched.BY_USER:
-                self.notice("remembered it: from now on another id is an error")
+                self.notice("remembered it")
+            case MediatorReached(identity) if identity.replaced is not None:
+                self.notice(f"the mediator's id is {identity.id} now; this computer's certificate roots vouch for it")
             case Advertised():
                 self.notice("waiting for the other peer")
             case Matched():
@@ -65,8 +64,7 @@ class TextReport:
             case FileOffered(offer):
                 self._offered[offer.transfer] = offer.name
                 self.notice(f"{session.peer.short} offers {offer.name} ({human_size(offer.size)})")
-            case FileProgress(transfer, name, done, total):
-                seconds = time.monotonic() - self._began.setdefault(transfer, time.monotonic())
+            case FileProgress(transfer, name, done, total, seconds):
                 self._console.progress(transfer, progress_line(name, done, total, seconds))
             case FileSent(transfer, name, size, seconds):
                 self._over(transfer)
@@ -79,7 +77,7 @@ class TextReport:
                 if offered is not None:  # of a file of ours, whoever sends it tells
                     self.notice(f"{offered}: {error}")
             case PeerDone():
-                self.notice("the other side has nothing more to say")
+                self.notice("the other side has nothing more to send")
             case PeerLeaving(reason):
                 self.notice("the other side leaves" + (f": {reason}" if reason else ""))
 
@@ -97,6 +95,5 @@ class TextReport:
 
     def _over(self, transfer: int) -> str | None:
         """Forget a transfer; return the name of the file if it was offered to us."""
-        self._began.pop(transfer, None)
         self._console.progress_over(transfer)
         return self._offered.pop(transfer, None)

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 
 from p2p_core.errors import (
@@ -11,7 +10,6 @@ from p2p_core.errors import (
     Interrupted,
     MediatorUnreachable,
     NoPath,
-    NotAuthenticated,
     PeerDidNotCome,
     PunchwireError,
     TransferFailed,
@@ -19,9 +17,9 @@ from p2p_core.errors import (
 
 from p2p_peer.app import ConnectOptions, connect
 from p2p_peer.cli.chat import Chat
-from p2p_peer.cli.console import Console
+from p2p_peer.cli.console import Console, is_dumb
 from p2p_peer.cli.console_lines import LineConsole
-from p2p_peer.cli.errand import Errand
+from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.lines import InputLines
@@ -34,7 +32,7 @@ from p2p_peer.cli.report_text import TextReport
 from p2p_peer.cli.signals import until_signalled
 from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched
 from p2p_peer.session import Session
-from p2p_peer.trust import MediatorId, default_state_dir
+from p2p_peer.trust import MediatorId
 
 __all__ = ["run"]
 
@@ -56,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 def _console(options: argparse.Namespace) -> Console:
     """Return the best that standard input, output and error can do for a chat; anything else needs lines only."""
     is_screen = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
-    if is_screen and _is_chat(options) and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+    if is_screen and _is_chat(options) and not is_dumb():
         from p2p_peer.cli.console_screen import ScreenConsole
 
         return ScreenConsole()
@@ -77,10 +75,11 @@ class _Run:
 
     def __init__(self, options: argparse.Namespace, report: Report, console: Console) -> None:
         # Here and not in the event loop, which would not see Ctrl-C while a passphrase is asked for.
-        self._key, self._peer_key = read_keys(options)
         check(options)
+        self._mediator_id = mediator_id(options.mediator_id)
+        self._key, self._peer_key = read_keys(options)
         self._options, self._report, self._console = options, report, console
-        self._chat = Chat(console, report, options) if _is_chat(options) else None
+        self._chat = Chat(console, accepts=options.yes) if _is_chat(options) else None
         self._missing: type[PunchwireError] = MediatorUnreachable
         self._seconds = 0.0
 
@@ -102,24 +101,24 @@ class _Run:
     async def _connect(self) -> Session:
         """Connect, unless the user leaves the chat before that."""
         options, chat = self._options, self._chat
-        connecting = asyncio.ensure_future(
-            connect(
-                options.host,
-                options.port,
-                self._key,
-                self._peer_key,
-                options=self._connect_options(),
-                notify=self._on_connecting,
-            )
+        connecting = connect(
+            options.host,
+            options.port,
+            self._key,
+            self._peer_key,
+            options=self._connect_options(),
+            notify=self._on_connecting,
         )
         if chat is None:
             return await connecting
+        task = asyncio.create_task(connecting)
         leaving = asyncio.create_task(chat.left())
-        leaving.add_done_callback(lambda _: connecting.cancel())
+        leaving.add_done_callback(lambda _: task.cancel())
         try:
-            return await connecting
+            return await task
         except asyncio.CancelledError:
             if chat.has_left:
+                await leaving  # which raises what made reading fail, if it did
                 raise Interrupted("you left before the other peer came") from None
             raise
         finally:
@@ -132,8 +131,9 @@ class _Run:
             return self._chat
         if _is_errand(options):
             asks = _somebody_to_ask(options) and not options.yes
-            return Errand(session, options, self._report, self._console if asks else None)
-        return Pipe(session, options, self._report, InputLines())
+            wanted = Wanted(tuple(options.message), tuple(options.send), options.receive, options.yes)
+            return Errand(session, wanted, self._report, self._console if asks else None)
+        return Pipe(session, self._report, InputLines(), accepts=options.yes)
 
     def _on_connecting(self, event: ConnectEvent) -> None:
         match event:
@@ -152,8 +152,8 @@ class _Run:
         options = self._options
         return ConnectOptions(
             wait=options.wait,
-            state_dir=options.state_dir or default_state_dir(),
-            mediator_id=mediator_id(options.mediator_id),
+            state_dir=options.state_dir,
+            mediator_id=self._mediator_id,
             confirm_mediator=None if self._chat is None else self._confirm_mediator,
             insecure=options.insecure,
         )
@@ -162,9 +162,7 @@ class _Run:
         """Ask at the terminal whether a mediator met for the first time is the right one."""
         assert self._chat is not None
         self._report.notice(f"first connection to this mediator. Its id is {mediator}")
-        if not await self._chat.ask("is that the one its owner told you? Please type yes or no"):
-            raise NotAuthenticated("the mediator's id was not confirmed")
-        return True
+        return await self._chat.ask("is that the one its owner told you? Please type yes or no")
 
 
 def _is_errand(options: argparse.Namespace) -> bool:

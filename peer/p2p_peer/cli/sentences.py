@@ -3,7 +3,7 @@
 import sys
 
 from p2p_core.errors import PunchwireError
-from p2p_core.safe_names import printable
+from p2p_core.printable import printable
 
 __all__ = ["print_error", "print_warning"]
 

@@ -10,15 +10,18 @@ import signal
 import termios
 from collections.abc import Coroutine, Iterator
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from p2p_core.errors import Interrupted, PunchwireError
 
+from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.outputs import silence_blocked
 
-__all__ = ["INTERRUPTED", "done", "end_at_once", "held_back", "interrupting", "until_signalled"]
+if TYPE_CHECKING:
+    import asyncio
 
-INTERRUPTED = 130  # the exit code, as a shell gives it to what Ctrl-C ended
+__all__ = ["done", "end_at_once", "held_back", "interrupting", "until_signalled"]
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 1.0  # s for somebody to read on, before the program goes on without having said it
 
@@ -51,27 +54,44 @@ async def until_signalled(work: Coroutine[None, None, None]) -> None:
         nonlocal came
         if came:
             _restore(terminal)
-            os._exit(INTERRUPTED)
+            os._exit(exit_code(Interrupted()))
         came = True
         signal.signal(signal.SIGALRM, _speak_on)
         signal.setitimer(signal.ITIMER_REAL, _PATIENCE, _PATIENCE)
+        loop.call_soon_threadsafe(task.cancel)
 
     before = _heard()
-    with held_back():
+    with _waking(loop):
+        # Not the loop's own handlers: those would wait for a write that nobody reads, and go by way of the default.
         for number in before:
-            loop.add_signal_handler(number, task.cancel)  # wakes the loop
-            signal.signal(number, on_signal)  # interrupts a write, which the loop would wait for
-    try:
-        await task
-    except (asyncio.CancelledError, PunchwireError, OSError):
-        if came:
-            raise Interrupted("interrupted") from None
-        raise
-    finally:
-        with held_back():
+            signal.signal(number, on_signal)
+        try:
+            await task
+        except (asyncio.CancelledError, PunchwireError, OSError):
+            if came:
+                raise Interrupted("interrupted") from None
+            raise
+        finally:
             for number, handler in before.items():
-                loop.remove_signal_handler(number)
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _waking(loop: "asyncio.AbstractEventLoop") -> Iterator[None]:
+    """Within this, a signal wakes the loop, whichever thread the system gives it to."""
+    import socket
+
+    heard, told = socket.socketpair()
+    with heard, told:
+        for end in (heard, told):
+            end.setblocking(False)
+        loop.add_reader(heard, heard.recv, 4096)
+        before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            loop.remove_reader(heard)
 
 
 @contextlib.contextmanager
@@ -89,7 +109,7 @@ def interrupting() -> Iterator[None]:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Within this, signals wait."""
+    """Within this, signals wait. Other threads would hear them: there must be none."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
@@ -123,7 +143,7 @@ def _restore(terminal: "list[Any] | None") -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
-    os._exit(INTERRUPTED)
+    os._exit(exit_code(Interrupted()))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from p2p_core import limits
 from p2p_core.errors import Malformed
-from p2p_core.safe_names import printable
+from p2p_core.printable import printable
 from p2p_core.targets import may_dial
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 

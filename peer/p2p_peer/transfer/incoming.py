@@ -10,7 +10,7 @@ from pathlib import Path
 from p2p_core import limits
 from p2p_core.errors import PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.machines.session import SessionMachine
-from p2p_core.safe_names import printable
+from p2p_core.printable import printable
 from p2p_core.wire.frame_reader import BlockStarts
 from p2p_core.wire.frames import BlockHeader, FileOffer
 
@@ -188,7 +188,7 @@ class IncomingFiles:
     def _on_failed(self, transfer: int, error: TransferFailed) -> None:
         self._machine.fail_file(transfer, error)
         self._go_on()
-        self._is_stored(transfer)
+        self._storing_ended(transfer)
 
     def _on_stored(self, transfer: int, stored: Stored) -> None:
         receiving = self._files.pop(transfer, None)
@@ -197,9 +197,9 @@ class IncomingFiles:
             self._machine.file_stored(transfer, time.time_ns() // 1_000_000)
             self._report(FileReceived(transfer, stored, receiving.progress.seconds))
             self._go_on()
-        self._is_stored(transfer)
+        self._storing_ended(transfer)
 
-    def _is_stored(self, transfer: int) -> None:
+    def _storing_ended(self, transfer: int) -> None:
         """A file has its name, or never will."""
         self._being_stored.discard(transfer)
         if self._afterwards is not None and not self._being_stored:

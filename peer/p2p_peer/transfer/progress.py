@@ -30,4 +30,4 @@ class Progress:
         now = time.monotonic()
         if now - self._reported >= _INTERVAL or self._bytes == self._total:
             self._reported = now
-            self._report(FileProgress(self._transfer, self._name, self._bytes, self._total))
+            self._report(FileProgress(self._transfer, self._name, self._bytes, self._total, now - self._started))

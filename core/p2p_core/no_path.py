@@ -6,10 +6,10 @@ from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind
 
-__all__ = ["no_path"]
+__all__ = ["why_no_path"]
 
 
-def no_path(agreement: Agreement, tried: Mapping[Address, str], seconds: float) -> NoPath:
+def why_no_path(agreement: Agreement, tried: Mapping[Address, str], seconds: float) -> NoPath:
     """Return the error; `tried` says of each address how the last dial ended."""
     dialled = "; ".join(f"{address}: {outcome}" for address, outcome in tried.items()) or "no address to dial"
     what = f"no direct connection to the other side came up within {seconds:.0f} s ({dialled})"

@@ -1,0 +1,85 @@
+"""What the mediator's owner reads of peers that are refused."""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from p2p_core.identity import PeerId
+from p2p_server.refusals import Refusals
+
+from tests.server.client import Peer
+from tests.server.clock import ManualClock
+from tests.server.conftest import OpenPeer, StartMediator
+
+PEERS = [PeerId(hashlib.sha256(bytes([number])).digest()) for number in range(30)]
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.DEBUG, logger="p2p_server")
+    return caplog
+
+
+def named(log: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """Who is told at this level to be refused, since the last time."""
+    lines = [record.getMessage() for record in log.records if record.levelno == level]
+    log.clear()
+    return [line.split()[0] for line in lines if " is refused: " in line]
+
+
+async def refuse(peer: Peer) -> None:
+    await peer.prove(await peer.challenged())
+    assert (await peer.end()).reason == "not-admitted"
+
+
+async def test_who_is_refused_is_named(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], log: pytest.LogCaptureFixture
+) -> None:
+    mediator = await start(authorized=admit(0))
+    await peer(mediator, 0).enter()
+    stranger = peer(mediator, 1)
+    await refuse(stranger)
+    assert named(log, logging.INFO) == [stranger.id.short]
+
+
+async def test_whose_key_is_taken_away_is_named(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], clock: ManualClock, log: pytest.LogCaptureFixture
+) -> None:
+    folder = admit(0)
+    a = peer(await start(authorized=folder), 0)
+    await a.enter()
+    (folder / f"{a.id}.pem").unlink()
+    clock.advance(15)
+    await a.end()
+    assert named(log, logging.INFO) == [a.id.short]
+
+
+async def test_who_has_not_proved_a_key_is_not_named(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], log: pytest.LogCaptureFixture
+) -> None:
+    """Else anybody could put anybody's id into the log."""
+    forger = peer(await start(authorized=admit()), 0)
+    challenge = await forger.challenged()
+    forger.nonce = bytes(32)
+    await forger.prove(challenge)
+    assert (await forger.end()).reason == "not-admitted"
+    assert forger.id.short not in log.text
+
+
+def test_strangers_do_not_fill_the_log(clock: ManualClock, log: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals(clock)
+    ids = [peer.short for peer in PEERS]
+    for _ in range(3):
+        for peer in PEERS:
+            refusals.tell(peer)
+        assert log.text.count("told at debug only") == 1
+        assert named(log, logging.INFO) == ids[:10]
+        clock.advance(59)
+        refusals.tell(PEERS[0])
+        assert named(log, logging.INFO) == []
+        clock.advance(1)
+    for peer in PEERS:
+        refusals.tell(peer)
+    assert named(log, logging.DEBUG) == ids[10:]
