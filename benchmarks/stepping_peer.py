@@ -23,7 +23,7 @@ IMPORTS = time.monotonic()
 
 async def main(host: str, port: str, key_pair: str, peer_key: str, state_dir: str) -> None:
     """Connect, start nothing, and leave with the other side."""
-    own, other = read_key_pair(Path(key_pair), no_passphrase), read_public_key(Path(peer_key), no_passphrase)
+    own, other = read_key_pair(Path(key_pair), no_passphrase), read_public_key(Path(peer_key))
     done("keys")
     options = ConnectOptions(state_dir=Path(state_dir))
     async with await connect(host, int(port), own, other, options=options, notify=tell) as session:
@@ -33,7 +33,7 @@ async def main(host: str, port: str, key_pair: str, peer_key: str, state_dir: st
 
 
 def no_passphrase(path: Path) -> None:
-    """The benchmark's keys are not locked."""
+    """The benchmark's key pairs are not locked."""
 
 
 def tell(event: ConnectEvent) -> None:

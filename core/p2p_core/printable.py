@@ -4,9 +4,11 @@ import unicodedata
 
 __all__ = ["is_control", "printable"]
 
-_CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
-# Direction marks and overrides (UAX #9 §2): "gnp.exe" can be made to look like "exe.png". Joiners stay.
-_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+# Controls, and format characters: among them direction marks and overrides (UAX #9 §2), by which "gnp.exe" can be made
+# to look like "exe.png", and much that cannot be seen.
+_CONTROL_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = frozenset("\u200c\u200d")  # Persian and Indic scripts need them, and emoji of several people
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and a symbol that cannot be seen either
 
 
 def printable(text: str) -> str:
@@ -15,8 +17,10 @@ def printable(text: str) -> str:
 
 
 def is_control(character: str) -> bool:
-    """Whether a terminal might obey `character`, or show what is around it in another order."""
-    return unicodedata.category(character) in _CONTROL_CATEGORIES or character in _DIRECTION
+    """Whether a terminal might obey `character`, show what is around it in another order, or show nothing for it."""
+    if character in _JOINERS:
+        return False
+    return unicodedata.category(character) in _CONTROL_CATEGORIES or character in _BLANK
 
 
 def _escape(character: str) -> str:

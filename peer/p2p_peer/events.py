@@ -140,6 +140,7 @@ class FileFailed:
 
     transfer: int
     error: PunchwireError
+    offered: str | None  # the name of a file that the other side offered; None: it was ours
 
 
 SessionEvent = (

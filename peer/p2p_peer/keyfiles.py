@@ -1,7 +1,6 @@
 """Key files: reading a key pair or the other side's public key, and making a new pair."""
 
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,10 +15,13 @@ from p2p_core.identity import (
     public_pem,
 )
 
+from p2p_peer.regular_files import read_start
+
 __all__ = ["is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
 
 _Key = TypeVar("_Key", RSAPrivateKey, RSAPublicKey)
 _ANOTHER_FOLDER = "Name a folder that you may write to."
+_PUBLIC_HALF = "Ask the other side for its public key: the public.pem that was made with it."
 _MAX_FILE_BYTES = 64 * 1024  # a key pair of 8192 bits has 6.5 KiB; more is no key
 Passphrase = Callable[[Path], bytes | None]  # asked only when a file turns out to be locked
 
@@ -29,8 +31,12 @@ def read_key_pair(path: Path, passphrase: Passphrase) -> RSAPrivateKey:
     return _load(path, load_key_pair, passphrase)
 
 
-def read_public_key(path: Path, passphrase: Passphrase) -> RSAPublicKey:
-    """Read the public key in `path`, also from a certificate or a key pair. Raises as `read_key_pair` does."""
+def read_public_key(path: Path, passphrase: Passphrase | None = None) -> RSAPublicKey:
+    """Read the public key in `path`, also from a certificate or a key pair. Raises as `read_key_pair` does.
+
+    A file from somebody else is read without `passphrase`: ours is not for it, and it may name a key derivation that
+    takes hours. A locked key pair is `KeyLocked` then.
+    """
     return _load(path, load_public_key, passphrase)
 
 
@@ -70,12 +76,14 @@ def _not_writable(folder: Path, error: OSError) -> UsageError:
     return UsageError(f"{folder} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER)
 
 
-def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: Passphrase) -> _Key:
+def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: Passphrase | None) -> _Key:
     data = _read(path)
     try:
         try:
             return load(data, None)
-        except KeyLocked:
+        except KeyLocked as error:
+            if passphrase is None:
+                raise KeyLocked(str(error), advice=_PUBLIC_HALF) from error
             secret = passphrase(path)
             if secret is None:
                 raise
@@ -85,19 +93,8 @@ def _load(path: Path, load: Callable[[bytes, bytes | None], _Key], passphrase: P
 
 
 def _read(path: Path) -> bytes:
-    """Read a file that may be a key: small, and a regular one, as a pipe or a device could keep us waiting for ever."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
-                raise KeyUnreadable(f"{path} cannot be read: it is a folder")
-            if not stat.S_ISREG(mode):
-                raise KeyUnreadable(f"{path} cannot be read: it is not a regular file")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(_MAX_FILE_BYTES + 1)
-        finally:
-            os.close(descriptor)
+        data = read_start(path, _MAX_FILE_BYTES + 1)
     except OSError as error:
         raise KeyUnreadable(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > _MAX_FILE_BYTES:

@@ -337,9 +337,8 @@ class Session:
             case machine_events.FileFailed(transfer, error):
                 _log.info("transfer %d: came to nothing: %s", transfer, error)
                 self._outgoing.drop(transfer)
-                self._incoming.drop(transfer)
                 self._fail_sending(transfer, error)
-                self._emit(FileFailed(transfer, error))
+                self._emit(FileFailed(transfer, error, self._incoming.drop(transfer)))
             case machine_events.Closed(reason):
                 self._farewell = reason
                 self._end(None)
@@ -369,12 +368,19 @@ class Session:
         self._pump.release()
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        """Have the timer go off at the machine's deadline, or before: what is due by then is looked at then.
+
+        A timer that is always made anew never goes off while frames come without a pause.
+        """
         deadline = self._machine.deadline()
+        if self._timer is not None:
+            if deadline is not None and self._timer.when() <= deadline:
+                return
+            self._timer.cancel()
         self._timer = None if deadline is None else self._loop.call_at(deadline, self._on_deadline)
 
     def _on_deadline(self) -> None:
+        self._timer = None
         now = self._loop.time()
         if self._pump.is_held_up:
             self._machine.we_were_busy(now)  # a disk has been slow for long

@@ -11,14 +11,20 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import sleep
 
 from p2p_core.errors import Malformed, UsageError
 from p2p_core.identity import PeerId
+
+from p2p_peer.regular_files import read_start
 
 __all__ = ["MediatorId", "TrustStore", "default_state_dir"]
 
 _FILE = "known_mediators.json"
 _ANOTHER_FOLDER = "Give --state-dir a folder that you may write to."
+_MAX_FILE_BYTES = 1024 * 1024  # 3000 mediators with the longest names there are
+_LOCK_STEP = 0.05  # s between two tries
+_LOCK_TRIES = 20  # one second: others hold it for milliseconds, and no signal is heard meanwhile
 
 # A mediator id is made and printed as a peer id is: SHA-256 of a SubjectPublicKeyInfo.
 MediatorId = PeerId
@@ -60,6 +66,8 @@ class TrustStore:
 
         Raises `UsageError` when the file is damaged or cannot be written.
         """
+        if self.known(name) == mediator:
+            return None
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._alone():
@@ -75,11 +83,14 @@ class TrustStore:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let no other process write between what this one reads and what it writes."""
+        """Let no other process write between what this one reads and what it writes, if that can be had soon.
+
+        Without it two first connections in the same moment may forget one another's mediator, which is then met anew.
+        That is no reason to wait for whoever holds the lock: anybody who may read the folder can take it for good.
+        """
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            with contextlib.suppress(OSError):  # some file systems, over a network, have no locks on folders
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _try_to_lock(descriptor)
             yield
         finally:
             os.close(descriptor)
@@ -101,12 +112,16 @@ class TrustStore:
 
     def _read(self) -> dict[str, str]:
         try:
-            entries = json.loads(self.path.read_text(encoding="utf-8"))
+            data = read_start(self.path, _MAX_FILE_BYTES + 1)
         except FileNotFoundError:
             return {}
         except OSError as error:
             raise UsageError(f"{self.path} cannot be read: {error.strerror}", advice=_ANOTHER_FOLDER) from error
-        except ValueError as error:
+        if len(data) > _MAX_FILE_BYTES:
+            raise self._damaged()
+        try:
+            entries = json.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:  # the latter for brackets in brackets in brackets
             raise self._damaged() from error
         if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
             raise self._damaged()
@@ -122,3 +137,15 @@ class TrustStore:
         return UsageError(
             f"{self.path}, where mediators are remembered, is damaged", advice="Remove it to meet mediators anew."
         )
+
+
+def _try_to_lock(descriptor: int) -> None:
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sleep(_LOCK_STEP)
+        except OSError:  # some file systems, over a network, have no locks on folders
+            return
+        else:
+            return

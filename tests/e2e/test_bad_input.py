@@ -161,6 +161,15 @@ def test_a_wrong_passphrase(with_own: Command, passphrase: str) -> None:
     assert "P2P_PEER_PASSPHRASE" in advice
 
 
+def test_no_passphrase_opens_the_other_sides_key(with_other: Command) -> None:
+    """Not even the right one: trying it could take hours, at the choice of whoever made the file."""
+    locked(with_other.other)
+    sentence = f"{with_other.other}: the key pair is locked with a passphrase"
+    advice = with_other.fails(NOWHERE, code="key-locked", exit_code=2, sentence=sentence, passphrase="secret")
+    assert "public.pem" in advice
+    assert "P2P_PEER_PASSPHRASE" not in advice
+
+
 def test_the_same_key_on_both_sides(command: Command, keys: tuple[Keys, Keys]) -> None:
     ours = Command(command.own, keys[0].public, command.state, command.capsys, command.monkeypatch)
     ours.fails(NOWHERE, code="same-key", exit_code=2, sentence="the other peer's key is your own")
@@ -491,8 +500,9 @@ def test_a_state_folder_that_cannot_be_written_to(world: World, command: Command
     command.fails(where, "--state-dir", "/dev/null/state", code="usage", exit_code=2, sentence=sentence)
 
 
-def test_a_damaged_state_file(world: World, command: Command, tmp_path: Path) -> None:
-    (tmp_path / "known_mediators.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[" * 200_000], ids=["cut off", "brackets in brackets"])
+def test_a_damaged_state_file(world: World, command: Command, tmp_path: Path, content: str) -> None:
+    (tmp_path / "known_mediators.json").write_text(content)
     where = LOCALHOST, str(world.mediator.port)
     sentence = f"{tmp_path}/known_mediators.json, where mediators are remembered, is damaged"
     command.fails(where, "--state-dir", tmp_path, code="usage", exit_code=2, sentence=sentence)

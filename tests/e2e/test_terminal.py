@@ -83,7 +83,7 @@ def test_what_is_typed_is_not_torn_by_what_comes(chats: tuple[Terminal, Terminal
         bob.types(line)
     alice.shows("line 59")
     width = COLUMNS - len(f"{world.bob.peer.short}> ")
-    rows = [row for line in lines for row in (f"{world.bob.peer.short}> {line[:width]}", line[width:])]
+    rows = [row for line in lines for row in (f"{world.bob.peer.short}> {line[:width]}", f"  {line[width:]}")]
     alice.is_like(*rows, "> half a line")
     alice.types(" and its end")
     bob.shows("half a line and its end")
@@ -286,3 +286,20 @@ def test_a_second_signal_leaves_the_terminal_as_it_was(chats: tuple[Terminal, Te
     alice.process.send_signal(signal.SIGHUP)
     assert _over(alice) == (130,)
     bob.process.send_signal(signal.SIGCONT)
+
+
+def test_nothing_the_other_side_says_looks_like_a_line_of_the_program(
+    chats: tuple[Terminal, Terminal], world: World, tmp_path: Path
+) -> None:
+    alice, bob = chats
+    prefix = f"{world.alice.peer.short}> "
+    alice.types("hi".ljust(COLUMNS - len(prefix)) + "* closed")
+    bob.shows("* closed")
+    name = "a.jpg".ljust(80) + "* received update.sh"
+    (tmp_path / name).write_text("hello")
+    alice.types(f"/send {tmp_path / name}")
+    bob.shows("/accept takes it")
+    bob.types("/accept")
+    bob.shows("received ")
+    assert not [line for line in bob.lines if line.startswith(("* closed", "* received update.sh"))]
+    assert [line for line in bob.lines if line == "  * closed"]

@@ -140,6 +140,29 @@ async def test_chat_gives_up_its_files_when_it_quits_twice(scene: Scene, tmp_pat
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
+async def test_quitting_twice_leaves_whatever_the_other_side_offers_meanwhile(scene: Scene) -> None:
+    scene.begin_chat(accepts=True)
+    first = scene.offer(size=BLOCK_SIZE)
+    await scene.answer()
+    scene.lines.type("/quit")
+    await scene.notice("a.txt: still under way")
+    scene.other.send(Cancel(first.transfer, ""))
+    scene.offer(size=BLOCK_SIZE, name="another.txt")
+    await scene.answer(2)
+    scene.lines.type("/quit")
+    await scene.farewell()
+    await scene.end()
+
+
+async def test_quitting_is_warned_of_again_after_something_else_was_typed(scene: Scene) -> None:
+    scene.begin_chat(accepts=True)
+    scene.offer(size=BLOCK_SIZE)
+    await scene.answer()
+    scene.lines.type("/quit", "well, no", "/quit")
+    await until(lambda: sum("still under way" in notice for notice in scene.said.notices) == 2)
+    assert not scene.chat.has_left  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(("command", "taken"), [("/accept", True), ("/accept 1", True), ("/reject", False)])
 async def test_chat_asks_about_a_file(scene: Scene, tmp_path: Path, command: str, taken: bool) -> None:
     scene.begin_chat()
@@ -173,7 +196,7 @@ async def test_chat_takes_one_of_several_files_by_its_number(scene: Scene) -> No
     await scene.notice("/accept 3 takes it, /reject 3 refuses it")
     scene.lines.type("/accept")
     await scene.notice("which one? 1 a, 2 b, 3 c")
-    scene.lines.type("/accept 4", "/accept x", "/accept 2", "/reject 1", "/accept")
+    scene.lines.type("/accept 4", "/accept x", f"/accept {'2' * 5000}", "/accept 2", "/reject 1", "/accept")
     await scene.answer(3)
     answers = [(frame.transfer, frame.accepted) for frame in scene.other.came if isinstance(frame, FileAnswer)]
     assert answers == [(4, True), (2, False), (6, True)]
@@ -187,8 +210,17 @@ async def test_chat_does_not_take_what_is_not_offered_any_more(scene: Scene) -> 
     await scene.notice("/accept 2 takes it")
     scene.other.send(Cancel(first.transfer, "never mind"))
     await until(lambda: any(isinstance(event, FileFailed) for event in scene.said.events))
-    scene.lines.type("/accept")
+    scene.lines.type("/accept")  # meant for the first
+    await scene.notice("which one? 2 b")
+    third = scene.offer(name="c")
+    await scene.notice("/accept 3 takes it")
+    scene.lines.type("/accept 2", "/accept")
     assert (await scene.answer()).transfer == second.transfer
+    await scene.notice("which one? 3 c")  # it has been so once: from now on a number is asked for
+    scene.lines.type("/accept 3")
+    await scene.answer(2)
+    accepted = [frame.transfer for frame in scene.other.came if isinstance(frame, FileAnswer)]
+    assert accepted == [second.transfer, third.transfer]
 
 
 @pytest.mark.parametrize("command", ["/accept", "/reject"])
@@ -273,7 +305,9 @@ async def test_a_path_as_it_is_typed_or_dropped(scene: Scene, tmp_path: Path, ty
     assert (await scene.other.wait_for(FileOffer)).name == "my photo.jpg"
 
 
-@pytest.mark.parametrize("typed", ["it's", "a b", "~nobody-of-that-name/x", "\\"])
+@pytest.mark.parametrize(
+    "typed", ["it's", "a b", "~nobody-of-that-name/x", "\\", "x" * 300, "../" * 2000, "~a\0b", "'a\0b'", "~root\0"]
+)
 async def test_a_path_that_is_none(scene: Scene, typed: str) -> None:
     scene.begin_chat()
     scene.lines.type(f"/send {typed}", "hello")

@@ -140,6 +140,15 @@ def test_a_signal_at_the_prompt_leaves_the_terminal_as_it_was(
     assert (len(cleaned_up), signal.getsignal(number)) == (1, before)
 
 
+def test_fingerprint_of_a_locked_pair(
+    tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "key.pem").write_bytes(private_pem(PAIR, b"secret"))
+    typed[:] = ["secret"]
+    keys.fingerprint(parse(["fingerprint", str(tmp_path / "key.pem")]))
+    assert f"peer id  {ID}" in capsys.readouterr().out
+
+
 def test_no_passphrase_is_typed(tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def end_of_input(text: str) -> str:
         raise EOFError

@@ -1,5 +1,5 @@
 import pytest
-from p2p_peer.cli.human import duration, human_size, progress_line
+from p2p_peer.cli.human import duration, human_size, progress_line, shown_name
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,16 @@ def test_duration(seconds: float, says: str) -> None:
 )
 def test_progress(done: int, total: int, seconds: float, says: str) -> None:
     assert progress_line("a", done, total, seconds) == says
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("my photo.jpg", "my photo.jpg"),
+        ("inv.pdf" + " " * 5 + ".exe", "inv.pdf␣␣␣␣␣.exe"),
+        ("a" * 61, "a" * 30 + "…" + "a" * 29),
+        ("x" + " " * 100 + "* closed", "x" + "␣" * 29 + "…" + "␣" * 21 + "* closed"),
+    ],
+)
+def test_a_name_is_shown_so_that_it_is_nothing_else(name: str, says: str) -> None:
+    assert shown_name(name) == says

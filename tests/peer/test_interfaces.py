@@ -1,7 +1,10 @@
+import errno
+import os
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import ifaddr
 import pytest
+from p2p_core.errors import NoPath
 from p2p_peer.gather.interfaces import local_addresses
 
 
@@ -23,6 +26,16 @@ def test_only_addresses_that_other_machines_may_reach(monkeypatch: pytest.Monkey
 def test_a_machine_without_a_network_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ifaddr, "get_adapters", list)
     assert local_addresses() == []
+
+
+def test_a_machine_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_adapters() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(ifaddr, "get_adapters", get_adapters)
+    with pytest.raises(NoPath, match=r"^this computer's addresses cannot be listed: Too many open files$") as caught:
+        local_addresses()
+    assert "ulimit -n" in caught.value.advice
 
 
 def test_the_addresses_of_this_machine() -> None:

@@ -59,6 +59,13 @@ def test_a_locked_pair(file: Callable[[bytes], Path], read: Callable[..., object
         read(path, says(b"wrong"))
 
 
+def test_a_locked_pair_of_somebody_else(file: Callable[[bytes], Path]) -> None:
+    path = file(LOCKED)
+    with pytest.raises(KeyLocked, match=f"{path}: the key pair is locked") as caught:
+        read_public_key(path)
+    assert "public.pem" in caught.value.advice
+
+
 def curve() -> bytes:
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

@@ -119,7 +119,7 @@ STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
             },
         ),
         (
-            FileFailed(3, TransferFailed("why")),
+            FileFailed(3, TransferFailed("why"), "a.txt"),
             {"event": "file_failed", "transfer": 3, "code": "transfer-failed", "message": "why"},
         ),
         (MessageDelivered(1), None),

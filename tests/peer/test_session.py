@@ -602,6 +602,22 @@ async def test_a_flood_of_nothing(honest: Honest) -> None:
     assert not peer.session.is_over
 
 
+async def test_a_flood_puts_no_deadline_off(honest: Honest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every turn of the loop something comes; still the farewell that nobody answers has its end."""
+    monkeypatch.setattr(session_machine, "FAREWELL_TIME", 0.02)
+    monkeypatch.setattr(pump_module, "LINGER", 0.02)
+    peer, _ = honest
+
+    def flood() -> None:
+        if not peer.session.is_over:
+            peer.session.frame_received(Pong(99))
+            asyncio.get_running_loop().call_soon(flood)
+
+    flood()
+    await soon(peer.session.close())
+    assert await peer.end() is None
+
+
 async def test_a_peer_that_reads_and_never_acknowledges(honest: Honest) -> None:
     peer, other = honest
     delivery = peer.session.send_message("hello?")

@@ -1,6 +1,7 @@
 """The chat: what is typed at a terminal, from before the other peer is there until one of the two leaves."""
 
 import asyncio
+import contextlib
 import os
 import shlex
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from p2p_core.errors import ConnectionLost, PunchwireError, Refused
 
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
 from p2p_peer.cli.console import Console
-from p2p_peer.cli.human import duration, human_size
+from p2p_peer.cli.human import duration, human_size, shown_name
 from p2p_peer.events import FileFailed, FileOffered, FileReceived, SessionEvent
 from p2p_peer.session import Session
 
@@ -32,7 +33,8 @@ class Chat:
         self._receiving: dict[int, str] = {}  # names, by transfer
         self._sending: dict[asyncio.Task[None], str] = {}
         self._question: tuple[str, asyncio.Future[bool]] | None = None
-        self._warned_of: list[str] = []  # transfers that leaving gives up
+        self._was_warned = False  # that leaving gives up transfers; until something else is typed
+        self._asks_for_number = False  # once an offer was taken back: another one may stand in its place
         self._reading: asyncio.Task[None] | None = None
         self._leaves = False  # as soon as the line that says so is carried out
         self._left = asyncio.Event()
@@ -101,13 +103,16 @@ class Chat:
             case FileOffered():
                 self._offered += 1
                 self._offers[self._offered] = event
-                number = f" {self._offered}" if len(self._offers) > 1 else ""
+                number = f" {self._offered}" if len(self._offers) > 1 or self._asks_for_number else ""
                 self._console.notice(f"/accept{number} takes it, /reject{number} refuses it")
             case FileReceived(transfer):
                 self._receiving.pop(transfer, None)
             case FileFailed(transfer):
                 self._receiving.pop(transfer, None)
-                self._offers = {n: offered for n, offered in self._offers.items() if offered.transfer != transfer}
+                offers = {n: offered for n, offered in self._offers.items() if offered.transfer != transfer}
+                # Who typed /accept for that one must not take the next with it.
+                self._asks_for_number = self._asks_for_number or len(offers) < len(self._offers)
+                self._offers = offers
 
     def session_ended(self, lost: ConnectionLost | None) -> bool:
         """There is nobody left to talk to."""
@@ -117,6 +122,8 @@ class Chat:
 
     async def _read(self) -> None:
         while not self._leaves and (line := await self._console.next()) is not None:
+            await asyncio.sleep(0)  # however many lines were pasted, keys are heard between two of them
+            self._was_warned = self._was_warned and line.strip() == "/quit"
             if self._question is not None and line.strip() != "/quit":
                 self._answer_question(line.strip(), *self._question)
             elif line.startswith("//"):
@@ -183,14 +190,16 @@ class Chat:
     def _answer(self, answer: Callable[[FileOffered], None], argument: str) -> None:
         if not self._offers:
             self._console.notice("no file is offered")
-        elif not argument and len(self._offers) > 1:
-            names = ", ".join(f"{number} {offered.offer.name}" for number, offered in self._offers.items())
+        elif not argument and (len(self._offers) > 1 or self._asks_for_number):
+            names = ", ".join(f"{number} {shown_name(offered.offer.name)}" for number, offered in self._offers.items())
             self._console.notice(f"which one? {names}")
-        elif argument and not (argument.isdecimal() and int(argument) in self._offers):
-            self._console.notice(f"no file is offered with the number {argument}")
         else:
-            number = int(argument) if argument else next(iter(self._offers))
-            answer(self._offers.pop(number))
+            number = argument or str(next(iter(self._offers)))
+            offered = next((n for n in self._offers if str(n) == number), None)
+            if offered is None:
+                self._console.notice(f"no file is offered with the number {argument}")
+            else:
+                answer(self._offers.pop(offered))
 
     def _accept(self, offered: FileOffered) -> None:
         try:
@@ -198,11 +207,11 @@ class Chat:
         except PunchwireError as error:
             self._console.notice(str(error))
         else:
-            self._receiving[offered.transfer] = offered.offer.name
+            self._receiving[offered.transfer] = shown_name(offered.offer.name)
 
     def _reject(self, offered: FileOffered) -> None:
         self._connected().refuse_file(offered)
-        self._console.notice(f"refused {offered.offer.name}")
+        self._console.notice(f"refused {shown_name(offered.offer.name)}")
 
     # The rest.
 
@@ -227,7 +236,7 @@ class Chat:
             self._console.notice(f"{name:<13} {value}")
         for number, offered in self._offers.items():
             offer = offered.offer
-            self._console.notice(f"{'offered':<13} {number} {offer.name} ({human_size(offer.size)})")
+            self._console.notice(f"{'offered':<13} {number} {shown_name(offer.name)} ({human_size(offer.size)})")
         for name in (*self._sending.values(), *self._receiving.values()):
             self._console.notice(f"{'under way':<13} {name}")
 
@@ -238,8 +247,8 @@ class Chat:
 
     def _quit(self, argument: str) -> None:
         under_way = [*self._sending.values(), *self._receiving.values()]
-        if under_way and under_way != self._warned_of:
-            self._warned_of = under_way
+        if under_way and not self._was_warned:
+            self._was_warned = True
             self._console.notice(f"{', '.join(under_way)}: still under way; /quit again gives that up")
         else:
             self._leaves = True
@@ -247,11 +256,13 @@ class Chat:
 
 def _path(argument: str) -> Path:
     """Return the path that was typed: as it stands, or quoted as for a shell, as a file dropped on a terminal is."""
-    as_it_stands = Path(os.path.expanduser(argument))  # which leaves a user who does not exist alone
-    if as_it_stands.exists():
-        return as_it_stands
-    try:
-        words = shlex.split(argument)
-    except ValueError:  # a quotation mark without another
-        return as_it_stands
-    return Path(os.path.expanduser(words[0])) if len(words) == 1 else as_it_stands
+    if not os.path.exists(_at_home(argument)):  # which fails for no path, however odd
+        with contextlib.suppress(ValueError):  # a quotation mark without another
+            words = shlex.split(argument)
+            argument = words[0] if len(words) == 1 else argument
+    return _at_home(argument)
+
+
+def _at_home(path: str) -> Path:
+    """Return `path` with the home folder in place of ~. Path.expanduser() raises where there is no such user."""
+    return Path(path if "\0" in path else os.path.expanduser(path))

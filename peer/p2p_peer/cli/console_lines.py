@@ -13,6 +13,7 @@ from p2p_core.printable import printable
 from p2p_peer.cli import outputs
 from p2p_peer.cli.console import is_dumb, with_tabs
 from p2p_peer.cli.lines import InputLines
+from p2p_peer.cli.rows import in_rows
 
 __all__ = ["LineConsole"]
 
@@ -34,8 +35,11 @@ class LineConsole:
     def message(self, sender: str, text: str) -> None:
         """As in `Console`."""
         self._wipe()
-        prefix = f"{sender}> " if sys.stdout.isatty() else ""
-        outputs.say(f"{prefix}{with_tabs(text)}\n")
+        if sys.stdout.isatty():
+            prefix = f"{sender}> "
+            outputs.say(f"{prefix}{_in_rows(with_tabs(text).expandtabs(), prefix)}\n")
+        else:
+            outputs.say(f"{with_tabs(text)}\n")
 
     def own_message(self, text: str) -> Callable[[bool], None]:
         """The terminal has shown it already, when it was typed."""
@@ -47,7 +51,8 @@ class LineConsole:
     def notice(self, text: str) -> None:
         """As in `Console`."""
         self._wipe()
-        sys.stderr.write(f"* {printable(text)}\n")
+        line = printable(text)
+        sys.stderr.write(f"* {_in_rows(line, '* ') if sys.stderr.isatty() else line}\n")
         sys.stderr.flush()
 
     def progress(self, transfer: int, line: str) -> None:
@@ -71,3 +76,7 @@ class LineConsole:
             sys.stderr.write(f"\r{'':{self._progress_width}}\r")
             sys.stderr.flush()
             self._progress_width = 0
+
+
+def _in_rows(text: str, prefix: str) -> str:
+    return in_rows(text, shutil.get_terminal_size().columns, len(prefix))

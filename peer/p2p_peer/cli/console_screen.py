@@ -31,6 +31,7 @@ from prompt_toolkit.styles import Style
 
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS
 from p2p_peer.cli.console import with_tabs
+from p2p_peer.cli.rows import in_rows
 
 __all__ = ["ScreenConsole"]
 
@@ -59,7 +60,7 @@ class ScreenConsole:
     async def next(self) -> str | None:
         """As in `Console`."""
         if self._running is None:
-            sys.stderr = _Above(self._print)
+            sys.stderr = _Above(self._story)
             # We have our own handling of signals and of what goes wrong.
             run = self._app.run_async(handle_sigint=False, set_exception_handler=False)
             self._running = asyncio.create_task(run)
@@ -68,7 +69,8 @@ class ScreenConsole:
 
     def message(self, sender: str, text: str) -> None:
         """As in `Console`."""
-        self._print([("class:peer", f"{sender}> "), ("", _shown(text))])
+        prefix = f"{sender}> "
+        self._print([("class:peer", prefix), ("", self._in_rows(_shown(text), prefix))])
 
     def own_message(self, text: str) -> Callable[[bool], None]:
         """As in `Console`."""
@@ -85,11 +87,11 @@ class ScreenConsole:
 
     def command(self, line: str) -> None:
         """As in `Console`."""
-        self._print([("class:mark", f"> {printable(line)}")])
+        self._print([("class:mark", f"> {self._in_rows(printable(line), '> ')}")])
 
     def notice(self, text: str) -> None:
         """As in `Console`."""
-        self._print([("class:notice", f"* {printable(text)}")])
+        self._print([("class:notice", f"* {self._in_rows(printable(text), '* ')}")])
 
     def progress(self, transfer: int, line: str) -> None:
         """As in `Console`."""
@@ -113,9 +115,15 @@ class ScreenConsole:
             await asyncio.gather(self._running, return_exceptions=True)
             sys.stderr = self._standard_error
 
+    def _story(self, line: str) -> None:
+        self._print([("class:mark", self._in_rows(printable(line), ""))])
+
+    def _in_rows(self, text: str, prefix: str) -> str:
+        return in_rows(text, self._output.get_size().columns, len(prefix))
+
     def _print_own(self, text: str, *, delivered: bool) -> None:
         mark = ("class:mark", " (delivered)") if delivered else ("class:failed", " (not delivered)")
-        self._print([("class:own", "you> "), ("", _shown(text)), mark])
+        self._print([("class:own", "you> "), ("", self._in_rows(_shown(text), "you> ")), mark])
 
     def _print(self, line: _Fragments) -> None:
         if not self._lines:
@@ -202,14 +210,14 @@ def _shown(text: str) -> str:
 class _Above(io.TextIOBase):
     """Stands for standard error while the prompt is shown: what is written there has to go above it."""
 
-    def __init__(self, show: Callable[[_Fragments], None]) -> None:
+    def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
         self._begun = ""
 
     def write(self, text: str) -> int:
         *lines, self._begun = (self._begun + text).split("\n")
         for line in lines:
-            self._show([("class:mark", printable(line))])
+            self._show(line)
         return len(text)
 
 

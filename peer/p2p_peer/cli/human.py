@@ -1,8 +1,11 @@
-"""Sizes and progress as people read them."""
+"""Sizes, names and progress as people read them."""
 
-__all__ = ["duration", "human_size", "progress_line"]
+import re
+
+__all__ = ["duration", "human_size", "progress_line", "shown_name"]
 
 _BAR = 10  # characters
+_LONGEST_NAME = 60  # characters
 
 
 def human_size(size: float) -> str:
@@ -13,6 +16,13 @@ def human_size(size: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def shown_name(name: str) -> str:
+    """Return a file's name so that it cannot be taken for anything else: no long one, and no blanks that push aside."""
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME // 2]}…{name[-_LONGEST_NAME // 2 + 1 :]}"
+    return re.sub(r"\s{2,}", lambda blanks: "␣" * len(blanks[0]), name)
 
 
 def progress_line(name: str, done: int, total: int, seconds: float) -> str:

@@ -38,6 +38,8 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
         reading = asyncio.create_task(_read_events(session, mode, report))
         try:
             await asyncio.wait([job, reading], return_when=asyncio.FIRST_COMPLETED)
+            if session.is_over:
+                await asyncio.wait([reading])  # why it is over comes behind its last event
             error = reading.exception() if reading.done() else None
             if error is not None and not isinstance(error, ConnectionLost):
                 raise error  # the other side broke the rules: whatever else failed, failed because of that

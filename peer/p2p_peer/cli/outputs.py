@@ -23,7 +23,11 @@ def say(text: str) -> None:
 
 
 async def said() -> None:
-    """Write what was handed over as its reader takes it, who may pause, as `less` does: the session has to live on."""
+    """Write what was handed over as its reader takes it, who may pause, as `less` does: the session has to live on.
+
+    With nothing to write it waits for room all the same: there are terminals slower than those who write to them.
+    """
+    await _room()
     while _handed_over:
         text = _handed_over[0]
         await _room()
@@ -45,6 +49,7 @@ def flush() -> None:
 async def _room() -> None:
     import asyncio  # not before it is needed: see `p2p_peer.cli`
 
+    await asyncio.sleep(0)  # what is shown is on its way then, and signals and keys are heard
     _, taking, _ = select.select((), (_STANDARD_OUTPUT,), (), 0)
     if taking:
         return

@@ -27,7 +27,7 @@ def read_keys(options: argparse.Namespace) -> tuple[RSAPrivateKey, RSAPublicKey]
             f"other users of this computer may be able to read your key pair {options.keypair}",
             f"Keep it to yourself with: chmod 600 {options.keypair}",
         )
-    return key, read_public_key(options.peerkey, ask_passphrase)
+    return key, read_public_key(options.peerkey)
 
 
 def check(options: argparse.Namespace) -> None:

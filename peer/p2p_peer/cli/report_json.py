@@ -72,7 +72,7 @@ class JsonReport:
                     blake3=stored.blake3,
                     seconds=round(seconds, 4),
                 )
-            case FileFailed(transfer, error):
+            case FileFailed(transfer, error, _):
                 _say("file_failed", transfer=transfer, code=error.code, message=str(error))
 
     def notice(self, text: str) -> None:

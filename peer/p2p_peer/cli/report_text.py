@@ -1,9 +1,10 @@
 """Lines for people."""
 
-from p2p_core.errors import PunchwireError
+from p2p_core.errors import PunchwireError, UnsafeName
+from p2p_core.safe_names import safe_name
 
 from p2p_peer.cli.console import Console
-from p2p_peer.cli.human import human_size, progress_line
+from p2p_peer.cli.human import human_size, progress_line, shown_name
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.events import (
     Advertised,
@@ -31,7 +32,6 @@ class TextReport:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._offered: dict[int, str] = {}  # names
 
     def connecting(self, event: ConnectEvent) -> None:
         """Say each step that takes its time, or that the user should know of."""
@@ -62,20 +62,23 @@ class TextReport:
             case MessageReceived(text=text):
                 self._console.message(session.peer.short, text)
             case FileOffered(offer):
-                self._offered[offer.transfer] = offer.name
-                self.notice(f"{session.peer.short} offers {offer.name} ({human_size(offer.size)})")
+                self.notice(
+                    f"{session.peer.short} offers {shown_name(_as_stored(offer.name))} ({human_size(offer.size)})"
+                )
             case FileProgress(transfer, name, done, total, seconds):
-                self._console.progress(transfer, progress_line(name, done, total, seconds))
+                self._console.progress(transfer, progress_line(shown_name(name), done, total, seconds))
             case FileSent(transfer, name, size, seconds):
-                self._over(transfer)
-                self.notice(f"sent {name} ({human_size(size)} in {seconds:.1f} s); it was verified and stored")
+                self._console.progress_over(transfer)
+                took = f"{human_size(size)} in {seconds:.1f} s"
+                self.notice(f"sent {shown_name(name)} ({took}); it was verified and stored")
             case FileReceived(transfer, stored, seconds):
-                self._over(transfer)
-                self.notice(f"received {stored.path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
-            case FileFailed(transfer, error):
-                offered = self._over(transfer)
+                self._console.progress_over(transfer)
+                path = stored.path.with_name(shown_name(stored.path.name))
+                self.notice(f"received {path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
+            case FileFailed(transfer, error, offered):
+                self._console.progress_over(transfer)
                 if offered is not None:  # of a file of ours, whoever sends it tells
-                    self.notice(f"{offered}: {error}")
+                    self.notice(f"{shown_name(offered)}: {error}")
             case PeerDone():
                 self.notice("the other side has nothing more to send")
             case PeerLeaving(reason):
@@ -93,7 +96,10 @@ class TextReport:
         """Say why it did not work out, and what to do."""
         print_error(error)
 
-    def _over(self, transfer: int) -> str | None:
-        """Forget a transfer; return the name of the file if it was offered to us."""
-        self._console.progress_over(transfer)
-        return self._offered.pop(transfer, None)
+
+def _as_stored(name: str) -> str:
+    """Return the name a file is to be stored under, which is the one to ask about."""
+    try:
+        return safe_name(name)
+    except UnsafeName:  # it will be refused for that, or by the user
+        return name

@@ -48,7 +48,8 @@ async def gather(
     """Gather candidates for `port`; `servers` are STUN servers over TCP as (host, port).
 
     `mediator` is where the mediator answered. If that is this machine, the other peer may be here too; else no
-    server on this machine is asked, as the mediator that names it may mean another service.
+    server on this machine is asked, as the mediator that names it may mean another service. Raises `NoPath` when
+    this machine does not tell its addresses.
     """
     addresses = local_addresses()
     if mediator.ip.is_loopback:

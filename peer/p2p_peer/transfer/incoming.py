@@ -53,7 +53,7 @@ class IncomingFiles:
         self._machine, self._provide, self._report = machine, provide, report
         self._go_on, self._broken = go_on, broken
         self._loop = asyncio.get_running_loop()
-        self._offered: set[int] = set()  # and not answered yet
+        self._offered: dict[int, str] = {}  # and not answered yet: names
         self._files: dict[int, _Receiving] = {}
         self._ended: list[FileSink] = []
         self._waiting: BlockStarts | None = None  # for a buffer
@@ -64,14 +64,14 @@ class IncomingFiles:
 
     def offered(self, offer: FileOffer) -> None:
         """The other side offers a file."""
-        self._offered.add(offer.transfer)
+        self._offered[offer.transfer] = offer.name
 
     def accept(self, offer: FileOffer, folder: Path) -> None:
         """Take a file into `folder`. Raises `TransferFailed` when that cannot be; the other side is told."""
         transfer = offer.transfer
         if transfer not in self._offered:
             raise TransferFailed(f"{printable(offer.name)} is not offered any more")
-        self._offered.remove(transfer)
+        del self._offered[transfer]
         try:
             sink = FileSink(
                 offer,
@@ -89,7 +89,7 @@ class IncomingFiles:
     def refuse(self, offer: FileOffer, reason: str) -> None:
         """Do not take a file; nothing happens when it is not offered any more."""
         if offer.transfer in self._offered:
-            self._offered.remove(offer.transfer)
+            del self._offered[offer.transfer]
             self._machine.refuse_file(offer.transfer, reason)
 
     def block_starts(self, block: BlockStarts) -> memoryview | None:
@@ -118,13 +118,15 @@ class IncomingFiles:
         else:
             afterwards()
 
-    def drop(self, transfer: int) -> None:
-        """A file was given up; what there is of it goes."""
-        self._offered.discard(transfer)
+    def drop(self, transfer: int) -> str | None:
+        """A file was given up; what there is of it goes. Return its name; None if it is none of these."""
+        name = self._offered.pop(transfer, None)
         receiving = self._files.pop(transfer, None)
         if receiving is not None:
+            name = receiving.offer.name
             self._end(receiving.sink)
             self._on_buffer_free()
+        return name
 
     def session_ended(self) -> None:
         """Nothing can be taken any more."""

@@ -36,6 +36,8 @@ class OpenFile:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block us
         except OSError as error:
             raise TransferFailed(f"{path} cannot be read: {error.strerror}") from error
+        except ValueError:  # a NUL in it
+            raise TransferFailed(f"{str(path)!r} cannot be the path of a file") from None
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)

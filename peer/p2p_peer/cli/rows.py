@@ -1,0 +1,26 @@
+"""Long lines in rows: all but the first are set in, so that no part of a line can look like a line of its own."""
+
+from wcwidth import wcwidth
+
+__all__ = ["in_rows"]
+
+_INDENT = "  "
+_NARROW = 10  # columns: below that nothing can be read anyway
+
+
+def in_rows(text: str, columns: int, used: int = 0) -> str:
+    """Return `text` broken into rows for a terminal with so many columns, of which the first has `used` taken already.
+
+    `text` has nothing in it for a terminal to obey. Widths are those of UAX #11: some characters take two columns.
+    """
+    if columns < _NARROW:
+        return text
+    rows = [""]
+    for character in text:
+        width = max(wcwidth(character), 0)
+        if used + width > columns:
+            rows.append(_INDENT)
+            used = len(_INDENT)
+        rows[-1] += character
+        used += width
+    return "\n".join(rows)
