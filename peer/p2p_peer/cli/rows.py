@@ -1,7 +1,5 @@
 """Long lines in rows: all but the first are set in, so that no part of a line can look like a line of its own."""
 
-from wcwidth import wcwidth
-
 __all__ = ["in_rows"]
 
 _INDENT = "  "
@@ -13,8 +11,10 @@ def in_rows(text: str, columns: int, used: int = 0) -> str:
 
     `text` has nothing in it for a terminal to obey. Widths are those of UAX #11: some characters take two columns.
     """
-    if columns < _NARROW:
+    if columns < _NARROW or len(text) <= (columns - used) // 2:  # no character takes more than two
         return text
+    from wcwidth import wcwidth  # 10 ms, and most lines are short
+
     rows = [""]
     for character in text:
         width = max(wcwidth(character), 0)
