@@ -15,6 +15,9 @@ from wcwidth import wcswidth
         ("日本日本日本", 11, 0, "日本日本日\n  本"),
         ("e\u0301" * 12, 10, 0, "e\u0301" * 10 + "\n  " + "e\u0301" * 2),
         ("0123456789", 5, 0, "0123456789"),
+        ("one two three four", 10, 0, "one two \n  three \n  four"),
+        ("x one-very-long-word", 10, 0, "x one-very\n  -long-wo\n  rd"),
+        ("hi" + " " * 8 + "* closed", 10, 0, "hi" + " " * 8 + "\n  * closed"),
     ],
 )
 def test_rows(text: str, columns: int, used: int, says: str) -> None:

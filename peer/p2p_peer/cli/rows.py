@@ -7,7 +7,7 @@ _NARROW = 10  # columns: below that nothing can be read anyway
 
 
 def in_rows(text: str, columns: int, used: int = 0) -> str:
-    """Return `text` broken into rows for a terminal with so many columns, of which the first has `used` taken already.
+    """Return `text` in rows for a terminal with so many columns, of which the first has `used` taken already.
 
     `text` has nothing in it for a terminal to obey. Widths are those of UAX #11: some characters take two columns.
     """
@@ -15,12 +15,20 @@ def in_rows(text: str, columns: int, used: int = 0) -> str:
         return text
     from wcwidth import wcwidth  # 10 ms, and most lines are short
 
+    def width_of(some: str) -> int:
+        return sum(max(wcwidth(character), 0) for character in some)
+
     rows = [""]
     for character in text:
-        width = max(wcwidth(character), 0)
+        width = width_of(character)
         if used + width > columns:
-            rows.append(_INDENT)
-            used = len(_INDENT)
+            head, blank, word = rows[-1].rpartition(" ")
+            if head.strip() and len(word) < columns // 2:  # a longer one is broken where the row ends
+                rows[-1] = head + blank
+            else:
+                word = ""
+            rows.append(_INDENT + word)
+            used = len(_INDENT) + width_of(word)
         rows[-1] += character
         used += width
     return "\n".join(rows)

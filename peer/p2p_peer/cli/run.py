@@ -161,7 +161,8 @@ class _Run:
     async def _confirm_mediator(self, mediator: MediatorId) -> bool:
         """Ask at the terminal whether a mediator met for the first time is the right one."""
         assert self._chat is not None
-        self._report.notice(f"first connection to this mediator. Its id is {mediator}")
+        self._report.notice("first connection to this mediator. Its id is")
+        self._report.notice(str(mediator))
         return await self._chat.ask("is that the one its owner told you? Please type yes or no")
 
 
