@@ -454,3 +454,26 @@ def test_an_error_that_nobody_reads_keeps_its_code(
     chosen = options("--message", "hi", "--json")
     monkeypatch.setattr(sys, "stdout", Gone())
     assert run(chosen) == 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminal", "warned"),
+    [([], False, True), (["--yes"], False, False), ([], True, False), (["--json"], True, True)],
+)
+def test_nobody_to_ask_about_a_file_is_a_warning(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    flags: list[str],
+    terminal: bool,
+    warned: bool,
+) -> None:
+    async def unreachable(*_: Any, **__: Any) -> Any:
+        raise MediatorUnreachable("no")
+
+    connecting(unreachable)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    assert run(options("--receive", str(tmp_path), *flags)) == 3
+    assert ("warning: nobody can be asked here" in capsys.readouterr().err) is warned

@@ -3,6 +3,7 @@
 import argparse
 import os
 import stat
+import sys
 from pathlib import Path
 
 from p2p_core import limits
@@ -56,6 +57,8 @@ def check(options: argparse.Namespace) -> None:
     folder = options.receive
     if folder is None:
         return
+    if not options.yes and (options.json or not sys.stdin.isatty()):
+        print_warning("nobody can be asked here, so every file will be refused", "Accept without asking with --yes.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
