@@ -34,6 +34,8 @@ def test_it_compares_with_a_plain_socket(tmp_path: Path) -> None:
 @needs_sshd
 def test_it_compares_with_scp(tmp_path: Path) -> None:
     done = run("transfer.py", *TINY, "--folder", tmp_path)
+    if "account is locked" in done.stderr:
+        pytest.skip("sshd lets nobody in whose account has no password")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith(f"1 MiB on loopback, files in {tmp_path}; 1 rounds in turn")
