@@ -433,6 +433,8 @@ def _weight(event: SessionEvent) -> int:
             return _EVENT_BYTES + len(text)
         case FileOffered(offer):
             return _EVENT_BYTES + len(offer.name)
+        case FileFailed(_, error, offered):
+            return _EVENT_BYTES + len(str(error)) + len(offered or "")
         case _:
             return 0
 

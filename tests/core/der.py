@@ -31,10 +31,14 @@ def rsa_public_key(
 
 
 def public_pem(der: bytes) -> bytes:
-    return b"-----BEGIN PUBLIC KEY-----\n" + base64.encodebytes(der) + b"-----END PUBLIC KEY-----\n"
+    return _pem(b"PUBLIC KEY", der)
 
 
 def rsa_private_pem(*numbers: int) -> bytes:
     """Return a PKCS#1 key pair of n, e, d, p, q, d mod p-1, d mod q-1 and the inverse of q mod p (RFC 8017 §A.1.2)."""
     data = tlv(0x30, b"".join(map(integer, (0, *numbers))))
-    return b"-----BEGIN RSA PRIVATE KEY-----\n" + base64.encodebytes(data) + b"-----END RSA PRIVATE KEY-----\n"
+    return _pem(b"RSA PRIVATE KEY", data)
+
+
+def _pem(label: bytes, der: bytes) -> bytes:
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, base64.encodebytes(der), label)

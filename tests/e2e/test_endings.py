@@ -302,8 +302,7 @@ class _Round:
     def wait_until(self, said: tuple[str, ...]) -> None:
         """Wait until the other side has said one of these, or ends; or until the one to be ended hears signals."""
         if LINUX:
-            while not self._ended.is_listening():
-                time.sleep(0.001)
+            _wait_until(self._ended.is_listening)
         for kind in said:
             try:
                 self._other.wait_for(kind)
@@ -400,4 +399,4 @@ def _wait_until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.005)
+        time.sleep(0.001)

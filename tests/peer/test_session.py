@@ -539,6 +539,15 @@ async def unread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     await soon(session.abort("the test is over"))
 
 
+async def test_offers_that_are_taken_back_count_as_well(unread: Unread) -> None:
+    session, other = unread
+    first = 2 if session.role is Role.INITIATOR else 1
+    numbers = range(first, first + 200, 2)
+    other.send(*(frame for n in numbers for frame in (FileOffer(n, "a", 0, 0, 0, 4096), Cancel(n, "x" * 900))))
+    await until(lambda: session._pump.is_held_up)
+    assert session._events.qsize() < 30
+
+
 async def test_what_nobody_takes_is_read_no_further(unread: Unread, clock: Clock) -> None:
     session, other = unread
     texts = [f"message {number}" for number in range(100)]

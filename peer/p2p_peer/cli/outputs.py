@@ -27,15 +27,17 @@ async def said() -> None:
 
     With nothing to write it waits for room all the same: there are terminals slower than those who write to them.
     """
-    await _room()
-    while _handed_over:
-        text = _handed_over[0]
+    while True:
         await _room()
+        if not _handed_over:
+            return
+        text = _handed_over.popleft()
         sys.stdout.write(text[:_PART])
         sys.stdout.flush()
-        _handed_over[0] = text[_PART:]
-        if not _handed_over[0]:
-            _handed_over.popleft()
+        if len(text) > _PART:
+            _handed_over.appendleft(text[_PART:])
+        elif not _handed_over:
+            return
 
 
 def flush() -> None:
