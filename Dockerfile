@@ -1,7 +1,7 @@
 # The mediator in a container:
 #
 #   docker build -t punchwire .
-#   docker run -p 54700:54700 -p 54701:54701 -v "$PWD/certs/authorized:/etc/punchwire/authorized:ro" punchwire
+#   docker run -p 54700-54702:54700-54702 -p 54700-54701:54700-54701/udp -v "$PWD/certs/authorized:/etc/punchwire/authorized:ro" punchwire
 #
 # Flags of p2p-server go at the end, or into the environment: --log-format json is P2P_SERVER_LOG_FORMAT=json.
 
@@ -36,6 +36,6 @@ ENV PATH=/opt/punchwire/bin:$PATH \
 USER punchwire
 # The mediator's TLS key is its identity: peers pin it, so it has to outlive the container.
 VOLUME /var/lib/punchwire
-EXPOSE 54700/tcp 54701/tcp
+EXPOSE 54700/tcp 54700/udp 54701/tcp 54701/udp 54702/tcp
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "/opt/punchwire/server-health.py"]
 ENTRYPOINT ["p2p-server"]

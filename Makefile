@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint types imports generated locked venv system-packages proto share lock format clean
+.PHONY: help demo test lab check lint types imports generated locked venv system-packages proto share lock format clean
 
 python := .venv/bin/python
 install = -m pip --disable-pip-version-check --quiet install
@@ -23,6 +23,9 @@ demo: .venv/.runtime ## two peers meet, talk and send a file (FILE=… sends you
 
 test: system-packages .venv/.dev ## run the tests (ARGS='-k offer' goes to pytest)
 	@.venv/bin/pytest $(ARGS)
+
+lab: system-packages .venv/.dev ## every kind of network with every other: which path, how soon (ARGS='--tries 3 symmetric')
+	@$(python) -m tests.lab $(ARGS)
 
 check: lint types imports generated locked ## everything CI looks at before the tests
 

@@ -13,10 +13,11 @@ import asyncio  # noqa: E402 - what comes now is a step of its own
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from p2p_peer.app import ConnectOptions, connect  # noqa: E402
+from p2p_peer.app import connect  # noqa: E402
 from p2p_peer.cli.event_loop import ProgramLoop  # noqa: E402
 from p2p_peer.events import ConnectEvent  # noqa: E402
 from p2p_peer.keyfiles import read_key_pair, read_public_key  # noqa: E402
+from p2p_peer.options import ConnectOptions  # noqa: E402
 
 IMPORTS = time.monotonic()
 

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     end_in_order()
     with Programs() as programs:
         try:
-            where = options.folder or _roomy_folder(size)
+            where = options.folder or roomy_folder(size)
             folder = Path(programs.enter_context(tempfile.TemporaryDirectory(prefix="punchwire-transfer-", dir=where)))
             contestants = [
                 Contestant(PUNCHWIRE, PunchwireCopies(folder, programs).send),
@@ -111,17 +111,21 @@ def race(contestants: Sequence[Contestant], folder: Path, size: int, rounds: int
 class PunchwireCopies:
     """The real command, twice, and a mediator."""
 
-    def __init__(self, folder: Path, programs: Programs) -> None:
+    def __init__(self, folder: Path, programs: Programs, *flags: str, mediator_flags: Sequence[str] = ()) -> None:
+        """Give `flags` to both peers."""
         self._alice, self._bob = Keys.make(folder / "alice"), Keys.make(folder / "bob")
-        self._mediator: Mediator = programs.mediator(folder / "mediator", [self._alice, self._bob])
+        keys = [self._alice, self._bob]
+        self._mediator: Mediator = programs.mediator(folder / "mediator", keys, *mediator_flags)
+        self._flags = flags
 
     def send(self, source: Path, copy: Path) -> Sent:
         """Send `source`; the copy has its name, and `copy` is where that is."""
         with Programs() as programs:
             began = time.monotonic()
-            wait = ("--wait", str(MEETING_TIME))  # else one would wait for ever for another that failed
-            bob = programs.peer("bob", self._mediator, self._bob, self._alice, *wait, "--yes", "--receive", copy.parent)
-            alice = programs.peer("alice", self._mediator, self._alice, self._bob, *wait, "--send", source)
+            flags = ("--wait", str(MEETING_TIME), *self._flags)  # else one would wait for ever for another that failed
+            receive, send = ("--yes", "--receive", copy.parent), ("--send", source)
+            bob = programs.peer("bob", self._mediator, self._bob, self._alice, *flags, *receive)
+            alice = programs.peer("alice", self._mediator, self._alice, self._bob, *flags, *send)
             sent = alice.wait_for("file_sent", PATIENCE)
             codes = (alice.exit_code(), bob.exit_code())
             wall = time.monotonic() - began
@@ -200,7 +204,7 @@ def _digest(path: Path) -> str:
     return blake3().update_mmap(path).hexdigest()
 
 
-def _roomy_folder(size: int) -> Path:
+def roomy_folder(size: int) -> Path:
     """Return a folder in memory if the files fit, else the system's for temporary files."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and _room_in_memory() >= ROOM * size:
         return MEMORY

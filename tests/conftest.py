@@ -1,4 +1,4 @@
-"""What holds for every test: generated examples are moderate in number and never timed; signals arrive.
+"""What holds for every test: generated examples are moderate in number, never timed; signals arrive; no configuration.
 
 And for those with real programs: two pairs of keys made once, and programs that end with the test.
 """
@@ -22,6 +22,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # Programs that are started with SIGHUP ignored, as under nohup, ignore it as well; a handler is not handed down.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+
+# Whoever runs the tests may have a configuration, with STUN servers far away: nobody reads it, nor do their programs.
+os.environ["XDG_CONFIG_HOME"] = os.devnull
 
 
 @pytest.fixture(scope="session")

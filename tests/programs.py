@@ -146,18 +146,18 @@ class Peer:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def wait_for(self, kind: str, patience: float = PATIENCE) -> dict[str, Any]:
-        """Return the first event of this kind. Raises `ProgramFailed` when something else ends the waiting."""
+    def wait_for(self, kind: str, patience: float = PATIENCE, *, nth: int = 1) -> dict[str, Any]:
+        """Return the nth event of this kind. Raises `ProgramFailed` when something else ends the waiting."""
         deadline = time.monotonic() + patience
-        while (found := self.first(kind)) is None:
+        while len(found := self.all(kind)) < nth:
             try:
                 heard = self._heard.get(timeout=max(0.0, deadline - time.monotonic()))
             except Empty:
                 raise ProgramFailed(f"{self.name} said no {kind} within {patience:.0f} s") from None
-            if self.first(kind) is None and (heard is None or heard == "error"):
+            if len(self.all(kind)) < nth and (heard is None or heard == "error"):
                 reason = (self.first("error") or {}).get("message", "no reason given")
                 raise ProgramFailed(f"{self.name} ended before it said {kind}: {reason}")
-        return found
+        return found[nth - 1]
 
     def first(self, kind: str) -> dict[str, Any] | None:
         """Return the first event of this kind, if there was one."""

@@ -13,16 +13,20 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from p2p_core import limits
 from p2p_core.clocks import check_times
-from p2p_core.errors import SameKey
+from p2p_core.errors import LocalProtocolError, SameKey
 from p2p_core.fields import digest, encode, u16
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript
 from p2p_core.wire.offer import Offer
 
-__all__ = ["Agreement", "PunchPurpose", "Side", "punch_key", "session_id"]
+__all__ = ["Agreement", "OtherSession", "PunchPurpose", "Side", "punch_key", "session_id"]
 
 _SESSION_LABEL = "punchwire session id"
 _PUNCH_LABEL = "punchwire punch key"
+
+
+class OtherSession(Exception):
+    """The other side's offer is not for the session that ours is for: one of the two has begun anew."""
 
 
 class PunchPurpose(Enum):
@@ -30,6 +34,7 @@ class PunchPurpose(Enum):
 
     UDP_PROBE = "udp-probe"
     TCP_PREAMBLE = "tcp-preamble"
+    REJOIN = "rejoin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,27 @@ class Agreement:
 
     @classmethod
     def between(cls, role: Role, own: Side, other: Side) -> "Agreement":
-        """Agree as `role`. Raises `SameKey` for one peer on both sides, `ClocksDiffer` for their times."""
+        """Agree as `role` on a new session.
+
+        Raises `SameKey` for one peer on both sides, `ClocksDiffer` for their times, `OtherSession` for an offer that is
+        one of another session.
+        """
         if own.peer == other.peer:
             raise SameKey("both sides have the same key")
+        return cls._of(role, own, other, b"")
+
+    def further(self, own: Side, other: Side) -> "Agreement":
+        """Agree on a further channel of this session, whose roles stay. Raises as `between`."""
+        if (own.peer, other.peer) != (self.own.peer, self.other.peer):
+            raise LocalProtocolError("a session stays with its two peers")
+        return self._of(self.role, own, other, self.session_id)
+
+    @classmethod
+    def _of(cls, role: Role, own: Side, other: Side, session: bytes) -> "Agreement":
+        if own.offer.session_id != session:
+            raise LocalProtocolError("our own offer is one for another session")
+        if other.offer.session_id != session:
+            raise OtherSession
         check_times(own.offer, other.offer)
         return cls(role, own, other) if role is Role.INITIATOR else cls(role, other, own)
 
@@ -75,9 +98,14 @@ class Agreement:
     @property
     def session_id(self) -> bytes:
         """32 bytes: the session this is a channel of."""
-        return session_id(
+        return self.own.offer.session_id or session_id(
             self.initiator.peer, self.responder.peer, self.initiator.offer_hash, self.responder.offer_hash
         )
+
+    @property
+    def counter(self) -> int:
+        """Which channel of the session this is, from 0. The two sides may have lost count; the higher one counts."""
+        return max(self.initiator.offer.channel, self.responder.offer.channel)
 
     def punch_key(self, sender: Role, purpose: PunchPurpose) -> bytes:
         """Return the 32-byte key under which `sender` authenticates its packets for `purpose`."""
@@ -89,9 +117,9 @@ class Agreement:
 
         A mediator that gives both sides the same role leaves each with the mirror image of the other's agreement.
         """
-        return Agreement.between(self.role.other, self.own, self.other)
+        return Agreement(self.role.other, self.responder, self.initiator)
 
-    def transcript(self, path: PathKind, binding: ChannelBinding, counter: int = 0) -> Transcript:
+    def transcript(self, path: PathKind, binding: ChannelBinding) -> Transcript:
         """Return the transcript of this channel's key proof, with ourselves as the prover."""
         return Transcript(
             purpose=Purpose.PEER_TO_PEER,
@@ -105,7 +133,7 @@ class Agreement:
             session_id=self.session_id,
             initiator_offer_hash=self.initiator.offer_hash,
             responder_offer_hash=self.responder.offer_hash,
-            counter=counter,
+            counter=self.counter,
         )
 
 

@@ -26,6 +26,10 @@ MAX_CANDIDATES = 32  # more would make an offer a list of targets
 MAX_SIGNAL_BYTES = 16 * 1024
 MAX_START_DELAY = 2.0  # s a mediator may make a peer wait before it starts
 
+# The relay.
+RELAY_TICKET_BYTES = 32
+MAX_RELAY_DATA_BYTES = 256 * 1024  # in one message
+
 # Frames.
 MAX_PROOF_FRAME = MAX_SIGNATURE_BYTES  # the only frame taken before the proof has passed
 MAX_TEXT_BYTES = 64 * 1024

@@ -1,32 +1,84 @@
-"""Why no path came up, as far as one side can tell: what was dialled, and what is known of the two networks."""
+"""Why there is no path, or no better one, as far as one side can tell: what was tried, and what of the networks is known."""
 
 from collections.abc import Iterable, Mapping
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath
-from p2p_core.wire.candidate import Address, Candidate, CandidateKind
+from p2p_core.proof import PathKind
+from p2p_core.wire.candidate import Candidate, CandidateKind, Transport
+from p2p_core.wire.offer import Mapping as PortMapping
+from p2p_core.wire.offer import Offer
 
-__all__ = ["why_no_path"]
+__all__ = ["why_no_better", "why_no_path"]
+
+_NAMES = {PathKind.TCP: "TCP", PathKind.QUIC: "UDP", PathKind.RELAY: "the relay"}
+_DEPENDENT = (PortMapping.SEQUENTIAL, PortMapping.RANDOM)
 
 
-def why_no_path(agreement: Agreement, tried: Mapping[Address, str], seconds: float) -> NoPath:
-    """Return the error; `tried` says of each address how the last dial ended."""
-    dialled = "; ".join(f"{address}: {outcome}" for address, outcome in tried.items()) or "no address to dial"
-    what = f"no direct connection to the other side came up within {seconds:.0f} s ({dialled})"
+def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
+    """Return the error; `tried` says of each kind of path what came of it."""
+    each = "; ".join(f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()) or "nothing to try"
+    what = f"no connection to the other side came up ({each})"
     for side, whose in ((agreement.own, "this computer"), (agreement.other, "the other side")):
         if not _known_from_outside(side.offer.candidates):
             return NoPath(
                 f"{what}, and {whose} knows no public address of its own",
-                advice="From different networks, both sides must reach the mediator's STUN port, usually TCP 54701; "
-                "on one network, a firewall is in between.",
+                advice="From different networks, both sides must reach a STUN server, such as the mediator's (usually "
+                "TCP and UDP 54701), or its relay; on one network, a firewall is in between.",
             )
     return NoPath(
         f"{what}: a NAT or a firewall of one side lets nothing in",
-        advice="Take one side to another network, such as a phone's hotspot, and start both again.",
+        advice="Take one side to another network, such as a phone's hotspot, or use a mediator that relays; "
+        "start both again.",
     )
 
 
+def why_no_better(agreement: Agreement, path: PathKind) -> str:
+    """Return a clause that says why `path` is not a better one; empty for TCP, which is the best."""
+    own, other = agreement.own.offer, agreement.other.offer
+    match path:
+        case PathKind.RELAY:
+            return _why_not_direct(own, other)
+        case PathKind.QUIC:
+            return _why_not_tcp(own, other)
+        case _:
+            return ""
+
+
+def _why_not_direct(own: Offer, other: Offer) -> str:
+    for offer, whose in ((own, "this side"), (other, "the other side")):
+        if not offer.candidates:
+            return f"{whose} wants the relay and nothing else"
+    hard = [_gives_other_ports(offer) for offer in (own, other)]
+    if all(hard):
+        return "the NATs of both sides take another port for each destination"
+    for offer, whose in ((own, "this network"), (other, "the other side's network")):
+        if not any(candidate.transport is Transport.UDP for candidate in _from_outside(offer.candidates)):
+            return f"{whose} lets no UDP out, and TCP did not come through"
+    if any(hard):
+        whose = "this network's" if hard[0] else "the other side's"
+        return f"{whose} NAT takes another port for each destination, and the guesses did not meet it"
+    return "no direct connection came up in time"
+
+
+def _why_not_tcp(own: Offer, other: Offer) -> str:
+    for offer, whose in ((own, "this network's"), (other, "the other side's")):
+        if offer.tcp_mapping in _DEPENDENT:
+            return f"{whose} NAT takes another port for each TCP destination"
+    return "TCP did not come up as quickly"
+
+
+def _gives_other_ports(offer: Offer) -> bool:
+    return offer.udp_mapping in _DEPENDENT
+
+
 def _known_from_outside(candidates: Iterable[Candidate]) -> bool:
-    return any(
-        candidate.kind is CandidateKind.SERVER_REFLEXIVE or candidate.address.ip.is_global for candidate in candidates
+    return any(True for _ in _from_outside(candidates))
+
+
+def _from_outside(candidates: Iterable[Candidate]) -> Iterable[Candidate]:
+    return (
+        candidate
+        for candidate in candidates
+        if candidate.kind is not CandidateKind.HOST or candidate.address.ip.is_global
     )

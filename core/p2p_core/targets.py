@@ -14,18 +14,26 @@ MAX_TARGETS = 16  # two address families, a handful of interfaces, and what STUN
 
 
 def dialable(
-    offered: Iterable[Candidate], transport: Transport, *, own: Iterable[Candidate], extra: Iterable[Address] = ()
+    offered: Iterable[Candidate],
+    transport: Transport,
+    *,
+    own: Iterable[Candidate],
+    observed: Address | None = None,
 ) -> list[Address]:
-    """Return the addresses to dial, without repetition, in the order offered, `extra` ones last.
+    """Return the addresses to reach the other side at, without repetition, in the order offered.
 
-    A loopback address is dialled only when one of our `own` host candidates is one too: both peers are on one
-    machine. That a STUN server shows us at one does not count: it may lie.
+    `observed` is where the mediator sees it. Without STUN that is worth a guess, the last to be tried: a NAT that
+    keeps port numbers shows the peer there, at its own port. A loopback address is dialled only when one of our `own`
+    host candidates is one too: both peers are on one machine. That a STUN server shows us at one does not count: it
+    may lie.
     """
-    own = tuple(own)
+    own, offered = tuple(own), [candidate for candidate in offered if candidate.transport is transport]
     local = any(candidate.address.ip.is_loopback and candidate.kind is CandidateKind.HOST for candidate in own)
-    addresses = [candidate.address for candidate in offered if candidate.transport is transport]
+    addresses = [candidate.address for candidate in offered]
+    if observed is not None and not any(candidate.kind is CandidateKind.SERVER_REFLEXIVE for candidate in offered):
+        addresses += [Address(observed.ip, port) for port in sorted({address.port for address in addresses})]
     own_addresses = {candidate.address for candidate in own}
-    seen = dict.fromkeys(address for address in (*addresses, *extra) if may_dial(address, loopback=local))
+    seen = dict.fromkeys(address for address in addresses if may_dial(address, loopback=local))
     return [address for address in seen if address not in own_addresses][:MAX_TARGETS]
 
 

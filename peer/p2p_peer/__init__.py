@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from p2p_core.errors import PunchwireError
     from p2p_core.identity import PeerId, generate_key, load_key_pair, load_public_key
     from p2p_core.proof import PathKind, Role
-    from p2p_core.wire.candidate import Address, Candidate
+    from p2p_core.wire.candidate import Address, Candidate, Transport
     from p2p_core.wire.frames import FileOffer
 
-    from p2p_peer.app import ConnectOptions, connect
+    from p2p_peer.app import connect
     from p2p_peer.events import (
         Admitted,
         Advertised,
@@ -38,12 +38,16 @@ if TYPE_CHECKING:
         MediatorReached,
         MessageDelivered,
         MessageReceived,
+        PathChanged,
         PathFound,
+        PathLost,
         PeerDone,
         PeerLeaving,
         SessionEvent,
     )
+    from p2p_peer.mediator import StunServer
     from p2p_peer.mediator_identity import MediatorIdentity, Vouched
+    from p2p_peer.options import ConnectOptions, Paths
     from p2p_peer.session import Session
     from p2p_peer.transfer.sink import Stored
     from p2p_peer.trust import MediatorId
@@ -56,7 +60,7 @@ _HOME = {
     "Candidate": "p2p_core.wire.candidate",
     "CandidatesFound": "p2p_peer.events",
     "ConnectEvent": "p2p_peer.events",
-    "ConnectOptions": "p2p_peer.app",
+    "ConnectOptions": "p2p_peer.options",
     "Encrypted": "p2p_peer.events",
     "FileFailed": "p2p_peer.events",
     "FileOffer": "p2p_core.wire.frames",
@@ -70,8 +74,11 @@ _HOME = {
     "MediatorReached": "p2p_peer.events",
     "MessageDelivered": "p2p_peer.events",
     "MessageReceived": "p2p_peer.events",
+    "PathChanged": "p2p_peer.events",
     "PathFound": "p2p_peer.events",
     "PathKind": "p2p_core.proof",
+    "PathLost": "p2p_peer.events",
+    "Paths": "p2p_peer.options",
     "PeerDone": "p2p_peer.events",
     "PeerId": "p2p_core.identity",
     "PeerLeaving": "p2p_peer.events",
@@ -80,6 +87,8 @@ _HOME = {
     "Session": "p2p_peer.session",
     "SessionEvent": "p2p_peer.events",
     "Stored": "p2p_peer.transfer.sink",
+    "StunServer": "p2p_peer.mediator",
+    "Transport": "p2p_core.wire.candidate",
     "Vouched": "p2p_peer.mediator_identity",
     "connect": "p2p_peer.app",
     "generate_key": "p2p_core.identity",
@@ -109,8 +118,11 @@ __all__ = [
     "MediatorReached",
     "MessageDelivered",
     "MessageReceived",
+    "PathChanged",
     "PathFound",
     "PathKind",
+    "PathLost",
+    "Paths",
     "PeerDone",
     "PeerId",
     "PeerLeaving",
@@ -119,6 +131,8 @@ __all__ = [
     "Session",
     "SessionEvent",
     "Stored",
+    "StunServer",
+    "Transport",
     "Vouched",
     "connect",
     "generate_key",

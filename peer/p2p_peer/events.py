@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from p2p_core.errors import PunchwireError
 from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving
-from p2p_core.proof import Role
+from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address, Candidate
 from p2p_core.wire.frames import FileOffer
 
@@ -27,7 +27,9 @@ __all__ = [
     "MediatorReached",
     "MessageDelivered",
     "MessageReceived",
+    "PathChanged",
     "PathFound",
+    "PathLost",
     "PeerDone",
     "PeerLeaving",
     "SessionEvent",
@@ -70,14 +72,16 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class PathFound:
-    """A direct connection is up; nobody has proved anything on it yet."""
+    """A path to the other side is up; nobody has proved anything on it yet."""
 
-    address: Address
+    kind: PathKind
+    address: Address  # the other side's, or the mediator's if it relays
+    why_no_better: str  # a clause; empty for TCP
 
 
 @dataclass(frozen=True, slots=True)
 class Encrypted:
-    """TLS is up on the connection; nobody has proved anything on it yet."""
+    """TLS, or QUIC's, is up on the path; nobody has proved anything on it yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,22 @@ class FileFailed:
     offered: str | None  # the name of a file that the other side offered; None: it was ours
 
 
+@dataclass(frozen=True, slots=True)
+class PathLost:
+    """The session has no channel; another one is looked for."""
+
+    error: PunchwireError
+
+
+@dataclass(frozen=True, slots=True)
+class PathChanged:
+    """The session goes on over another channel."""
+
+    kind: PathKind
+    address: Address
+    why_no_better: str  # a clause; empty for TCP
+
+
 SessionEvent = (
     MessageReceived
     | MessageDelivered
@@ -151,6 +171,8 @@ SessionEvent = (
     | FileSent
     | FileReceived
     | FileFailed
+    | PathLost
+    | PathChanged
     | PeerDone
     | PeerLeaving
 )

@@ -24,25 +24,20 @@ from p2p_core.proof import PathKind, Purpose, Role, Transcript, prove
 from p2p_core.wire.candidate import Address, Transport
 from p2p_proto import mediator_pb2 as pb
 
-from p2p_peer.mediator_endings import REASON_KEY, error_of
+from p2p_peer.mediator_channel import open_channel
+from p2p_peer.mediator_endings import REASON_KEY, REASON_LOST, error_of
 from p2p_peer.mediator_identity import MediatorIdentity
 
-__all__ = ["Introduction", "MediatorClient", "StunServer", "Welcome"]
+__all__ = ["Introduction", "MediatorClient", "RelayTicket", "StunServer", "Welcome"]
 
 STEP_TIME = 10.0  # s for the mediator to answer a step of the handshake
-_LOST = "Internal error from Core"  # in place of the reason, when a write meets the end of the stream before it is read
 _ATTEMPTS = 3  # to hear the reason: it is lost seldom
 _MAX_INTRODUCTIONS = 8  # not yet taken; a mediator that sends more has to wait
+_MAX_SIGNALS = 8  # likewise; what comes above that is dropped
 _METHOD = "/punchwire.v1.Mediator/Meet"
 _ROLES: dict[Any, Role] = {pb.INITIATOR: Role.INITIATOR, pb.RESPONDER: Role.RESPONDER}
 _TRANSPORTS: dict[Any, Transport] = {pb.UDP: Transport.UDP, pb.TCP: Transport.TCP}
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 2 * limits.MAX_OFFER_BYTES),
-    ("grpc.keepalive_time_ms", 20_000),  # shorter than routers forget an idle TCP mapping; the mediator allows it
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.max_pings_without_data", 0),  # else it stops asking after two, and a dead mediator goes unnoticed
-    ("grpc.enable_retries", 0),
-)
+_MAX_MESSAGE = 2 * limits.MAX_OFFER_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +62,16 @@ class Welcome:
     observed: Address | None  # ours, as it sees this stream
     stun: tuple[StunServer, ...]
     clock_ahead: float | None  # s that its clock is ahead of ours, if it tells
+    relays: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTicket:
+    """Lets us into the relay of one match. An empty host, and a port of 0, are those of the mediator we dialled."""
+
+    ticket: bytes
+    host: str = ""
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class Introduction:
     start_after: float  # s to wait, so that both sides start together
     one_way: float  # s this message travelled, by the mediator's estimate
     received_at: float  # `time.monotonic()` when it came
+    relay: RelayTicket | None = None  # None: the mediator does not relay for this match
 
 
 class MediatorClient:
@@ -93,7 +99,9 @@ class MediatorClient:
         self._arrivals: asyncio.Queue[Introduction | PunchwireError] = asyncio.Queue(_MAX_INTRODUCTIONS)
         self._reader: asyncio.Task[None] | None = None
         self._ended: PunchwireError | None = None
+        self._signals: asyncio.Queue[tuple[PeerId, bytes]] = asyncio.Queue(_MAX_SIGNALS)
         self._departures: dict[PeerId, asyncio.Future[None]] = {}
+        self.why_ended: PunchwireError | None = None  # None: the stream goes on
         self.welcome = Welcome(None, (), None)
 
     @classmethod
@@ -106,7 +114,7 @@ class MediatorClient:
 
     @classmethod
     async def _connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
-        channel = _channel_to(mediator)
+        channel = open_channel(mediator, _MAX_MESSAGE)
         # What comes is parsed here, and not by gRPC, which would not say that it was the mediator who sent nonsense.
         client = cls(channel, channel.stream_stream(_METHOD, pb.ToMediator.SerializeToString)())
         try:
@@ -124,6 +132,25 @@ class MediatorClient:
     async def leave(self, peer: PeerId) -> None:
         """Say that the session with `peer` is over, or that it is no longer wanted."""
         await self._write(pb.ToMediator(leave=pb.Leave(peer=peer)))
+
+    async def signal(self, peer: PeerId, body: bytes) -> None:
+        """Send `body` to a peer that was introduced, and has not left since."""
+        if self.is_matched(peer):
+            await self._write(pb.ToMediator(signal=pb.Signal(peer=peer, body=body)))
+
+    async def signalled(self) -> tuple[PeerId, bytes]:
+        """Wait for the next signal of a peer that was introduced."""
+        return await self._signals.get()
+
+    def is_matched(self, peer: PeerId) -> bool:
+        """Whether `peer` was introduced on this stream, and has not left since."""
+        departure = self._departures.get(peer)
+        return departure is not None and not departure.done()
+
+    def has_left(self, peer: PeerId) -> bool:
+        """Whether `peer` was introduced on this stream, and has left since."""
+        departure = self._departures.get(peer)
+        return departure is not None and departure.done()
 
     async def introduction(self) -> Introduction:
         """Wait for the next match. Raises what ended the stream, if it ends first."""
@@ -198,10 +225,14 @@ class MediatorClient:
                             departure.set_result(None)
                     case "ping":
                         await self._write(pb.ToMediator(pong=pb.Pong(id=message.ping.id)))
-                    case _:  # a signal, which nobody waits for yet, or a step of a later version
+                    case "signal":
+                        with contextlib.suppress(asyncio.QueueFull):
+                            self._signals.put_nowait((_peer_id(message.signal.peer), message.signal.body))
+                    case _:  # a step of a later version
                         continue
         except PunchwireError as error:
             _log.info("the mediator's stream ended: %s", error)
+            self.why_ended = error
             await self._arrivals.put(error)
 
     async def _read(self) -> pb.ToPeer:
@@ -226,20 +257,9 @@ class MediatorClient:
     async def _why_it_ended(self) -> PunchwireError:
         trailing = dict(await self._call.trailing_metadata() or ())
         details = await self._call.details() or ""
-        if details == _LOST:
+        if details == REASON_LOST:
             return _ReasonLost("the mediator ended the connection")
         return error_of(await self._call.code(), str(trailing.get(REASON_KEY, "")), details)
-
-
-def _channel_to(mediator: MediatorIdentity) -> grpc.aio.Channel:
-    host = f"[{mediator.address.host}]" if mediator.address.ip.version == 6 else mediator.address.host
-    target = f"ipv{mediator.address.ip.version}:{host}:{mediator.address.port}"
-    options = list(_CHANNEL_OPTIONS)
-    if mediator.id is None:
-        return grpc.aio.insecure_channel(target, options=options)
-    credentials = grpc.ssl_channel_credentials(root_certificates=mediator.leaf_pem)
-    override = ("grpc.ssl_target_name_override", mediator.leaf_name)
-    return grpc.aio.secure_channel(target, credentials, options=[*options, override])
 
 
 def _welcome(message: pb.Welcome) -> Welcome:
@@ -249,7 +269,8 @@ def _welcome(message: pb.Welcome) -> Welcome:
         if server.transport in _TRANSPORTS and 0 < server.port < 65536
     )
     ahead = message.unix_seconds - time.time() if message.unix_seconds else None
-    return Welcome(_endpoint(message.observed) if message.HasField("observed") else None, servers, ahead)
+    observed = _endpoint(message.observed) if message.HasField("observed") else None
+    return Welcome(observed, servers, ahead, message.relays)
 
 
 def _introduction(message: pb.Match) -> Introduction:
@@ -265,7 +286,16 @@ def _introduction(message: pb.Match) -> Introduction:
         start_after=min(message.start_after_us / 1e6, limits.MAX_START_DELAY),
         one_way=min(message.one_way_us / 1e6, limits.MAX_START_DELAY),
         received_at=received_at,
+        relay=_relay_ticket(message),
     )
+
+
+def _relay_ticket(message: pb.Match) -> RelayTicket | None:
+    if not message.relay_ticket:
+        return None
+    if len(message.relay_ticket) != limits.RELAY_TICKET_BYTES or message.relay_port > 65535:
+        raise RemoteProtocolError("a match with a ticket for no relay").by("the mediator")
+    return RelayTicket(message.relay_ticket, message.relay_host, message.relay_port)
 
 
 def _peer_id(value: bytes) -> PeerId:

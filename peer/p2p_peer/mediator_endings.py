@@ -1,12 +1,14 @@
-"""How the mediator's stream ended, as the error its user can act on. docs/protocol/mediator.md has the reasons."""
+"""How a stream of the mediator's ended, for whom it concerns. docs/protocol/mediator.md has the reasons."""
 
 import grpc
 from p2p_core import limits
 from p2p_core.errors import MediatorUnreachable, NotAdmitted, PunchwireError, RemoteProtocolError, Replaced
 
-__all__ = ["REASON_KEY", "error_of"]
+__all__ = ["REASON_KEY", "REASON_LOST", "clause_of", "error_of"]
 
 REASON_KEY = "punchwire-reason"  # the trailing metadata that carries the reason
+# gRPC's details in place of the reason, when a write meets the end of the stream before it is read.
+REASON_LOST = "Internal error from Core"
 _AGAIN = "Start again in a moment."
 _OUR_FAULT = (  # the mediator's reasons that say that this program broke its protocol
     "malformed",
@@ -25,7 +27,7 @@ _REFUSALS = (
 
 
 def error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
-    """Return the error for a stream that ended so: by the mediator's reason, else by gRPC's code."""
+    """Return the error for a `Meet` stream that ended so: by the mediator's reason, else by gRPC's code."""
     match reason:
         case "not-admitted":
             return NotAdmitted("the mediator does not admit your key")
@@ -50,6 +52,24 @@ def error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError
         )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # found by gRPC on this side
         return RemoteProtocolError("a message larger than any of the protocol").by("the mediator")
-    # gRPC's last error says more than its first: "failed to connect to all addresses; last error: ..."
-    why = details.rpartition("last error: ")[2] or code.name
-    return MediatorUnreachable(f"the mediator ended the connection: {why}")
+    return MediatorUnreachable(f"the mediator ended the connection: {_last_error(code, details)}")
+
+
+def clause_of(code: grpc.StatusCode, reason: str, details: str) -> str:
+    """Return a clause for people that says why a `Relay` stream ended so."""
+    if reason == "relay-off" or (not reason and code is grpc.StatusCode.UNIMPLEMENTED):
+        return "the mediator relays nothing"
+    if reason == "relay-limit":
+        return f"the mediator relays no more: {details}"
+    if reason or details == REASON_LOST:
+        return f"the mediator ended the relay: {details if reason else 'it does not say why'}"
+    if code is grpc.StatusCode.OK:
+        return "both sides have ended the relay"
+    if code is grpc.StatusCode.CANCELLED:
+        return "this side has ended the relay"
+    return f"the mediator's relay cannot be reached: {_last_error(code, details)}"
+
+
+def _last_error(code: grpc.StatusCode, details: str) -> str:
+    """Return the last error of gRPC's, which says more than its first: "failed to ... addresses; last error: ..."."""
+    return details.rpartition("last error: ")[2] or code.name

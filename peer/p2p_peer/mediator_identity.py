@@ -24,7 +24,7 @@ from p2p_core.wire.candidate import Address
 from p2p_peer.trust import MediatorId, TrustStore
 from p2p_peer.what_answers import speaks_http2
 
-__all__ = ["MediatorIdentity", "Vouched", "reach_unauthenticated", "recognise"]
+__all__ = ["MediatorIdentity", "Vouched", "look_at", "reach_unauthenticated", "recognise"]
 
 CONNECT_TIME = 10.0  # s for connecting and TLS
 _NO_WAY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
@@ -92,6 +92,13 @@ async def recognise(
         binding=ChannelBinding.of_certificate(leaf),
         replaced=replaced,
     )
+
+
+async def look_at(host: str, port: int) -> tuple[Address, MediatorId]:
+    """Return where a mediator answers, and its id, which nobody has vouched for. Raises `MediatorUnreachable`."""
+    leaf, address = await _fetch_leaf(host, port, _blind_context())
+    _, mediator = _readable(leaf, host, port)
+    return address, mediator
 
 
 async def reach_unauthenticated(host: str, port: int) -> MediatorIdentity:

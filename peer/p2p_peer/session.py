@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement
@@ -26,16 +26,24 @@ from p2p_core.machines.session import SessionMachine
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frame_reader import BlockStarts
-from p2p_core.wire.frames import Close, FileAnswer, Frame, MessageAck, Pong, encode
+from p2p_core.wire.frames import Close, FileAnswer, Frame, MessageAck, Pong, Resume, encode
 
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
-from p2p_peer.events import FileFailed, FileOffered, FileSent, MessageReceived, SessionEvent
+from p2p_peer.events import (
+    FileFailed,
+    FileOffered,
+    FileSent,
+    MessageReceived,
+    PathChanged,
+    PathLost,
+    SessionEvent,
+)
 from p2p_peer.transfer.incoming import IncomingFiles
 from p2p_peer.transfer.outgoing import OutgoingFiles
 from p2p_peer.transfer.source import OpenFile
 
-__all__ = ["Session"]
+__all__ = ["Keeper", "Session"]
 
 MAX_UNREAD = 16 * 1024 * 1024  # bytes of events that nobody has taken; then the other side is read no further
 _EVENT_BYTES = 1024  # what an event costs beside its text
@@ -45,8 +53,15 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
+class Keeper(Protocol):
+    """Who replaces a session's channel."""
+
+    def channel_lost(self, error: PunchwireError) -> bool:
+        """The session has no channel any more. Return whether `Session.move_to` or `Session.give_up` will follow."""
+
+
 class Session:
-    """Messages and files with one peer, over an authenticated channel. Made by `p2p_peer.connect`."""
+    """Messages and files with one peer, over one authenticated channel at a time. Made by `p2p_peer.connect`."""
 
     def __init__(
         self,
@@ -56,16 +71,23 @@ class Session:
         other_key: RSAPublicKey,
         *,
         resources: AsyncExitStack,
+        keeper: Keeper | None = None,
     ) -> None:
-        """Start the session on `channel`. `resources` is closed when the session is over."""
+        """Start the session on `channel`; without a `keeper` it is the only one.
+
+        `resources` is closed when the session is over.
+        """
         self._loop = asyncio.get_running_loop()
         self._channel = channel
         self._agreement = agreement
-        self._resources = resources
+        self._resources, self._keeper = resources, keeper
         self._machine = SessionMachine(agreement, key, other_key, self._loop.time())
-        self._pump = Pump(channel.tls, channel.reader, self)
-        self._outgoing = OutgoingFiles(self._machine, self._pump.kick, self._emit)
-        self._incoming = IncomingFiles(self._machine, self._pump.provide, self._emit, self._go_on, self._end)
+        self._pump = Pump(channel.stream, channel.reader, self)
+        self._old_pump: Pump | None = None  # whose end would look like a loss until the other side has moved too
+        self._channel_error: PunchwireError | None = None  # why there is no channel now
+        self._why_no_better = ""
+        self._outgoing = OutgoingFiles(self._machine, self._kick, self._emit)
+        self._incoming = IncomingFiles(self._machine, self._provide, self._emit, self._go_on, self._end)
         self._events: asyncio.Queue[SessionEvent | None] = asyncio.Queue()
         self._unread = 0  # bytes
         self._is_closing = False
@@ -99,13 +121,13 @@ class Session:
 
     @property
     def path(self) -> PathKind:
-        """What the session runs on."""
+        """What the session runs on, or ran on last."""
         return self._channel.path.kind
 
     @property
     def address(self) -> Address:
         """Where the other side is, as we see it."""
-        return self._channel.path.address
+        return self._channel.address
 
     @property
     def key_exchange(self) -> str:
@@ -194,7 +216,10 @@ class Session:
             self._go_on()
 
     async def close(self, reason: str = "") -> None:
-        """Leave: wait until what is outstanding has arrived on both sides, say farewell, and let everything go."""
+        """Leave: wait until what is outstanding has arrived on both sides, say farewell, and let everything go.
+
+        Between two channels that takes the next one, or, when nothing is outstanding, 5 s.
+        """
         self._stop_waiting_for_readers()
         if not self._over.done():
             self._machine.close(reason)
@@ -243,13 +268,36 @@ class Session:
         if self._error is not None:
             raise self._error
 
+    # What its keeper does.
+
+    def move_to(self, channel: Channel, why_no_better: str = "") -> None:
+        """Go on over `channel`, whether or not the one before is lost. A session that is over closes it."""
+        pump = Pump(channel.stream, channel.reader, self)
+        if self._over.done():
+            pump.abandon()
+            return
+        self._leave_channel()
+        self._channel, self._why_no_better, self._channel_error = channel, why_no_better, None
+        self._old_pump, self._pump = self._pump, pump
+        self._machine.channel_opened(self._loop.time())
+        self._pump.start()
+        self._go_on()
+
+    def give_up(self, error: PunchwireError) -> None:
+        """No channel can be made any more: end the session with `error`, unless it has one or ended properly."""
+        if self._channel_error is not None:
+            self._incoming.once_stored(lambda: self._lost(error))
+
     # What the pump says: `FrameHandler`.
 
     def frame_received(self, frame: Frame) -> None:
         """Act on a control frame."""
-        if not self._machine.is_closed:
-            self._machine.receive(frame, self._loop.time())
-            self._go_on()
+        if self._machine.is_closed:
+            return
+        self._machine.receive(frame, self._loop.time())
+        if isinstance(frame, Resume):
+            self._moved()
+        self._go_on()
 
     def block_starts(self, block: BlockStarts) -> memoryview | None:
         """Return the buffer for a block's data, or None for now."""
@@ -282,9 +330,15 @@ class Session:
         if isinstance(error, RemoteProtocolError):
             self._end(error)
         else:
-            self._incoming.once_stored(lambda: self._lost(error))
+            self._look_for_another(error or ConnectionLost("the other side ended the connection without a word"))
 
     # Moving things on.
+
+    def _kick(self) -> None:
+        self._pump.kick()
+
+    def _provide(self, buffer: memoryview) -> None:
+        self._pump.provide(buffer)
 
     def _go_on(self) -> None:
         """Hand on what the machine has to say, to the other side and to the user, and arm its timer."""
@@ -299,13 +353,49 @@ class Session:
             self._pump.send(encode(frame), is_reply=isinstance(frame, Pong | MessageAck | FileAnswer))
             if isinstance(frame, Close):
                 self._machine.close_went_out(self._loop.time())
+        if self._channel_error is not None:
+            self._machine.close_cannot_go_out(self._loop.time())
         self._arm()
 
-    def _lost(self, error: PunchwireError | None) -> None:
+    def _look_for_another(self, error: PunchwireError) -> None:
+        """The channel is lost: wait for another one, or end."""
+        if self._over.done():
+            return
+        was_talking = self._machine.is_talking
+        if self._keeper is None or not self._keeper.channel_lost(error):
+            self._incoming.once_stored(lambda: self._lost(error))
+            return
+        self._leave_channel()
+        self._pump.abandon()
+        self._channel_error = error
+        if was_talking:  # else it is known already
+            self._emit(PathLost(error))
+        self._arm()
+
+    def _leave_channel(self) -> None:
+        """Neither read nor write on it any more."""
+        self._pump.rest()
+        self._let_go_of_old_channel()
+        self._machine.channel_lost(self._loop.time())
+        self._outgoing.channel_lost()
+        self._incoming.channel_lost()
+
+    def _let_go_of_old_channel(self) -> None:
+        if self._old_pump is not None:
+            self._old_pump.abandon()
+            self._old_pump = None
+
+    def _moved(self) -> None:
+        """The other side has moved to the new channel too. The ping that is due now sets the pump going."""
+        _log.info("the session goes on over %s with %s", self.path.value, self.address)
+        self._let_go_of_old_channel()
+        self._emit(PathChanged(self.path, self.address, self._why_no_better))
+
+    def _lost(self, error: PunchwireError) -> None:
         if self._machine.lost():
-            self._go_on()
+            self._hand_on_events()
         else:
-            self._end(error or ConnectionLost("the other side ended the connection without a word"))
+            self._end(error)
 
     def _hand_on_events(self) -> None:
         while (event := self._machine.next_event()) is not None:
@@ -326,6 +416,9 @@ class Session:
             case machine_events.FileRefused(transfer, reason):
                 _log.info("transfer %d: refused by the other side: %s", transfer, reason or "no reason given")
                 self._fail_sending(transfer, self._outgoing.refused(transfer, reason))
+            case machine_events.FileRewound(transfer, block):
+                _log.info("transfer %d: sent again from block %d on", transfer, block)
+                self._outgoing.rewind(transfer, block)
             case machine_events.FileSent(transfer):
                 _log.info("transfer %d: verified and stored by the other side", transfer)
                 sent = self._outgoing.sent(transfer)
@@ -358,7 +451,8 @@ class Session:
         self._events.put_nowait(event)
         self._unread += _weight(event)
         if not self._is_closing and self._unread > MAX_UNREAD:
-            self._pump.hold()
+            if self._machine.is_talking:  # else the other side's word on where to go on has to be read
+                self._pump.hold()
         elif self._unread > 2 * MAX_UNREAD:
             self._end(ConnectionLost("the other side went on talking when nobody listened any more"))
 
@@ -372,7 +466,7 @@ class Session:
 
         A timer that is always made anew never goes off while frames come without a pause.
         """
-        deadline = self._machine.deadline()
+        deadline = None if self._over.done() else self._machine.deadline()
         if self._timer is not None:
             if deadline is not None and self._timer.when() <= deadline:
                 return
@@ -387,7 +481,7 @@ class Session:
         try:
             self._machine.on_deadline(now)
         except ConnectionLost as error:
-            self._end(error)
+            self._look_for_another(error)
         else:
             self._go_on()
 
@@ -419,6 +513,7 @@ class Session:
 
     async def _let_go(self) -> None:
         try:
+            self._let_go_of_old_channel()
             await self._pump.close()
             await self._outgoing.stop()
             await self._incoming.stop()

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18p2p_proto/mediator.proto\x12\x0cpunchwire.v1\"\x80\x02\n\nToMediator\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.punchwire.v1.HelloH\x00\x12$\n\x05proof\x18\x02 \x01(\x0b\x32\x13.punchwire.v1.ProofH\x00\x12,\n\tadvertise\x18\x03 \x01(\x0b\x32\x17.punchwire.v1.AdvertiseH\x00\x12&\n\x06signal\x18\x04 \x01(\x0b\x32\x14.punchwire.v1.SignalH\x00\x12$\n\x05leave\x18\x05 \x01(\x0b\x32\x13.punchwire.v1.LeaveH\x00\x12\"\n\x04pong\x18\x06 \x01(\x0b\x32\x12.punchwire.v1.PongH\x00\x42\x06\n\x04step\"\x80\x02\n\x06ToPeer\x12,\n\tchallenge\x18\x01 \x01(\x0b\x32\x17.punchwire.v1.ChallengeH\x00\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.punchwire.v1.WelcomeH\x00\x12$\n\x05match\x18\x03 \x01(\x0b\x32\x13.punchwire.v1.MatchH\x00\x12&\n\x06signal\x18\x04 \x01(\x0b\x32\x14.punchwire.v1.SignalH\x00\x12\"\n\x04ping\x18\x05 \x01(\x0b\x32\x12.punchwire.v1.PingH\x00\x12$\n\x05leave\x18\x06 \x01(\x0b\x32\x13.punchwire.v1.LeaveH\x00\x42\x06\n\x04step\"$\n\x08\x45ndpoint\x12\n\n\x02ip\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\";\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"+\n\tChallenge\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\x1a\n\x05Proof\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"\x8c\x01\n\x07Welcome\x12(\n\x08observed\x18\x01 \x01(\x0b\x32\x16.punchwire.v1.Endpoint\x12&\n\x04stun\x18\x02 \x03(\x0b\x32\x18.punchwire.v1.StunServer\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\r\x12\x14\n\x0cunix_seconds\x18\x04 \x01(\x04\"T\n\nStunServer\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12*\n\ttransport\x18\x03 \x01(\x0e\x32\x17.punchwire.v1.Transport\"*\n\tAdvertise\x12\x0e\n\x06wanted\x18\x01 \x01(\x0c\x12\r\n\x05offer\x18\x02 \x01(\x0c\"\xb4\x01\n\x05Match\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.punchwire.v1.Role\x12\r\n\x05offer\x18\x03 \x01(\x0c\x12\x16\n\x0eown_offer_hash\x18\x04 \x01(\x0c\x12(\n\x08observed\x18\x05 \x01(\x0b\x32\x16.punchwire.v1.Endpoint\x12\x16\n\x0estart_after_us\x18\x06 \x01(\r\x12\x12\n\none_way_us\x18\x07 \x01(\r\"$\n\x06Signal\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"\x15\n\x05Leave\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\"\x12\n\x04Ping\x12\n\n\x02id\x18\x01 \x01(\x04\"\x12\n\x04Pong\x12\n\n\x02id\x18\x01 \x01(\x04*8\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x07\n\x03UDP\x10\x01\x12\x07\n\x03TCP\x10\x02*:\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tINITIATOR\x10\x01\x12\r\n\tRESPONDER\x10\x02\x32\x46\n\x08Mediator\x12:\n\x04Meet\x12\x18.punchwire.v1.ToMediator\x1a\x14.punchwire.v1.ToPeer(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18p2p_proto/mediator.proto\x12\x0cpunchwire.v1\"\x80\x02\n\nToMediator\x12$\n\x05hello\x18\x01 \x01(\x0b\x32\x13.punchwire.v1.HelloH\x00\x12$\n\x05proof\x18\x02 \x01(\x0b\x32\x13.punchwire.v1.ProofH\x00\x12,\n\tadvertise\x18\x03 \x01(\x0b\x32\x17.punchwire.v1.AdvertiseH\x00\x12&\n\x06signal\x18\x04 \x01(\x0b\x32\x14.punchwire.v1.SignalH\x00\x12$\n\x05leave\x18\x05 \x01(\x0b\x32\x13.punchwire.v1.LeaveH\x00\x12\"\n\x04pong\x18\x06 \x01(\x0b\x32\x12.punchwire.v1.PongH\x00\x42\x06\n\x04step\"\x80\x02\n\x06ToPeer\x12,\n\tchallenge\x18\x01 \x01(\x0b\x32\x17.punchwire.v1.ChallengeH\x00\x12(\n\x07welcome\x18\x02 \x01(\x0b\x32\x15.punchwire.v1.WelcomeH\x00\x12$\n\x05match\x18\x03 \x01(\x0b\x32\x13.punchwire.v1.MatchH\x00\x12&\n\x06signal\x18\x04 \x01(\x0b\x32\x14.punchwire.v1.SignalH\x00\x12\"\n\x04ping\x18\x05 \x01(\x0b\x32\x12.punchwire.v1.PingH\x00\x12$\n\x05leave\x18\x06 \x01(\x0b\x32\x13.punchwire.v1.LeaveH\x00\x42\x06\n\x04step\"$\n\x08\x45ndpoint\x12\n\n\x02ip\x18\x01 \x01(\x0c\x12\x0c\n\x04port\x18\x02 \x01(\r\";\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\"+\n\tChallenge\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05nonce\x18\x02 \x01(\x0c\"\x1a\n\x05Proof\x12\x11\n\tsignature\x18\x01 \x01(\x0c\"\x9c\x01\n\x07Welcome\x12(\n\x08observed\x18\x01 \x01(\x0b\x32\x16.punchwire.v1.Endpoint\x12&\n\x04stun\x18\x02 \x03(\x0b\x32\x18.punchwire.v1.StunServer\x12\x19\n\x11heartbeat_seconds\x18\x03 \x01(\r\x12\x14\n\x0cunix_seconds\x18\x04 \x01(\x04\x12\x0e\n\x06relays\x18\x05 \x01(\x08\"T\n\nStunServer\x12\x0c\n\x04host\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12*\n\ttransport\x18\x03 \x01(\x0e\x32\x17.punchwire.v1.Transport\"*\n\tAdvertise\x12\x0e\n\x06wanted\x18\x01 \x01(\x0c\x12\r\n\x05offer\x18\x02 \x01(\x0c\"\xf2\x01\n\x05Match\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.punchwire.v1.Role\x12\r\n\x05offer\x18\x03 \x01(\x0c\x12\x16\n\x0eown_offer_hash\x18\x04 \x01(\x0c\x12(\n\x08observed\x18\x05 \x01(\x0b\x32\x16.punchwire.v1.Endpoint\x12\x16\n\x0estart_after_us\x18\x06 \x01(\r\x12\x12\n\none_way_us\x18\x07 \x01(\r\x12\x14\n\x0crelay_ticket\x18\x08 \x01(\x0c\x12\x12\n\nrelay_host\x18\t \x01(\t\x12\x12\n\nrelay_port\x18\n \x01(\r\"$\n\x06Signal\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\"\x15\n\x05Leave\x12\x0c\n\x04peer\x18\x01 \x01(\x0c\"\x12\n\x04Ping\x12\n\n\x02id\x18\x01 \x01(\x04\"\x12\n\x04Pong\x12\n\n\x02id\x18\x01 \x01(\x04\"Z\n\x0cRelayMessage\x12\x10\n\x06ticket\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x12 \n\x03\x65nd\x18\x03 \x01(\x0b\x32\x11.punchwire.v1.EndH\x00\x42\x06\n\x04step\"\x05\n\x03\x45nd*8\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x07\n\x03UDP\x10\x01\x12\x07\n\x03TCP\x10\x02*:\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tINITIATOR\x10\x01\x12\r\n\tRESPONDER\x10\x02\x32\x8b\x01\n\x08Mediator\x12:\n\x04Meet\x12\x18.punchwire.v1.ToMediator\x1a\x14.punchwire.v1.ToPeer(\x01\x30\x01\x12\x43\n\x05Relay\x12\x1a.punchwire.v1.RelayMessage\x1a\x1a.punchwire.v1.RelayMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'p2p_proto.mediator_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRANSPORT']._serialized_start=1289
-  _globals['_TRANSPORT']._serialized_end=1345
-  _globals['_ROLE']._serialized_start=1347
-  _globals['_ROLE']._serialized_end=1405
+  _globals['_TRANSPORT']._serialized_start=1466
+  _globals['_TRANSPORT']._serialized_end=1522
+  _globals['_ROLE']._serialized_start=1524
+  _globals['_ROLE']._serialized_end=1582
   _globals['_TOMEDIATOR']._serialized_start=43
   _globals['_TOMEDIATOR']._serialized_end=299
   _globals['_TOPEER']._serialized_start=302
@@ -48,21 +48,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROOF']._serialized_start=704
   _globals['_PROOF']._serialized_end=730
   _globals['_WELCOME']._serialized_start=733
-  _globals['_WELCOME']._serialized_end=873
-  _globals['_STUNSERVER']._serialized_start=875
-  _globals['_STUNSERVER']._serialized_end=959
-  _globals['_ADVERTISE']._serialized_start=961
-  _globals['_ADVERTISE']._serialized_end=1003
-  _globals['_MATCH']._serialized_start=1006
-  _globals['_MATCH']._serialized_end=1186
-  _globals['_SIGNAL']._serialized_start=1188
-  _globals['_SIGNAL']._serialized_end=1224
-  _globals['_LEAVE']._serialized_start=1226
-  _globals['_LEAVE']._serialized_end=1247
-  _globals['_PING']._serialized_start=1249
-  _globals['_PING']._serialized_end=1267
-  _globals['_PONG']._serialized_start=1269
-  _globals['_PONG']._serialized_end=1287
-  _globals['_MEDIATOR']._serialized_start=1407
-  _globals['_MEDIATOR']._serialized_end=1477
+  _globals['_WELCOME']._serialized_end=889
+  _globals['_STUNSERVER']._serialized_start=891
+  _globals['_STUNSERVER']._serialized_end=975
+  _globals['_ADVERTISE']._serialized_start=977
+  _globals['_ADVERTISE']._serialized_end=1019
+  _globals['_MATCH']._serialized_start=1022
+  _globals['_MATCH']._serialized_end=1264
+  _globals['_SIGNAL']._serialized_start=1266
+  _globals['_SIGNAL']._serialized_end=1302
+  _globals['_LEAVE']._serialized_start=1304
+  _globals['_LEAVE']._serialized_end=1325
+  _globals['_PING']._serialized_start=1327
+  _globals['_PING']._serialized_end=1345
+  _globals['_PONG']._serialized_start=1347
+  _globals['_PONG']._serialized_end=1365
+  _globals['_RELAYMESSAGE']._serialized_start=1367
+  _globals['_RELAYMESSAGE']._serialized_end=1457
+  _globals['_END']._serialized_start=1459
+  _globals['_END']._serialized_end=1464
+  _globals['_MEDIATOR']._serialized_start=1585
+  _globals['_MEDIATOR']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

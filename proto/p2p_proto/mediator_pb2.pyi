@@ -243,10 +243,13 @@ class Welcome(_message.Message):
     STUN_FIELD_NUMBER: _builtins.int
     HEARTBEAT_SECONDS_FIELD_NUMBER: _builtins.int
     UNIX_SECONDS_FIELD_NUMBER: _builtins.int
+    RELAYS_FIELD_NUMBER: _builtins.int
     heartbeat_seconds: _builtins.int
     """how often the mediator sends Ping"""
     unix_seconds: _builtins.int
     """the mediator's clock, 0 if it does not tell: a hint for sentences, nothing else"""
+    relays: _builtins.bool
+    """a Match carries a ticket for Relay"""
     @_builtins.property
     def observed(self) -> Global___Endpoint:
         """the peer's address as the mediator sees this stream; absent if it cannot tell"""
@@ -260,10 +263,11 @@ class Welcome(_message.Message):
         stun: _abc.Iterable[Global___StunServer] | None = ...,
         heartbeat_seconds: _builtins.int = ...,
         unix_seconds: _builtins.int = ...,
+        relays: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds", "observed", b"observed", "stun", b"stun", "unix_seconds", b"unix_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_seconds", b"heartbeat_seconds", "observed", b"observed", "relays", b"relays", "stun", b"stun", "unix_seconds", b"unix_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -330,6 +334,9 @@ class Match(_message.Message):
     OBSERVED_FIELD_NUMBER: _builtins.int
     START_AFTER_US_FIELD_NUMBER: _builtins.int
     ONE_WAY_US_FIELD_NUMBER: _builtins.int
+    RELAY_TICKET_FIELD_NUMBER: _builtins.int
+    RELAY_HOST_FIELD_NUMBER: _builtins.int
+    RELAY_PORT_FIELD_NUMBER: _builtins.int
     peer: _builtins.bytes
     """peer id of the other side"""
     role: Global___Role.ValueType
@@ -342,6 +349,12 @@ class Match(_message.Message):
     """microseconds to wait, so that both sides start together"""
     one_way_us: _builtins.int
     """the mediator's estimate of how long this message travelled"""
+    relay_ticket: _builtins.bytes
+    """32 bytes, the receiver's own; empty: this match is not relayed"""
+    relay_host: _builtins.str
+    """where the ticket is good; empty: the host this peer dialled to reach the mediator"""
+    relay_port: _builtins.int
+    """likewise; 0: the port it dialled"""
     @_builtins.property
     def observed(self) -> Global___Endpoint:
         """the other side's address as the mediator sees it; absent if it cannot tell"""
@@ -356,10 +369,13 @@ class Match(_message.Message):
         observed: Global___Endpoint | None = ...,
         start_after_us: _builtins.int = ...,
         one_way_us: _builtins.int = ...,
+        relay_ticket: _builtins.bytes = ...,
+        relay_host: _builtins.str = ...,
+        relay_port: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed", "offer", b"offer", "one_way_us", b"one_way_us", "own_offer_hash", b"own_offer_hash", "peer", b"peer", "role", b"role", "start_after_us", b"start_after_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["observed", b"observed", "offer", b"offer", "one_way_us", b"one_way_us", "own_offer_hash", b"own_offer_hash", "peer", b"peer", "relay_host", b"relay_host", "relay_port", b"relay_port", "relay_ticket", b"relay_ticket", "role", b"role", "start_after_us", b"start_after_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,3 +464,50 @@ class Pong(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Pong: _TypeAlias = Pong  # noqa: Y015
+
+@_typing.final
+class RelayMessage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKET_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    ticket: _builtins.bytes
+    """to the mediator, first"""
+    data: _builtins.bytes
+    """to and from the other peer; from the mediator first and empty: both are here"""
+    @_builtins.property
+    def end(self) -> Global___End:
+        """from the mediator: the other peer has half-closed its stream"""
+
+    def __init__(
+        self,
+        *,
+        ticket: _builtins.bytes = ...,
+        data: _builtins.bytes = ...,
+        end: Global___End | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "step", b"step", "ticket", b"ticket"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "end", b"end", "step", b"step", "ticket", b"ticket"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["ticket", "data", "end"]  # noqa: Y015
+    _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
+
+Global___RelayMessage: _TypeAlias = RelayMessage  # noqa: Y015
+
+@_typing.final
+class End(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___End: _TypeAlias = End  # noqa: Y015

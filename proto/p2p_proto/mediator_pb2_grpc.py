@@ -39,6 +39,11 @@ class MediatorStub:
                 request_serializer=p2p__proto_dot_mediator__pb2.ToMediator.SerializeToString,
                 response_deserializer=p2p__proto_dot_mediator__pb2.ToPeer.FromString,
                 _registered_method=True)
+        self.Relay = channel.stream_stream(
+                '/punchwire.v1.Mediator/Relay',
+                request_serializer=p2p__proto_dot_mediator__pb2.RelayMessage.SerializeToString,
+                response_deserializer=p2p__proto_dot_mediator__pb2.RelayMessage.FromString,
+                _registered_method=True)
 
 
 class MediatorServicer:
@@ -51,6 +56,13 @@ class MediatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Relay(self, request_iterator, context):
+        """Bytes between two matched peers, through the mediator, which cannot read them: docs/protocol/relay.md.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MediatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +70,11 @@ def add_MediatorServicer_to_server(servicer, server):
                     servicer.Meet,
                     request_deserializer=p2p__proto_dot_mediator__pb2.ToMediator.FromString,
                     response_serializer=p2p__proto_dot_mediator__pb2.ToPeer.SerializeToString,
+            ),
+            'Relay': grpc.stream_stream_rpc_method_handler(
+                    servicer.Relay,
+                    request_deserializer=p2p__proto_dot_mediator__pb2.RelayMessage.FromString,
+                    response_serializer=p2p__proto_dot_mediator__pb2.RelayMessage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +104,33 @@ class Mediator:
             '/punchwire.v1.Mediator/Meet',
             p2p__proto_dot_mediator__pb2.ToMediator.SerializeToString,
             p2p__proto_dot_mediator__pb2.ToPeer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Relay(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/punchwire.v1.Mediator/Relay',
+            p2p__proto_dot_mediator__pb2.RelayMessage.SerializeToString,
+            p2p__proto_dot_mediator__pb2.RelayMessage.FromString,
             options,
             channel_credentials,
             insecure,

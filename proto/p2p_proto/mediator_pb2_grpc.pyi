@@ -16,6 +16,8 @@ class MediatorStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     Meet: _aio.StreamStreamMultiCallable[_mediator_pb2.ToMediator, _mediator_pb2.ToPeer]
     """One stream per peer. It stays open while the peer waits and while its session lasts."""
+    Relay: _aio.StreamStreamMultiCallable[_mediator_pb2.RelayMessage, _mediator_pb2.RelayMessage]
+    """Bytes between two matched peers, through the mediator, which cannot read them: docs/protocol/relay.md."""
 
 class MediatorServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -25,5 +27,13 @@ class MediatorServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_abc.AsyncIterator[_mediator_pb2.ToMediator], _abc.AsyncIterator[_mediator_pb2.ToPeer]],
     ) -> _abc.AsyncIterator[_mediator_pb2.ToPeer]:
         """One stream per peer. It stays open while the peer waits and while its session lasts."""
+
+    @_abc_1.abstractmethod
+    def Relay(
+        self,
+        request_iterator: _abc.AsyncIterator[_mediator_pb2.RelayMessage],
+        context: _aio.ServicerContext[_abc.AsyncIterator[_mediator_pb2.RelayMessage], _abc.AsyncIterator[_mediator_pb2.RelayMessage]],
+    ) -> _abc.AsyncIterator[_mediator_pb2.RelayMessage]:
+        """Bytes between two matched peers, through the mediator, which cannot read them: docs/protocol/relay.md."""
 
 def add_MediatorServicer_to_server(servicer: MediatorServicer, server: _aio.Server) -> None: ...

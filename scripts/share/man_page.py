@@ -2,7 +2,7 @@
 
 import textwrap
 
-from programs import Command, Option, Program, Text
+from programs import Command, Option, Place, Program, Text
 
 __all__ = ["man_page"]
 
@@ -38,9 +38,14 @@ def _synopsis(program: Program) -> list[str]:
     found = []
     for command in (program.main, *program.commands):
         name = _literal(f"{program.name} {command.name}".strip())
-        places = "".join(f" \\fI{place.metavar}\\fR{' ...' if place.repeats else ''}" for place in command.places)
+        places = "".join(f" {_place(place)}" for place in command.places)
         found.append(f"\\fB{name}\\fR [\\fIoptions\\fR]{places}")
     return "\n.br\n".join(found).split("\n")
+
+
+def _place(place: Place) -> str:
+    name = f"\\fI{place.metavar}\\fR"
+    return f"[{name}]" if place.optional else f"{name} ..." if place.repeats else name
 
 
 def _places(command: Command) -> list[str]:

@@ -52,6 +52,7 @@ class Place:
 
     metavar: str
     help: str
+    optional: bool
     repeats: bool
 
     @property
@@ -99,7 +100,7 @@ def _peer() -> Program:
     order = ("DESCRIPTION", "CHAT", "EVENTS", "EXIT STATUS", "ENVIRONMENT", "FILES", "EXAMPLES", "SEE ALSO")
     return Program(
         "p2p-peer",
-        "meet another peer, connect to it directly, chat and send files",
+        "meet another peer, connect to it, chat and send files",
         _command("", peer_parser.chat_parser()),
         commands,
         {title: texts[title] for title in order},
@@ -124,7 +125,7 @@ def _command(name: str, parser: argparse.ArgumentParser) -> Command:
         for group in parser._action_groups
     )
     places = tuple(
-        Place(_metavar(action), action.help or "", action.nargs == "+")
+        Place(_metavar(action), action.help or "", action.nargs == "?", action.nargs == "+")
         for action in parser._actions
         if not action.option_strings and not isinstance(action, argparse._SubParsersAction)
     )

@@ -63,10 +63,12 @@ def _lines(specs: list[str], indent: int, end: str = " \\") -> str:
 
 
 def _places(places: tuple[Place, ...]) -> list[str]:
-    return [
-        _quoted(f"{'*' if place.repeats else number}:{_plain(place.metavar)}:{_action(place.kind)}")
-        for number, place in enumerate(places, 1)
-    ]
+    return [_quoted(_place(number, place)) for number, place in enumerate(places, 1)]
+
+
+def _place(number: int, place: Place) -> str:
+    where = "*" if place.repeats else f"{number}:" if place.optional else str(number)
+    return f"{where}:{_plain(place.metavar)}:{_action(place.kind)}"
 
 
 def _options(command: Command) -> list[str]:

@@ -1,6 +1,8 @@
 """The whole mediator: who is built, and who knows whom.
 
 Mediator ─┬─ gRPC server ── MeetService ── Store ── Inbox ── the streams again
+│              │                             └─ RelayDesk
+│              ├─ RelayService ── RelayDesk ── Bridge
 │              └─ HealthService
 └─ StunResponder
 """
@@ -25,8 +27,12 @@ from p2p_server.limits import GRPC_OPTIONS
 from p2p_server.meet import SERVICE, Inbox, MeetService, Setting
 from p2p_server.quota import Quota
 from p2p_server.refusals import Refusals
+from p2p_server.relay import RelayService
+from p2p_server.relay_desk import RelayDesk
+from p2p_server.sockets import listen
 from p2p_server.stores.memory import MemoryStore
-from p2p_server.stun_responder import StunResponder, listen
+from p2p_server.stun_ports import StunPorts
+from p2p_server.stun_responder import StunResponder
 
 __all__ = ["Listening", "Mediator", "run"]
 
@@ -39,7 +45,7 @@ class Listening:
 
     host: str  # as it was asked for; * for all addresses
     port: int
-    stun_port: int
+    stun_port: int | None  # None: STUN is not answered
     mediator_id: str | None  # None without TLS
 
 
@@ -51,6 +57,7 @@ class Mediator:
     certificate: tls.Certificate | None
     _server: grpc.aio.Server
     _meet: MeetService
+    _relay: RelayService
     _store: MemoryStore
     _stun: StunResponder
     _stop_grace: float
@@ -63,20 +70,20 @@ class Mediator:
         identity = certificate.identity if certificate else tls.Identity.none()
         admits = _admits(config)
         server = grpc.aio.server(options=GRPC_OPTIONS)
-        stun_sockets = await listen(config.host, config.stun_port)
+        stun_ports = await StunPorts.bind(config)
         try:
             port = await _listen(server, config, certificate)
         except UsageError:
-            for one in stun_sockets:
-                one.close()
+            stun_ports.close()
             raise
-        stun_port = stun_sockets[0].getsockname()[1]
         stun = StunResponder(config.limits, clock)
         # Behind a proxy that ends TLS all peers come from one address.
         streams_per_source = None if config.insecure else config.limits.unauthenticated_per_source
         checks_per_source = None if config.insecure else config.limits.health_checks_per_source
         inbox = Inbox()
-        store = MemoryStore(inbox.deliver, config.limits.others)
+        quota = Quota(config.limits.unauthenticated, streams_per_source)
+        desk = RelayDesk(config.limits, clock, admits)
+        store = MemoryStore(inbox.deliver, config.limits.others, desk.issue)
         meet = MeetService(
             Setting(
                 identity=identity,
@@ -86,23 +93,25 @@ class Mediator:
                 clock=clock,
                 store=store,
                 inbox=inbox,
-                quota=Quota(config.limits.unauthenticated, streams_per_source),
-                stun_port=stun_port,
+                quota=quota,
+                stun=stun_ports.servers,
             )
         )
+        relay = RelayService(desk, config.limits, clock, quota)
         health = HealthService([SERVICE], Quota(config.limits.health_checks, checks_per_source))
-        server.add_generic_rpc_handlers([meet.handler(), health.handler()])
-        await stun.start(stun_sockets)
+        server.add_generic_rpc_handlers([meet.handler(), relay.handler(), health.handler()])
+        await stun.start(stun_ports.sockets)
         await server.start()
         if certificate is None:
             _log.warning("without TLS: peers cannot authenticate this mediator, only whoever ends TLS in front of it")
         mediator_id = str(PeerId(identity.id)) if certificate else None
-        listening = Listening(config.host or "*", port, stun_port, mediator_id)
-        return cls(listening, certificate, server, meet, store, stun, config.limits.stop_grace)
+        listening = Listening(config.host or "*", port, stun_ports.port, mediator_id)
+        return cls(listening, certificate, server, meet, relay, store, stun, config.limits.stop_grace)
 
     async def stop(self) -> None:
         """Tell the peers, end all streams, and close all sockets."""
         self._meet.stop()
+        self._relay.stop()
         await self._server.stop(self._stop_grace)
         await self._stun.stop()
         await self._store.close()

@@ -10,15 +10,23 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2p_core import __version__
 from p2p_core.errors import UsageError
 
-from p2p_server import logs
-from p2p_server.config import DEFAULT_PORT, DEFAULT_STUN_PORT, Config, default_authorized, default_state_dir
+from p2p_server import flag_values, logs
+from p2p_server.config import (
+    DEFAULT_PORT,
+    DEFAULT_STUN_PORT,
+    Config,
+    StunServer,
+    default_authorized,
+    default_state_dir,
+)
+from p2p_server.limits import Limits
 from p2p_server.manual import ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -68,7 +76,8 @@ def _announce(listening: "Listening", form: str) -> None:
     else:
         host = f"[{listening.host}]" if ":" in listening.host else listening.host
         mediator = listening.mediator_id or "none"
-        line = f"listening on {host}:{listening.port}, STUN on tcp {listening.stun_port}, mediator id {mediator}"
+        stun = "no STUN" if listening.stun_port is None else f"STUN on tcp {listening.stun_port}"
+        line = f"listening on {host}:{listening.port}, {stun}, mediator id {mediator}"
     print(line, flush=True)
 
 
@@ -88,8 +97,12 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use: leave it or them out")
     if options.open and options.authorized is not None and str(options.authorized) != _from_environment("authorized"):
         parser.error("--open admits every key and --authorized only some: leave one of them out")
-    if options.port == options.stun_port != 0:
+    if options.stun_port == 65535:
+        parser.error("--stun-port cannot be 65535: STUN takes the next port as well")
+    if options.stun_port and options.port == options.stun_port:
         parser.error(f"--port and --stun-port are both {options.port}: they must differ")
+    if options.stun_port and options.port == options.stun_port + 1:
+        parser.error(f"--port {options.port} is the port after --stun-port, which STUN takes as well")
     state_dir = options.state_dir or default_state_dir()
     return Config(
         state_dir=state_dir,
@@ -97,10 +110,23 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         host=options.host,
         port=options.port,
         stun_port=options.stun_port,
+        stun_host=options.stun_host,
+        stun=not options.no_stun,
+        stun_server=_stun_servers(parser, options),
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         insecure=options.insecure,
+        limits=Limits(relay=not options.no_relay, relay_rate=options.relay_rate, relay_bytes=options.relay_bytes),
     )
+
+
+def _stun_servers(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[StunServer, ...]:
+    if options.stun_server is not None:
+        return tuple(options.stun_server)
+    try:
+        return tuple(map(flag_values.stun_server, (_from_environment("stun-server") or "").split()))
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"{_variable('stun-server')}: {error}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -117,12 +143,23 @@ def make_parser() -> argparse.ArgumentParser:
         parser,
         "port",
         f"TCP port for peers, 0 for any (default: {DEFAULT_PORT})",
-        type=_port,
+        type=flag_values.port,
         metavar="PORT",
         default=DEFAULT_PORT,
     )
-    stun_help = f"TCP port for STUN, 0 for any (default: {DEFAULT_STUN_PORT})"
-    _add(parser, "stun-port", stun_help, type=_port, metavar="PORT", default=DEFAULT_STUN_PORT)
+    stun_help = f"port for STUN, with the next one; 0 for any (default: {DEFAULT_STUN_PORT})"
+    _add(parser, "stun-port", stun_help, type=flag_values.port, metavar="PORT", default=DEFAULT_STUN_PORT)
+    _add(parser, "stun-host", "a second address of this machine, for STUN (default: none)", metavar="HOST", default="")
+    parser.add_argument(
+        "--stun-server",
+        help="another STUN server that peers are told of, for a mediator behind a TCP-only tunnel; "
+        f"may be given several times [{_variable('stun-server')}, with spaces between]",
+        action="append",
+        type=flag_values.stun_server,
+        metavar="HOST:PORT[/udp|/tcp]",
+    )
+    _add_switch(parser, "no-stun", "answer no STUN: peers are told of the servers of --stun-server only")
+    _add_relay(parser)
     _add_folders(parser)
     _add_switch(parser, "open", "admit every key that proves itself")
     _add(parser, "tls-cert", "certificate chain to show (default: one made at the first start, and kept)", **_PEM)
@@ -133,7 +170,7 @@ def make_parser() -> argparse.ArgumentParser:
         "log-format",
         "text or json, on standard error (default: text)",
         metavar="FORMAT",
-        type=_one_of(logs.FORMATS),
+        type=flag_values.one_of(logs.FORMATS),
         default="text",
     )
     _add(
@@ -141,7 +178,7 @@ def make_parser() -> argparse.ArgumentParser:
         "log-level",
         ", ".join(logs.LEVELS) + " (default: info)",
         metavar="LEVEL",
-        type=_one_of(logs.LEVELS),
+        type=flag_values.one_of(logs.LEVELS),
         default="info",
     )
     commands = parser.add_subparsers(
@@ -157,6 +194,29 @@ def make_parser() -> argparse.ArgumentParser:
     _add_folders(command, inherit=True)
     command.add_argument("pem", nargs="+", type=Path, metavar="PEM", help="a public key, a certificate or a key pair")
     return parser
+
+
+def _add_relay(parser: argparse.ArgumentParser) -> None:
+    _add_switch(parser, "no-relay", "relay nothing: peers that find no direct way do not meet")
+    limits = Limits()
+    _add(
+        parser,
+        "relay-rate",
+        f"bytes/s each way of one relay, 0 for no limit (default: {limits.relay_rate // 1024**2}M); "
+        f"a peer has {limits.relay_peer_share} times that for all its relays",
+        type=flag_values.relay_rate,
+        metavar="BYTES",
+        default=limits.relay_rate,
+    )
+    _add(
+        parser,
+        "relay-bytes",
+        f"bytes of one relay, 0 for no limit (default: {limits.relay_bytes // 1024**3}G); "
+        f"a peer sends at most {limits.relay_peer_share} times that in a day",
+        type=flag_values.size,
+        metavar="BYTES",
+        default=limits.relay_bytes,
+    )
 
 
 def _add_folders(parser: argparse.ArgumentParser, *, inherit: bool = False) -> None:
@@ -193,18 +253,3 @@ def _variable(name: str) -> str:
 
 def _from_environment(name: str) -> str | None:
     return os.environ.get(_variable(name))
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"there is no port {text!r}: it is a number from 0 to 65535")
-    return int(text)
-
-
-def _one_of(words: Sequence[str]) -> Callable[[str], str]:
-    def check(text: str) -> str:
-        if text.lower() not in words:
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)}")
-        return text.lower()
-
-    return check

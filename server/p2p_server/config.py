@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p_core.errors import UsageError
+from p2p_core.wire.candidate import Transport
 
 from p2p_server.limits import Limits
 
-__all__ = ["DEFAULT_PORT", "DEFAULT_STUN_PORT", "Config", "default_authorized", "default_state_dir"]
+__all__ = ["DEFAULT_PORT", "DEFAULT_STUN_PORT", "Config", "StunServer", "default_authorized", "default_state_dir"]
 
 DEFAULT_PORT = 54700
 DEFAULT_STUN_PORT = 54701
@@ -36,6 +37,15 @@ def default_authorized(state_dir: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
+class StunServer:
+    """A STUN server that peers are told of; an empty host is the one they dialled."""
+
+    host: str
+    port: int
+    transport: Transport
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Where to listen, whom to admit, and what to be known by."""
 
@@ -43,7 +53,10 @@ class Config:
     authorized: Path | None  # None admits every key that proves itself
     host: str = ""  # empty: all addresses, IPv4 and IPv6
     port: int = DEFAULT_PORT  # 0 lets the system choose
-    stun_port: int = DEFAULT_STUN_PORT  # likewise
+    stun_port: int = DEFAULT_STUN_PORT  # likewise; STUN has the next one as well
+    stun_host: str = ""  # a second address, that peers also ask by STUN
+    stun: bool = True  # whether to answer STUN at all
+    stun_server: tuple[StunServer, ...] = ()  # others that peers are told of, before our own
     tls_cert: Path | None = None  # with tls_key; without them the mediator makes its own
     tls_key: Path | None = None
     insecure: bool = False  # no TLS: it ends somewhere else

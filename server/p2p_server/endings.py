@@ -1,4 +1,4 @@
-"""Every way a `Meet` stream ends: a gRPC status code, a stable reason for programs, a sentence for people.
+"""Every way a `Meet` or `Relay` stream ends: a gRPC status code, a stable reason for programs, a sentence for people.
 
 docs/protocol/mediator.md has the same table, and a test holds the two together.
 """
@@ -28,7 +28,7 @@ class Ending(Enum):
 
     MALFORMED = ("malformed", grpc.StatusCode.INVALID_ARGUMENT, "a message does not parse as what it should be")
     BAD_KEY = ("bad-key", grpc.StatusCode.INVALID_ARGUMENT, "the public key is not one the mediator accepts")
-    TOO_LARGE = ("too-large", grpc.StatusCode.INVALID_ARGUMENT, "an offer or a signal is larger than allowed")
+    TOO_LARGE = ("too-large", grpc.StatusCode.INVALID_ARGUMENT, "a message is larger than allowed")
     ADVERTISED_SELF = ("advertised-self", grpc.StatusCode.INVALID_ARGUMENT, "a peer cannot ask for itself")
     UNSUPPORTED_VERSION = (
         "unsupported-version",
@@ -56,6 +56,15 @@ class Ending(Enum):
     )
     TOO_SLOW = ("too-slow", grpc.StatusCode.RESOURCE_EXHAUSTED, "the peer does not read what is sent to it")
     REPLACED = ("replaced", grpc.StatusCode.ABORTED, "a newer stream of the same key took this one's place")
+    RELAY_OFF = ("relay-off", grpc.StatusCode.FAILED_PRECONDITION, "this mediator relays nothing")
+    RELAY_TICKET = (
+        "relay-ticket",
+        grpc.StatusCode.PERMISSION_DENIED,
+        "the ticket is none of this mediator's, or was used before, or is too old",
+    )
+    RELAY_LIMIT = ("relay-limit", grpc.StatusCode.RESOURCE_EXHAUSTED, "the relay's limit is reached")
+    RELAY_PEER_GONE = ("relay-peer-gone", grpc.StatusCode.ABORTED, "the other peer is gone, or did not come")
+    RELAY_IDLE = ("relay-idle", grpc.StatusCode.DEADLINE_EXCEEDED, "nothing was relayed for too long")
     SHUTTING_DOWN = ("shutting-down", grpc.StatusCode.UNAVAILABLE, "the mediator is shutting down; try again")
     INTERNAL = ("internal", grpc.StatusCode.INTERNAL, "the mediator failed; its log says why")
 

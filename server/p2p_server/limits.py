@@ -4,10 +4,13 @@ from dataclasses import dataclass
 
 from p2p_core import limits as protocol
 
-__all__ = ["GRPC_OPTIONS", "MAX_MESSAGE_BYTES", "Limits"]
+__all__ = ["GRPC_OPTIONS", "MAX_MESSAGE_BYTES", "MAX_RELAY_MESSAGE_BYTES", "Limits"]
 
-# The largest message of the protocol is a sealed offer with a few bytes around it; gRPC refuses more unread.
+# The largest message of `Meet` is a sealed offer with a few bytes around it.
 MAX_MESSAGE_BYTES = 64 * 1024
+# The largest of `Relay`, with what protobuf puts around the data. gRPC refuses more unread, and has one limit for both:
+# so this is also what a stream can make the mediator hold before anybody proved anything. Less costs speed.
+MAX_RELAY_MESSAGE_BYTES = protocol.MAX_RELAY_DATA_BYTES + 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +23,12 @@ class Limits:
     heartbeat: float = 15.0
     # Three lost heartbeats. Less would cut a peer whose link roams; more would introduce peers that are gone.
     patience: float = 45.0
-    # A handshake lives for a round trip, so this is thousands of peers a second; and 128 MiB if all are hostile and
-    # fill what a stream takes unread. Streams that are over count here for as long as their client keeps them open.
-    unauthenticated: int = 1024
-    # A large office or carrier NAT coming back after a cut, and still a sixteenth of the above.
-    unauthenticated_per_source: int = 64
+    # A handshake lives for a round trip, so this is two thousand peers a second, more than a core proves; and 128 MiB
+    # if all are hostile and fill what a stream takes unread, a message of `Relay` and a window. Streams without their
+    # relay's ticket count too, and streams that are over for as long as their client keeps them open.
+    unauthenticated: int = 400
+    # An office or a carrier's NAT coming back after a cut, and still a sixteenth of the above.
+    unauthenticated_per_source: int = 25
     # Health checks under way, each a moment long; more can only be from clients that do not take their answer.
     health_checks: int = 1024
     # As many as one connection may have streams. A checker asks one thing at a time.
@@ -33,11 +37,36 @@ class Limits:
     others: int = 32
     # What may wait for a peer that does not read: a Match and the Signals of a busy moment.
     outgoing_bytes: int = 8 * protocol.MAX_SIGNAL_BYTES
-    # Mappings held open by connected STUN clients; a connection costs about a KiB.
-    stun_connections: int = 4096
+    # Mappings held open by connected STUN clients, one for each peer that waits; a connection costs about a KiB.
+    stun_connections: int = 16384
     stun_connections_per_source: int = 128
     # Peers ask once in 15 s to hold a mapping open, so one that is silent for four times that is gone.
     stun_idle: float = 60.0
+    # Whether matches are given tickets for a relay at all.
+    relay: bool = True
+    # Bytes/s each way of one relay, 0 for no limit. Calls, chats and ordinary files are as quick as on a home's uplink,
+    # and thirty of them fill 1 Gbit/s.
+    relay_rate: int = 4 * 1024**2
+    # Both ways of one relay together, 0 for no limit: a film, or 17 minutes at full rate. What is larger is worth
+    # finding a direct way, or asking the mediator's owner.
+    relay_bytes: int = 4 * 1024**3
+    # What one peer may do in all its relays together, in multiples of the two above: bytes/s that it sends, and bytes
+    # a day. Four, so that one heavy user of a small mediator is not all of its users.
+    relay_peer_share: int = 4
+    # Relays at once: 300 MiB if nobody reads what is sent, and four times what 1 Gbit/s takes at full rate.
+    relays: int = 256
+    # Sessions with several others, and one more for each that is just being replaced.
+    relays_per_peer: int = 16
+    # A ticket is good for this long, and the first of the two waits as long for the other: both race other paths first.
+    relay_ticket_life: float = 30.0
+    # Sessions say something every 5 s, so a relay that was silent for twelve times that has nobody behind it.
+    relay_idle: float = 60.0
+    # STUN requests over UDP from one source: an office of three thousand peers that hold their mappings open.
+    stun_requests_per_second: float = 200.0
+    # The same office coming back after a cut, each peer with a few questions, some of them asked again.
+    stun_requests_at_once: int = 1000
+    # Sources whose requests are counted, those heard last; about 2 MiB, however many names a flood comes under.
+    stun_sources: int = 16384
     # After this, streams that could not be told that the mediator stops are cut.
     stop_grace: float = 0.5
 
@@ -45,10 +74,11 @@ class Limits:
 # Core's names are in grpc/impl/channel_arg_names.h. Times are in milliseconds.
 GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # a second mediator on the same port is a mistake, and is told so
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_RELAY_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.max_concurrent_streams", 8),  # per connection: a peer needs one, a health check another
-    # A stream takes 128 KiB that nobody has read. With the probe that grows: to 512 MiB was seen, for anybody.
+    # A stream takes 64 KiB that nobody wants to read, and a whole message that somebody waits for. With the probe that
+    # grows: to 512 MiB was seen, for anybody.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),  # TLS; without it a silent connection stays for two minutes
     ("grpc.max_connection_idle_ms", 60_000),  # a connection without any stream

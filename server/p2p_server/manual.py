@@ -10,11 +10,13 @@ ENVIRONMENT = "Each flag can also be given as the environment variable that is n
 MAN_PAGE: dict[str, tuple[str | tuple[str, str], ...]] = {
     "DESCRIPTION": (
         "It checks the key of each peer, and gives two peers that ask for each other what each needs to reach the\n"
-        "other directly. It sees who meets whom, and never what they say.",
+        "other directly. Where there is no direct way it passes on what they say to each other, encrypted: it sees\n"
+        "who meets whom, and never what they say.",
     ),
     "OUTPUT": (
         "The first line on standard output says where it listens, and the mediator's id, which is for the peers.\n"
-        "With --log-format json it is one object: event (listening), host, port, stun_port, mediator_id.\n"
+        "With --log-format json it is one object: event (listening), host, port, stun_port (null with --no-stun),\n"
+        "mediator_id.\n"
         "The log goes to standard error.",
     ),
     "EXIT STATUS": (
@@ -33,6 +35,11 @@ MAN_PAGE: dict[str, tuple[str | tuple[str, str], ...]] = {
     "EXAMPLES": (
         ("p2p-server authorize --authorized keys/ alice.pem bob.pem", "Admit two peers."),
         ("p2p-server --authorized keys/", "Introduce them to each other when they come."),
+        (
+            "p2p-server --insecure --no-stun --stun-server stun.example.net:3478",
+            "Behind a tunnel that ends TLS and carries one TCP port.",
+        ),
+        ("p2p-server --relay-rate 1M --relay-bytes 500M", "Relay on a small line."),
     ),
     "SEE ALSO": ("p2p-peer(1)",),
 }

@@ -15,17 +15,18 @@ from p2p_core import limits as protocol
 from p2p_core.errors import Malformed
 from p2p_core.identity import PeerId
 from p2p_core.proof import Role
-from p2p_core.wire.candidate import Address
+from p2p_core.wire.candidate import Address, Transport
 from p2p_proto import mediator_pb2 as pb
 
 from p2p_server import observed
 from p2p_server.authorized import Admits
 from p2p_server.clock import Clock, Timer
+from p2p_server.config import StunServer
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.handshake import Handshake
 from p2p_server.heartbeat import Heartbeat, Lost
 from p2p_server.limits import Limits
-from p2p_server.quota import Quota, source_of
+from p2p_server.quota import Place, Quota, source_of
 from p2p_server.refusals import Refusals
 from p2p_server.stores.base import (
     Displaced,
@@ -46,6 +47,7 @@ __all__ = ["SERVICE", "Inbox", "MeetService", "Setting"]
 SERVICE = pb.DESCRIPTOR.services_by_name["Mediator"].full_name
 
 _ROLES = {Role.INITIATOR: pb.INITIATOR, Role.RESPONDER: pb.RESPONDER}
+_TRANSPORTS = {Transport.UDP: pb.UDP, Transport.TCP: pb.TCP}
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +84,7 @@ class Setting:
     store: Store
     inbox: Inbox
     quota: Quota  # of streams that nobody's key stands behind: not yet, or no more
-    stun_port: int
+    stun: tuple[StunServer, ...]
 
 
 class MeetService:
@@ -105,9 +107,11 @@ class MeetService:
         if self._stopping:
             await stream.refuse(Ending.SHUTTING_DOWN)
             return
-        conversation = _Conversation(self._setting, stream, observed.from_grpc(context.peer()), self._in_background)
+        observed_at = observed.from_grpc(context.peer())
+        place = Place(self._setting.quota, source_of(observed_at))
+        conversation = _Conversation(self._setting, stream, observed_at, place, self._in_background)
         self._streams.add(stream)
-        when_gone(context, conversation.gone)
+        when_gone(context, place.give_back)
         try:
             await stream.run(conversation.hold(), conversation.over)
         finally:
@@ -133,44 +137,36 @@ class _Conversation:
         setting: Setting,
         stream: MeetStream,
         observed_at: Address | None,
+        place: Place,
         in_background: Callable[[Coroutine[None, None, None]], None],
     ) -> None:
         self._setting = setting
         self._stream = stream
         self._observed = observed_at
+        self._place = place
         self._in_background = in_background
         self._timer: Timer | None = None
-        self._counted = False
         self._id: StreamId | None = None
 
     async def hold(self) -> None:
         """Talk with the peer until its stream ends. Raises `StreamEnded`, `HalfClosed` and what gRPC raises."""
-        self._counted = self._setting.quota.enter(source_of(self._observed))
-        if not self._counted:
+        if not self._place.take():
             raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
         peer, round_trip = await self._authenticate()
-        self._setting.quota.leave(source_of(self._observed))
-        self._counted = False
+        self._place.give_back()
         await self._serve(peer, round_trip)
 
     def over(self) -> None:
         """Give back all that the stream held but its place with gRPC: its end is certain.
 
         How long the call then lasts is up to the client, which may refuse to take the last message for ever: until
-        `gone` it is counted, so that nobody piles up streams that are over.
+        gRPC has done with it, it is counted, so that nobody piles up streams that are over.
         """
         self._stop_timer()
         if self._id is not None:
-            self._setting.quota.enter_anyway(source_of(self._observed))
-            self._counted = True
+            self._place.take_anyway()
             self._setting.inbox.close(self._id)
             self._in_background(self._setting.store.forget(self._id))
-
-    def gone(self) -> None:
-        """Give back the stream's place: gRPC has done with the call."""
-        if self._counted:
-            self._counted = False
-            self._setting.quota.leave(source_of(self._observed))
 
     async def _authenticate(self) -> tuple[PeerId, float]:
         """Return the peer that proved its key, and how long the last step took: a first guess at the round trip."""
@@ -260,12 +256,15 @@ class _Conversation:
         return admitted
 
     def _welcome(self) -> pb.Welcome:
-        stun = pb.StunServer(host="", port=self._setting.stun_port, transport=pb.TCP)
         return pb.Welcome(
             observed=_endpoint(self._observed),
-            stun=[stun],
+            stun=[
+                pb.StunServer(host=server.host, port=server.port, transport=_TRANSPORTS[server.transport])
+                for server in self._setting.stun
+            ],
             heartbeat_seconds=round(self._setting.limits.heartbeat),
             unix_seconds=int(self._setting.clock.unix_time()),
+            relays=self._setting.limits.relay,
         )
 
     async def _expect(self, step: str) -> pb.ToMediator:
@@ -317,6 +316,9 @@ def _match(event: Matched) -> pb.Match:
         observed=_endpoint(event.observed),
         start_after_us=round(event.start_after * 1e6),
         one_way_us=round(event.one_way * 1e6),
+        relay_ticket=event.relay.ticket if event.relay else b"",
+        relay_host=event.relay.host if event.relay else "",
+        relay_port=event.relay.port if event.relay else 0,
     )
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from p2p_core.wire.candidate import Address
 
-__all__ = ["Quota", "source_of"]
+__all__ = ["Place", "Quota", "source_of"]
 
 _IPV6_SITE_BYTES = 8
 
@@ -52,3 +52,29 @@ class Quota:
     def inside(self) -> int:
         """How many are inside now."""
         return self._inside
+
+
+class Place:
+    """One stream's place in a quota, which it has or has not."""
+
+    def __init__(self, quota: Quota, source: bytes) -> None:
+        self._quota = quota
+        self._source = source
+        self._taken = False
+
+    def take(self) -> bool:
+        """Take it and return True; return False when none is left."""
+        self._taken = self._taken or self._quota.enter(self._source)
+        return self._taken
+
+    def take_anyway(self) -> None:
+        """Take it although none may be left."""
+        if not self._taken:
+            self._taken = True
+            self._quota.enter_anyway(self._source)
+
+    def give_back(self) -> None:
+        """Give it back, if it is taken."""
+        if self._taken:
+            self._taken = False
+            self._quota.leave(self._source)

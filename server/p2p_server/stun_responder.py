@@ -1,55 +1,60 @@
-"""STUN Binding over TCP (RFC 8489 §6.2.2): "this is the address you come from, as I see it".
+"""STUN Binding over UDP and TCP (RFC 8489 §6.2): "this is the address you come from, as I see it".
 
-Peers ask from the port they are going to punch from, and once more every 15 s to hold the mapping open.
+Peers ask from the ports they are going to punch from, and once more every 15 s to hold the mappings open.
 """
 
 import asyncio
-import contextlib
-import errno
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from p2p_core.errors import Malformed, UsageError
+from p2p_core.errors import Malformed
 from p2p_core.wire import stun
 
 from p2p_server import observed
 from p2p_server.clock import Clock, Timer
 from p2p_server.limits import Limits
 from p2p_server.quota import Quota, source_of
+from p2p_server.rate import Rate
+from p2p_server.stun_datagrams import StunDatagrams
 
 if TYPE_CHECKING:
     from p2p_core.wire.candidate import Address
 
-__all__ = ["StunResponder", "listen"]
+__all__ = ["StunResponder"]
 
-_BACKLOG = 128
-_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _MAX_UNANSWERED = 4096  # bytes that may arrive at once: two hundred requests, where a peer has one under way
 _TURNS_TO_BE_MADE = 2  # of the event loop, until a connection that was just accepted has its protocol
 _SEND_BUFFER = 4096  # bytes the system keeps for a client that does not read; an answer has 32 or 44
 
 
 class StunResponder:
-    """Answers on one port, on every address of the mediator."""
+    """Answers on the sockets it is given, over TCP and UDP."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         """Hold to `limits`."""
         self._quota = Quota(limits.stun_connections, limits.stun_connections_per_source)
+        self._rate = Rate(limits.stun_requests_per_second, limits.stun_requests_at_once, limits.stun_sources, clock)
         self._idle = limits.stun_idle
         self._clock = clock
         self._servers: list[asyncio.Server] = []
+        self._datagrams: list[StunDatagrams] = []
         self._open: set[_Connection] = set()
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
-        """Answer on listening sockets, which are the responder's from here on."""
+        """Answer on listening TCP and bound UDP sockets, which are the responder's from here on."""
         loop = asyncio.get_running_loop()
-        for listening in sockets:
-            self._servers.append(await loop.create_server(self._connection, sock=listening))
+        for one in sockets:
+            if one.type == socket.SOCK_DGRAM:
+                self._datagrams.append(StunDatagrams(one, self._rate))
+            else:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
+                self._servers.append(await loop.create_server(self._connection, sock=one))
 
     async def stop(self) -> None:
         """Close all connections and sockets; returns when they are closed."""
+        for datagrams in self._datagrams:
+            datagrams.close()
         for server in self._servers:
             server.close()
         for _ in range(_TURNS_TO_BE_MADE):
@@ -152,47 +157,3 @@ class _Connection(asyncio.Protocol):
             self.close()
         else:
             self._timer = self._clock.call_at(self._heard + self._idle, self._wait)
-
-
-async def listen(host: str, port: int) -> list[socket.socket]:
-    """Listen on `host`, all addresses if it is empty, with one port number on all of them; 0 lets the system choose.
-
-    Raises `UsageError`, saying why, when that cannot be.
-    """
-    sockets: list[socket.socket] = []
-    with contextlib.ExitStack() as stack:
-        for family, address in await _addresses(host):
-            dual = family is socket.AF_INET6 and not host and socket.has_dualstack_ipv6()
-            try:
-                listening = socket.create_server((address, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual)
-            except OSError as error:
-                if not host and family is socket.AF_INET6 and error.errno in _NO_IPV6:
-                    continue
-                raise UsageError(
-                    f"cannot listen on {host or 'any address'}, port {port}: {_why(error)}",
-                    advice="Choose what to listen on with --host, --port and --stun-port.",
-                ) from None
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
-            stack.callback(listening.close)
-            sockets.append(listening)
-            port = listening.getsockname()[1]
-            if dual:
-                break
-        stack.pop_all()
-    return sockets
-
-
-async def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
-    if not host:
-        return [(socket.AF_INET6, "::"), (socket.AF_INET, "0.0.0.0")]  # noqa: S104 – asked for
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "that is no name of a computer"
-        advice = "Give --host an address of this computer, or leave it out for all."
-        raise UsageError(f"cannot find the address of {host}: {why}", advice=advice) from None
-    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
-
-
-def _why(error: OSError) -> str:
-    return "it is in use" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)

@@ -98,8 +98,10 @@ class Conversation:
         for block in blocks_of(data):
             digest = block_digest(block)
             index = sender.machine.block_sent(transfer, digest, len(block))
-            if receiver.block_starts(BlockHeader(transfer, 0, index, digest), len(block)) and verify:
-                receiver.block_verified(transfer, digest)
+            if receiver.block_starts(BlockHeader(transfer, 0, index, digest), len(block)):
+                receiver.block_ends(transfer)
+                if verify:
+                    receiver.block_verified(transfer, digest)
 
     def arrived(self, sender: Talker, data: bytes, name: str = "a.txt") -> int:
         """Bring a file to where it is verified and only has to be stored."""

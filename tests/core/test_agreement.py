@@ -2,11 +2,11 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from p2p_core.agreement import Agreement, PunchPurpose, Side, punch_key, session_id
-from p2p_core.errors import ProofFailed, SameKey
+from p2p_core.agreement import Agreement, OtherSession, PunchPurpose, Side, punch_key, session_id
+from p2p_core.errors import ClocksDiffer, LocalProtocolError, ProofFailed, SameKey
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role, prove, verify
 
-from tests.core.two_peers import INITIATOR_KEY, RESPONDER_KEY, agreement, offer, side
+from tests.core.two_peers import INITIATOR_KEY, NOW, RESPONDER_KEY, agreement, offer, side
 
 INITIATOR, RESPONDER = agreement(Role.INITIATOR), agreement(Role.RESPONDER)
 BINDING = ChannelBinding(BindingType.EXPORTER_AND_CERTIFICATE, bytes(64))
@@ -26,7 +26,7 @@ def test_both_sides_derive_the_same() -> None:
 def test_every_direction_and_purpose_has_its_own_key() -> None:
     keys = {INITIATOR.punch_key(role, purpose) for role, purpose in itertools.product(Role, PunchPurpose)}
     keys |= {INITIATOR.mirrored().punch_key(role, purpose) for role, purpose in itertools.product(Role, PunchPurpose)}
-    assert len(keys) == 8
+    assert len(keys) == 12
     assert {len(key) for key in keys} == {32}
 
 
@@ -89,13 +89,13 @@ def test_each_sides_proof_verifies_at_the_other() -> None:
 
 
 def test_the_transcript_takes_everything_from_the_offers() -> None:
-    transcript = INITIATOR.transcript(PathKind.TCP, BINDING, counter=3)
+    transcript = INITIATOR.transcript(PathKind.TCP, BINDING)
     assert transcript.prover is Role.INITIATOR
     assert (transcript.initiator, transcript.responder) == (side(Role.INITIATOR).peer, side(Role.RESPONDER).peer)
     assert (transcript.initiator_nonce, transcript.responder_nonce) == (offer(1).nonce, offer(2).nonce)
     assert transcript.initiator_offer_hash == side(Role.INITIATOR).offer_hash
     assert transcript.responder_offer_hash == side(Role.RESPONDER).offer_hash
-    assert (transcript.session_id, transcript.counter) == (INITIATOR.session_id, 3)
+    assert (transcript.session_id, transcript.counter) == (INITIATOR.session_id, 0)
 
 
 def test_other_nonces_make_another_transcript() -> None:
@@ -103,3 +103,51 @@ def test_other_nonces_make_another_transcript() -> None:
     changed: Side = replace(other, offer=replace(other.offer, nonce=b"x" * 32))
     lied_to = Agreement.between(Role.INITIATOR, side(Role.INITIATOR), changed)
     assert lied_to.transcript(PathKind.TCP, BINDING) != INITIATOR.transcript(PathKind.TCP, BINDING)
+
+
+# Further channels of a session.
+
+
+def further_side(role: Role, channel: int, session: bytes = INITIATOR.session_id, **changes: object) -> Side:
+    plain = side(role)
+    again = offer(channel + 10 * plain.offer.nonce[0], session_id=session, channel=channel, **changes)
+    return replace(plain, offer=again, offer_hash=bytes([channel]) * 32)
+
+
+def test_a_further_channel_keeps_session_and_roles_and_has_keys_of_its_own() -> None:
+    ours, theirs = further_side(Role.INITIATOR, 1), further_side(Role.RESPONDER, 1)
+    initiator, responder = INITIATOR.further(ours, theirs), RESPONDER.further(theirs, ours)
+    for held, first in ((initiator, INITIATOR), (responder, RESPONDER)):
+        assert (held.role, held.session_id, held.counter) == (first.role, INITIATOR.session_id, 1)
+        for role, purpose in itertools.product(Role, PunchPurpose):
+            assert held.punch_key(role, purpose) == initiator.punch_key(role, purpose)
+            assert held.punch_key(role, purpose) != INITIATOR.punch_key(role, purpose)
+    transcript = initiator.transcript(PathKind.TCP, BINDING)
+    assert transcript == responder.transcript(PathKind.TCP, BINDING).by(Role.INITIATOR)
+    assert transcript.counter == 1
+    assert transcript != INITIATOR.transcript(PathKind.TCP, BINDING)
+
+
+def test_sides_that_have_lost_count_agree_on_the_higher_number() -> None:
+    ours, theirs = further_side(Role.INITIATOR, 3), further_side(Role.RESPONDER, 5)
+    assert INITIATOR.further(ours, theirs).counter == RESPONDER.further(theirs, ours).counter == 5
+
+
+def test_an_offer_for_another_session_is_told_apart() -> None:
+    ours = further_side(Role.INITIATOR, 1)
+    for session in (b"", b"x" * 32):
+        with pytest.raises(OtherSession):
+            INITIATOR.further(ours, further_side(Role.RESPONDER, 1, session))
+    with pytest.raises(OtherSession):
+        Agreement.between(Role.INITIATOR, side(Role.INITIATOR), further_side(Role.RESPONDER, 1))
+    with pytest.raises(LocalProtocolError):
+        Agreement.between(Role.INITIATOR, ours, further_side(Role.RESPONDER, 1))
+
+
+def test_a_session_stays_with_its_peers_and_its_times_have_to_fit() -> None:
+    ours, theirs = further_side(Role.INITIATOR, 1), further_side(Role.RESPONDER, 1)
+    with pytest.raises(LocalProtocolError):
+        INITIATOR.further(theirs, ours)
+    late = further_side(Role.RESPONDER, 1, issued=NOW + 10_000, expires=NOW + 10_600)
+    with pytest.raises(ClocksDiffer):
+        INITIATOR.further(ours, late)

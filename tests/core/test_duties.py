@@ -31,17 +31,17 @@ def test_a_ping_answered_before_the_message_ahead_of_it_is_an_error() -> None:
     talker.machine.send_message("first", 0)
     ping = last_ping(talker, tick(talker, PING_EVERY))
     with pytest.raises(RemoteProtocolError, match="a ping was answered, and not the message before it"):
-        talker.hears(Pong(ping))
+        talker.hears(Pong(ping, 0))
 
 
 def test_a_message_behind_the_ping_may_wait() -> None:
     talker = Conversation().initiator
     early = last_ping(talker, tick(talker, PING_EVERY))
     talker.machine.send_message("first", 0)
-    talker.hears(Pong(early))
+    talker.hears(Pong(early, 0))
     late = last_ping(talker, tick(talker, 2 * PING_EVERY))
     with pytest.raises(RemoteProtocolError):
-        talker.hears(Pong(late))
+        talker.hears(Pong(late, 0))
 
 
 def test_every_message_ahead_of_the_ping_counts() -> None:
@@ -51,7 +51,7 @@ def test_every_message_ahead_of_the_ping_counts() -> None:
     ping = last_ping(talker, tick(talker, PING_EVERY))
     talker.hears(MessageAck(1))
     with pytest.raises(RemoteProtocolError):
-        talker.hears(Pong(ping))
+        talker.hears(Pong(ping, 0))
 
 
 def test_an_answer_to_a_later_ping_answers_the_earlier_ones() -> None:
@@ -63,7 +63,7 @@ def test_an_answer_to_a_later_ping_answers_the_earlier_ones() -> None:
         talker.machine.heard(now)
     ping = last_ping(talker, tick(talker, 15.0))
     with pytest.raises(RemoteProtocolError):
-        talker.hears(Pong(ping))
+        talker.hears(Pong(ping, 0))
 
 
 @pytest.mark.parametrize("unasked", [0, 7, 2**64 - 1])
@@ -71,7 +71,7 @@ def test_an_answer_to_nothing_says_nothing(unasked: int) -> None:
     talker = Conversation().initiator
     talker.machine.send_message("first", 0)
     tick(talker, PING_EVERY)
-    talker.hears(Pong(unasked), MessageAck(1))
+    talker.hears(Pong(unasked, 0), MessageAck(1))
     assert MessageDelivered(1) in talker.drain()
 
 
@@ -111,8 +111,8 @@ def test_what_puts_that_off(sign: str) -> None:
     watch.on_deadline(100.0)
     assert not watch.is_deaf(ANSWER_TIME - 1)
     if sign == "answer":
-        assert watch.answered(Pong(1), 100.0)
-        assert not watch.answered(Pong(1), 200.0)  # one answer is one sign of life
+        assert watch.answered(Pong(1, 0), 100.0)
+        assert not watch.answered(Pong(1, 0), 200.0)  # one answer is one sign of life
     else:
         watch.moved(100.0)
     assert not watch.is_deaf(100.0 + ANSWER_TIME - 1)
@@ -188,11 +188,11 @@ def test_an_answer_to_an_offer_may_take_for_ever() -> None:
 def test_the_time_to_store_begins_when_the_end_has_been_read() -> None:
     """However long it was on its way."""
     duties = Duties()
-    duties.asked(1, 0, [])
-    duties.asked(2, 0, [1])
+    duties.asked(1, 0, 0, [])
+    duties.asked(2, 0, 0, [1])
     duties.answered(1, 50.0)
     assert duties.deadline() is None
-    duties.asked(3, 0, [1, 3])
+    duties.asked(3, 0, 0, [1, 3])
     duties.answered(2, 100.0)
     assert duties.deadline() == 100.0 + RECEIPT_TIME
     duties.answered(3, 200.0)
@@ -206,8 +206,8 @@ def test_the_time_to_store_begins_when_the_end_has_been_read() -> None:
 
 def test_a_receipt_that_comes_before_the_answer_leaves_nothing_due() -> None:
     duties = Duties()
-    duties.asked(1, 0, [1, 2])
-    duties.asked(2, 0, [1, 2])
+    duties.asked(1, 0, 0, [1, 2])
+    duties.asked(2, 0, 0, [1, 2])
     duties.over(1)
     duties.answered(2, 10.0)
     assert duties.overdue(10.0 + RECEIPT_TIME) == [2]
@@ -223,3 +223,15 @@ def test_a_file_given_up_is_owed_nothing() -> None:
     talk.initiator.drain()
     answer_until(talk, 2 * RECEIPT_TIME)
     assert talk.initiator.drain() == []
+
+
+# Counted frames.
+
+
+def test_what_went_before_a_ping_must_be_counted_in_its_answer() -> None:
+    duties = Duties()
+    duties.asked(1, 3, 5, [])
+    duties.asked(2, 3, 6, [])
+    duties.asked(3, 4, 8, [])
+    assert duties.answered(2, 0.0) == (3, 6)
+    assert duties.answered(3, 0.0) == (4, 8)

@@ -96,6 +96,7 @@ def sending(talk: Conversation) -> int:
     transfer = talk.accepted(talk.initiator, DATA)
     talk.initiator.machine.block_sent(transfer, HEADERS[0].digest, BLOCK_SIZE)
     talk.responder.machine.block_starts(HEADERS[0], BLOCK_SIZE)
+    talk.responder.machine.block_ends(transfer)
     return transfer
 
 
@@ -218,6 +219,7 @@ def starts(*headers: tuple[BlockHeader, int]) -> Callable[[Talker], None]:
     def act(receiver: Talker) -> None:
         for header, length in headers:
             receiver.machine.block_starts(header, length)
+            receiver.machine.block_ends(header.transfer)
 
     return act
 

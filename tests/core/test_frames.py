@@ -112,7 +112,7 @@ def test_an_offer_is_checked_before_it_is_sent() -> None:
 # Kinds.
 
 
-@pytest.mark.parametrize("kind", [0x00, 0x0D, 0x3F, 0x41, 0x7F, Kind.BLOCK])
+@pytest.mark.parametrize("kind", [0x00, 0x0E, 0x3F, 0x41, 0x7F, Kind.BLOCK])
 def test_an_unknown_kind_is_an_error(kind: int) -> None:
     assert not frames.may_be_ignored(kind)
     with pytest.raises(Malformed):

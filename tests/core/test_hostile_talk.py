@@ -33,6 +33,7 @@ from p2p_core.wire.frames import (
     MessageAck,
     Ping,
     Pong,
+    Resume,
     TextMessage,
 )
 
@@ -107,6 +108,7 @@ class Victim:
                 self._reader.provide(memoryview(bytearray(event.length)))
             elif isinstance(event, BlockEnds):
                 if self._header is not None:
+                    self.machine.block_ends(self._header.transfer)
                     self.machine.block_verified(self._header.transfer, self._header.digest)
             else:
                 self.machine.heard(self.now)
@@ -164,7 +166,8 @@ def anything(dice: random.Random) -> bytes:
         lambda: Cancel(transfer, "no"),
         lambda: block(transfer, number),
         lambda: Ping(number),
-        lambda: Pong(number),
+        lambda: Pong(number, dice.randrange(8)),
+        lambda: Resume(number, ((transfer, number),)),
         lambda: b"\0\0\0\x05\x90hello",
     ]
     rare: list[Maker] = [Done, Close, lambda: KeyProof(bytes(256)), lambda: dice.randbytes(20)]
@@ -199,7 +202,7 @@ class Liar:
         for transfer in self._victim.machine._incoming:
             index = self._sent[transfer] = self._sent.get(transfer, -1) + 1
             return block(transfer, index) if index < 2 else frames.encode(signed_end(transfer, 2))
-        return frames.encode(self._dice.choice([MessageAck(2), Ping(7), Pong(self._dice.randrange(4))]))
+        return frames.encode(self._dice.choice([MessageAck(2), Ping(7), Pong(self._dice.randrange(4), 4)]))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -43,6 +43,15 @@ def test_nobody_is_asked_early_or_twice() -> None:
     assert watch.on_deadline(9.999) is None
 
 
+def test_nobody_is_asked_before_it_is_time_to_ask() -> None:
+    watch = Liveness(0.0, ask_at=float("inf"))
+    assert watch.deadline() == DEAD_AFTER
+    assert watch.on_deadline(10.0) is None
+    watch.begin_asking(10.0)
+    assert watch.deadline() == 10.0
+    assert watch.on_deadline(10.0) == Ping(1)
+
+
 def test_asking_late_does_not_put_off_death() -> None:
     watch = Liveness(0.0)
     assert watch.on_deadline(12.0) == Ping(1)
@@ -52,13 +61,13 @@ def test_asking_late_does_not_put_off_death() -> None:
 def test_an_answer_gives_the_round_trip() -> None:
     watch = Liveness(0.0)
     assert watch.round_trip is None
-    watch.answered(Pong(0), 1.0)
+    watch.answered(Pong(0, 0), 1.0)
     assert watch.round_trip is None
     watch.on_deadline(5.0)
-    watch.answered(Pong(1), 5.25)
+    watch.answered(Pong(1, 0), 5.25)
     assert watch.round_trip == 0.25
     watch.on_deadline(10.0)
-    watch.answered(Pong(1), 11.0)  # too late to say anything
+    watch.answered(Pong(1, 0), 11.0)  # too late to say anything
     assert watch.round_trip == 0.25
 
 
@@ -91,4 +100,4 @@ def test_a_side_that_hears_nothing_is_asked_about_and_lost() -> None:
 def test_a_ping_is_answered() -> None:
     talker = Conversation().initiator
     talker.hears(Ping(2**64 - 1))
-    assert talker.said() == [Pong(2**64 - 1)]
+    assert talker.said() == [Pong(2**64 - 1, 0)]

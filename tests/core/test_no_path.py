@@ -2,24 +2,29 @@ from dataclasses import replace
 
 import pytest
 from p2p_core.agreement import Agreement
-from p2p_core.no_path import why_no_path
-from p2p_core.proof import Role
+from p2p_core.no_path import why_no_better, why_no_path
+from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_core.wire.offer import Mapping
 
 from tests.core.two_peers import agreement, offer
 
 AT_HOME = Candidate(CandidateKind.HOST, Transport.TCP, Address.of("192.168.1.5", 50000))
 PUBLIC = Candidate(CandidateKind.HOST, Transport.TCP, Address.of("2a00::5", 50000))
 FROM_OUTSIDE = Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, Address.of("192.0.2.1", 61000))
+UDP = Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.UDP, Address.of("192.0.2.1", 61001))
+TRIED = {PathKind.TCP: "192.0.2.1:61000: no answer, within 8 s", PathKind.RELAY: "the mediator relays nothing"}
 
 
-def between(own: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> Agreement:
+def between(own: dict[str, object], other: dict[str, object]) -> Agreement:
     plain = agreement(Role.RESPONDER)
     return Agreement.between(
-        Role.RESPONDER,
-        replace(plain.own, offer=offer(candidates=own)),
-        replace(plain.other, offer=offer(candidates=other)),
+        Role.RESPONDER, replace(plain.own, offer=offer(**own)), replace(plain.other, offer=offer(**other))
     )
+
+
+def at(*candidates: Candidate, **more: object) -> dict[str, object]:
+    return {"candidates": candidates, **more}
 
 
 @pytest.mark.parametrize(
@@ -33,13 +38,56 @@ def between(own: tuple[Candidate, ...], other: tuple[Candidate, ...]) -> Agreeme
     ],
 )
 def test_what_is_known_of_the_networks(own: tuple[Candidate, ...], other: tuple[Candidate, ...], why: str) -> None:
-    error = why_no_path(
-        between(own, other), {FROM_OUTSIDE.address: "no answer", PUBLIC.address: "connection refused"}, 8.0
-    )
-    tried = "192.0.2.1:61000: no answer; [2a00::5]:50000: connection refused"
-    assert str(error) == f"no direct connection to the other side came up within 8 s ({tried}){why}"
-    assert ("STUN port" in error.advice) is ("public" in why)
+    error = why_no_path(between(at(*own), at(*other)), TRIED)
+    tried = "TCP: 192.0.2.1:61000: no answer, within 8 s; the relay: the mediator relays nothing"
+    assert str(error) == f"no connection to the other side came up ({tried}){why}"
+    assert ("STUN server" in error.advice) is ("public" in why)
 
 
-def test_nothing_was_dialled() -> None:
-    assert "(no address to dial)" in str(why_no_path(between((AT_HOME,), ()), {}, 8.0))
+def test_nothing_was_tried() -> None:
+    assert "(nothing to try)" in str(why_no_path(between(at(AT_HOME), at()), {}))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "why"),
+    [
+        (
+            at(UDP, udp_mapping=Mapping.RANDOM),
+            at(UDP, udp_mapping=Mapping.SEQUENTIAL),
+            "the NATs of both sides take another port for each destination",
+        ),
+        (
+            at(UDP, udp_mapping=Mapping.RANDOM),
+            at(UDP),
+            "this network's NAT takes another port for each destination, and the guesses did not meet it",
+        ),
+        (
+            at(UDP),
+            at(UDP, udp_mapping=Mapping.RANDOM),
+            "the other side's NAT takes another port for each destination, and the guesses did not meet it",
+        ),
+        (at(AT_HOME), at(UDP), "this network lets no UDP out, and TCP did not come through"),
+        (at(UDP), at(FROM_OUTSIDE), "the other side's network lets no UDP out, and TCP did not come through"),
+        (at(UDP), at(), "the other side wants the relay and nothing else"),
+        (at(), at(UDP), "this side wants the relay and nothing else"),
+        (at(UDP), at(UDP), "no direct connection came up in time"),
+    ],
+)
+def test_why_it_is_relayed(own: dict[str, object], other: dict[str, object], why: str) -> None:
+    assert why_no_better(between(own, other), PathKind.RELAY) == why
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "why"),
+    [
+        (at(tcp_mapping=Mapping.RANDOM), at(), "this network's NAT takes another port for each TCP destination"),
+        (at(), at(tcp_mapping=Mapping.SEQUENTIAL), "the other side's NAT takes another port for each TCP destination"),
+        (at(), at(), "TCP did not come up as quickly"),
+    ],
+)
+def test_why_it_is_quic(own: dict[str, object], other: dict[str, object], why: str) -> None:
+    assert why_no_better(between(own, other), PathKind.QUIC) == why
+
+
+def test_nothing_is_better_than_tcp() -> None:
+    assert why_no_better(between(at(), at()), PathKind.TCP) == ""

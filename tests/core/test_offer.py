@@ -37,7 +37,9 @@ def test_an_offer_survives(sent: Offer) -> None:
         {"nonce": bytes(31)},
         {"nonce": b""},
         {"punch_share": bytes(33)},
-        {"session_id": bytes(16)},
+        {"session_id": bytes(16), "channel": 1},
+        {"session_id": bytes(32)},
+        {"channel": 1},
     ],
 )
 def test_what_breaks_a_rule_is_refused(changes: dict[str, object]) -> None:

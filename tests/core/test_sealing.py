@@ -135,7 +135,7 @@ def test_an_offer_has_a_greatest_size() -> None:
         Candidate(CandidateKind.HOST, Transport.TCP, Address.from_packed(bytes([32, n, *range(14)]), 65535))
         for n in range(limits.MAX_CANDIDATES)
     )
-    longest = seal_offer(offer(candidates=many, session_id=bytes(32)), SENDER, RECEIVER.public_key())
+    longest = seal_offer(offer(candidates=many, session_id=bytes(32), channel=1), SENDER, RECEIVER.public_key())
     assert len(open_it(longest).candidates) == limits.MAX_CANDIDATES
 
 

@@ -256,7 +256,7 @@ def test_answers_may_come_after_a_farewell() -> None:
     talk = Conversation()
     talk.responder.machine.send_message("x", 0)
     transfer = talk.offered(talk.responder, DATA) if talk.responder.said() else 0
-    talk.responder.hears(Close(), Ping(1), Pong(1), MessageAck(1), FileAnswer(transfer, accepted=False))
+    talk.responder.hears(Close(), Ping(1), Pong(1, 0), MessageAck(1), FileAnswer(transfer, accepted=False))
     assert talk.responder.machine.is_closed
 
 

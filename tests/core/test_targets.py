@@ -42,7 +42,6 @@ def test_loopback_in_another_spelling_is_loopback() -> None:
     mapped = Address.from_packed(bytes(10) + b"\xff\xff\x7f\0\0\1", 22)  # ::ffff:127.0.0.1
     offered = [Candidate(CandidateKind.HOST, Transport.TCP, mapped)]
     assert dialable(offered, Transport.TCP, own=OWN) == []
-    assert dialable([], Transport.TCP, own=OWN, extra=[mapped]) == []
 
 
 def test_our_own_address_is_not_dialled_but_its_other_ports_are() -> None:
@@ -61,17 +60,36 @@ def test_however_many_are_offered_few_are_dialled() -> None:
     assert hosts(*offered) == offered[:MAX_TARGETS]
 
 
-def test_observed_addresses_come_last_and_once() -> None:
-    extra = [Address.of("203.0.113.9", 5000), Address.of("203.0.113.10", 1), Address.of("127.0.0.1", 1)]
-    found = dialable([tcp("203.0.113.9")], Transport.TCP, own=OWN, extra=extra)
-    assert found == extra[:2]
+def observed_at(host: str, *offered: Candidate, transport: Transport = Transport.TCP) -> list[str]:
+    return [str(address) for address in dialable(offered, transport, own=OWN, observed=Address.of(host, 40_000))]
 
 
-@given(st.lists(CANDIDATES, max_size=40), st.lists(CANDIDATES, max_size=4), st.lists(ADDRESSES, max_size=4))
-def test_whatever_is_offered(offered: list[Candidate], own: list[Candidate], extra: list[Address]) -> None:
-    found = dialable(offered, Transport.TCP, own=own, extra=extra)
+def test_without_stun_the_observed_address_is_tried_last_with_the_ports_offered() -> None:
+    offered = [tcp("10.0.0.7", 5002), tcp("10.0.0.8", 5001), tcp("203.0.113.9", 5001)]
+    guessed = ["10.0.0.7:5002", "10.0.0.8:5001", "203.0.113.9:5001", "203.0.113.9:5002"]
+    assert observed_at("203.0.113.9", *offered) == guessed
+
+
+def test_with_stun_it_is_not() -> None:
+    reflexive = Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, Address.of("203.0.113.5", 6000))
+    assert observed_at("203.0.113.9", reflexive, tcp("10.0.0.7")) == ["203.0.113.5:6000", "10.0.0.7:5000"]
+    udp = Candidate(CandidateKind.HOST, Transport.UDP, Address.of("10.0.0.7", 5000))
+    udp_too = ["10.0.0.7:5000", "203.0.113.9:5000"]
+    assert observed_at("203.0.113.9", reflexive, udp, transport=Transport.UDP) == udp_too, "STUN over TCP says nothing"
+
+
+def test_an_observed_address_is_dialled_as_little_as_an_offered_one() -> None:
+    assert observed_at("127.0.0.1", tcp("10.0.0.7")) == ["10.0.0.7:5000"]
+    assert observed_at("203.0.113.9") == []
+
+
+@given(st.lists(CANDIDATES, max_size=40), st.lists(CANDIDATES, max_size=4), st.none() | ADDRESSES)
+def test_whatever_is_offered(offered: list[Candidate], own: list[Candidate], observed: Address | None) -> None:
+    found = dialable(offered, Transport.TCP, own=own, observed=observed)
     assert len(found) == len(set(found)) <= MAX_TARGETS
-    assert set(found) <= {candidate.address for candidate in offered} | set(extra)
+    ips = {candidate.address.ip for candidate in offered} | ({observed.ip} if observed is not None else set())
+    assert {address.ip for address in found} <= ips
+    assert {address.port for address in found} <= {candidate.address.port for candidate in offered}
     assert not set(found) & {candidate.address for candidate in own}
     assert not any(address.ip.is_multicast or address.ip.is_link_local for address in found)
     if not any(candidate.address.ip.is_loopback for candidate in own):

@@ -1,5 +1,7 @@
 """Everything that may go over the wire, for hypothesis."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from p2p_core import limits
 from p2p_core.wire import frames
@@ -16,18 +18,24 @@ TEXTS = st.text(max_size=40)  # of any character but surrogates, which have no f
 PORTS = st.integers(1, 65535)
 ADDRESSES = st.builds(lambda ip, port: Address.of(str(ip), port), st.ip_addresses(), PORTS)
 CANDIDATES = st.builds(Candidate, st.sampled_from(CandidateKind), st.sampled_from(Transport), ADDRESSES)
-OFFERS = st.builds(
+_FIRST_OFFERS = st.builds(
     Offer,
     issued=U64,
     expires=U64,
     nonce=BYTES_32,
     punch_share=BYTES_32,
     candidates=st.lists(CANDIDATES, max_size=limits.MAX_CANDIDATES).map(tuple),
-    session_id=st.just(b"") | BYTES_32,
-    channel=U32,
     udp_mapping=st.sampled_from(Mapping),
     tcp_mapping=st.sampled_from(Mapping),
+    udp_port_step=st.integers(-(2**31), 2**31 - 1),
 )
+_FURTHER_OFFERS = st.builds(
+    lambda offer, session, channel: replace(offer, session_id=session, channel=channel),
+    _FIRST_OFFERS,
+    BYTES_32,
+    st.integers(1, 2**32 - 1),
+)
+OFFERS = _FIRST_OFFERS | _FURTHER_OFFERS
 
 FRAMES: st.SearchStrategy[frames.Frame] = st.one_of(
     st.builds(frames.KeyProof, SIGNATURES),
@@ -49,7 +57,8 @@ FRAMES: st.SearchStrategy[frames.Frame] = st.one_of(
     st.just(frames.Done()),
     st.builds(frames.Close, TEXTS),
     st.builds(frames.Ping, U64),
-    st.builds(frames.Pong, U64),
+    st.builds(frames.Pong, U64, U64),
+    st.builds(frames.Resume, U64, st.lists(st.tuples(U32, U64), max_size=5).map(tuple)),
 )
 
 

@@ -1,7 +1,7 @@
 """A hostile peer for a real `p2p-peer`: it meets and punches as it should, and then does what a test wants it to do."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -10,9 +10,10 @@ from p2p_core.agreement import Agreement
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.proof import Role
 from p2p_core.wire.frames import FileOffer
-from p2p_peer import ConnectOptions, app, connect, load_key_pair, load_public_key
+from p2p_peer import ConnectOptions, attempt, connect, load_key_pair, load_public_key
 from p2p_peer.channel.channel import establish
 from p2p_peer.channel.tls import TlsSocket
+from p2p_peer.gather.candidates import Gathered
 from p2p_peer.paths.base import Path as PeerPath
 
 from tests.peer.other_side import BLOCK_SIZE, OtherSide
@@ -58,8 +59,12 @@ class Hostile:
 
 
 async def meet(mediator: Mediator, own: Keys, victim: Keys, folder: Path) -> Hostile:
-    """Meet the victim through a real mediator, and punch."""
+    """Meet the victim through a real mediator, and punch over TCP."""
     met: list[Hostile] = []
+    real = attempt.gather
+
+    async def gather(*arguments: Any) -> Gathered:
+        return replace(await real(*arguments), udp_sockets=())  # the victim may be the one who chooses
 
     async def stop(path: PeerPath, holding: Agreement, key: RSAPrivateKey, other: RSAPublicKey, **_: Any) -> NoReturn:
         # `connect` closes its socket when it fails; a second descriptor keeps the connection.
@@ -67,7 +72,7 @@ async def meet(mediator: Mediator, own: Keys, victim: Keys, folder: Path) -> Hos
         raise _MetError
 
     key, victim_key = load_key_pair(own.pair.read_bytes()), load_public_key(victim.public.read_bytes())
-    with mock.patch.object(app, "establish", stop):
+    with mock.patch.object(attempt, "establish", stop), mock.patch.object(attempt, "gather", gather):
         try:
             await connect(
                 mediator.host, mediator.port, key, victim_key, options=ConnectOptions(state_dir=folder / "hostile")

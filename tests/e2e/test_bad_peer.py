@@ -209,7 +209,7 @@ async def a_frame_cut_off(hostile: Hostile) -> OtherSide:
 async def a_reset(hostile: Hostile) -> OtherSide:
     other = await hostile.prove()
     await other.wait_for(TextMessage)
-    other.channel.tls.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    other.channel.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     other.pump.abandon()
     return other
 
@@ -245,7 +245,7 @@ def answering(*answers: Callable[[OtherSide, Frame | bytes], Frame | None]) -> A
 
 
 def pong(other: OtherSide, frame: Frame | bytes) -> Frame | None:
-    return Pong(frame.id) if isinstance(frame, Ping) else None
+    return other.pong(frame) if isinstance(frame, Ping) else None
 
 
 def ack(other: OtherSide, frame: Frame | bytes) -> Frame | None:

@@ -56,7 +56,7 @@ async def go_on(other: OtherSide) -> None:
     while not any(isinstance(frame, Cancel | FileEnd) for frame in other.came):
         for frame in other.came[answered:]:
             if isinstance(frame, Ping):
-                other.send(Pong(frame.id))
+                other.send(other.pong(frame))
         answered = len(other.came)
         await asyncio.sleep(0.001)
 

@@ -1,9 +1,10 @@
 /* A cable between two network namespaces, with delay and loss: two TAP devices and a queue for each direction.
  *
- *     delaylink NAMESPACE1 INTERFACE1 NAMESPACE2 INTERFACE2 DELAY_MS LOSS_PERCENT
+ *     delaylink NAMESPACE1 INTERFACE1 NAMESPACE2 INTERFACE2 DELAY_MS LOSS_PERCENT DUPLICATE_PERCENT JITTER_MS
  *
  * NAMESPACE is a path such as /run/netns/name. Prints "ready" once both interfaces exist, and ends when its standard
- * input is closed, so that it never outlives the lab. Delay and loss apply to each direction.
+ * input is closed, so that it never outlives the lab. All applies to each direction. Jitter is added to the delay, at
+ * random up to that much for each frame: with it frames overtake each other.
  * delaylink.py does the same where there is no C compiler. (The kernel's own netem is not in every kernel.)
  */
 #define _GNU_SOURCE
@@ -31,6 +32,11 @@ struct frame {
     uint64_t due; /* nanoseconds on the monotonic clock */
     size_t length;
     unsigned char bytes[FRAME_SIZE];
+};
+
+struct impairment {
+    double loss, duplicate; /* 0 to 1 */
+    double jitter;          /* nanoseconds */
 };
 
 struct direction {
@@ -69,21 +75,39 @@ static int open_tap(const char *namespace, const char *name)
     return tap;
 }
 
+static struct frame *place(struct direction *way, unsigned number)
+{
+    return &way->frames[(way->first + number) % QUEUE_LENGTH];
+}
+
+/* Puts a frame into the queue, behind all that are due before it. */
+static void insert(struct direction *way, const struct frame *frame)
+{
+    if (way->count == QUEUE_LENGTH)
+        return;
+    unsigned at = way->count++;
+    for (; at && place(way, at - 1)->due > frame->due; at--)
+        *place(way, at) = *place(way, at - 1);
+    *place(way, at) = *frame;
+}
+
 /* Moves frames from the device into the queue; returns whether there were any. */
-static int take(struct direction *way, uint64_t due, double loss)
+static int take(struct direction *way, uint64_t due, const struct impairment *impairment)
 {
     int worked = 0;
     for (int i = 0; i < BURST && way->count < QUEUE_LENGTH; i++) {
-        struct frame *frame = &way->frames[(way->first + way->count) % QUEUE_LENGTH];
-        ssize_t length = read(way->from, frame->bytes, FRAME_SIZE);
+        struct frame frame;
+        ssize_t length = read(way->from, frame.bytes, FRAME_SIZE);
         if (length <= 0)
             break;
         worked = 1;
-        if (drand48() < loss)
+        frame.length = (size_t)length;
+        if (drand48() < impairment->loss)
             continue;
-        frame->due = due;
-        frame->length = (size_t)length;
-        way->count++;
+        for (int copies = drand48() < impairment->duplicate ? 2 : 1; copies; copies--) {
+            frame.due = due + (uint64_t)(drand48() * impairment->jitter);
+            insert(way, &frame);
+        }
     }
     return worked;
 }
@@ -106,14 +130,19 @@ static int deliver(struct direction *way, uint64_t time)
 
 int main(int count, char **arguments)
 {
-    if (count != 7) {
-        fprintf(stderr, "usage: delaylink NAMESPACE1 INTERFACE1 NAMESPACE2 INTERFACE2 DELAY_MS LOSS_PERCENT\n");
+    if (count != 9) {
+        fprintf(stderr, "usage: delaylink NAMESPACE1 INTERFACE1 NAMESPACE2 INTERFACE2 DELAY_MS LOSS_PERCENT"
+                        " DUPLICATE_PERCENT JITTER_MS\n");
         return 2;
     }
     int near = open_tap(arguments[1], arguments[2]);
     int far = open_tap(arguments[3], arguments[4]);
     uint64_t delay = (uint64_t)(atof(arguments[5]) * 1e6);
-    double loss = atof(arguments[6]) / 100;
+    struct impairment impairment = {
+        .loss = atof(arguments[6]) / 100,
+        .duplicate = atof(arguments[7]) / 100,
+        .jitter = atof(arguments[8]) * 1e6,
+    };
     struct direction ways[2] = { { .from = near, .to = far }, { .from = far, .to = near } };
     for (int i = 0; i < 2; i++) {
         ways[i].frames = malloc(QUEUE_LENGTH * sizeof(struct frame));
@@ -129,7 +158,7 @@ int main(int count, char **arguments)
         int worked = 0;
         struct pollfd wait[3] = { { .fd = STDIN_FILENO, .events = POLLIN } };
         for (int i = 0; i < 2; i++) {
-            worked |= take(&ways[i], time + delay, loss);
+            worked |= take(&ways[i], time + delay, &impairment);
             worked |= deliver(&ways[i], time);
             if (ways[i].count && ways[i].frames[ways[i].first].due < next)
                 next = ways[i].frames[ways[i].first].due;

@@ -1,20 +1,22 @@
 """A cable between two network namespaces, with delay and loss; the same as delaylink.c, for where there is no compiler.
 
-    python delaylink.py NAMESPACE1 INTERFACE1 NAMESPACE2 INTERFACE2 DELAY_MS LOSS_PERCENT
+    python delaylink.py NAMESPACE1 INTERFACE1 NAMESPACE2 INTERFACE2 DELAY_MS LOSS_PERCENT DUPLICATE_PERCENT JITTER_MS
 
 NAMESPACE is a path such as /run/netns/name. Prints "ready" once both interfaces exist, and ends when its standard input
-is closed. Delay and loss apply to each direction. It stands alone, so that it starts quickly.
+is closed. All applies to each direction. Jitter is added to the delay, at random up to that much for each frame: with
+it frames overtake each other. It stands alone, so that it starts quickly.
 """
 
 import ctypes
 import fcntl
+import heapq
+import itertools
 import os
 import random
 import select
 import struct
 import sys
 import time
-from collections import deque
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 TUNSETIFF = 0x400454CA  # <linux/if_tun.h>, with the two flags
@@ -30,23 +32,27 @@ class Direction:
     def __init__(self, source: int, target: int) -> None:
         self.source = source
         self.target = target
-        self.frames: deque[tuple[float, bytes]] = deque()
+        self.frames: list[tuple[float, int, bytes]] = []  # a heap, numbered: those due together keep their order
+        self.numbers = itertools.count()
 
-    def take(self, delay: float, loss: float) -> None:
+    def take(self, delay: float, loss: float, duplicate: float, jitter: float) -> None:
         """Moves frames from the device into the queue."""
-        due = time.monotonic() + delay
+        now = time.monotonic()
         for _ in range(BURST):
             try:
                 frame = os.read(self.source, FRAME_SIZE)
             except OSError:  # nothing more to read
                 return
-            if random.random() >= loss and len(self.frames) < QUEUE_LENGTH:
-                self.frames.append((due, frame))
+            if random.random() < loss or len(self.frames) >= QUEUE_LENGTH:
+                continue
+            for _ in range(2 if random.random() < duplicate else 1):
+                due = now + delay + random.random() * jitter
+                heapq.heappush(self.frames, (due, next(self.numbers), frame))
 
     def deliver(self) -> None:
         """Sends the frames whose time has come."""
         while self.frames and self.frames[0][0] <= time.monotonic():
-            _, frame = self.frames.popleft()
+            *_, frame = heapq.heappop(self.frames)
             try:
                 os.write(self.target, frame)
             except OSError:  # the far interface is not up, or its queue is full: frames get lost, as on a cable
@@ -66,8 +72,9 @@ def open_tap(namespace: str, name: str) -> int:
     return tap
 
 
-def main(near_namespace: str, near: str, far_namespace: str, far: str, delay_ms: str, loss_percent: str) -> None:
-    delay, loss = float(delay_ms) / 1000, float(loss_percent) / 100
+def main(near_namespace: str, near: str, far_namespace: str, far: str, *impairment: str) -> None:
+    delay_ms, loss_percent, duplicate_percent, jitter_ms = map(float, impairment)
+    impaired = delay_ms / 1000, loss_percent / 100, duplicate_percent / 100, jitter_ms / 1000
     near_tap, far_tap = open_tap(near_namespace, near), open_tap(far_namespace, far)
     ways = {near_tap: Direction(near_tap, far_tap), far_tap: Direction(far_tap, near_tap)}
     stdin = sys.stdin.fileno()
@@ -83,7 +90,7 @@ def main(near_namespace: str, near: str, far_namespace: str, far: str, delay_ms:
         for descriptor, _ in poll.poll(pause * 1000):
             if descriptor == stdin:
                 return
-            ways[descriptor].take(delay, loss)
+            ways[descriptor].take(*impaired)
 
 
 if __name__ == "__main__":

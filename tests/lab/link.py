@@ -1,4 +1,4 @@
-"""A cable with delay and loss between two namespaces, run by a small forwarding process between two TAP devices.
+"""A cable with delay, loss and disorder between two namespaces: a small process forwards between two TAP devices.
 
 The forwarder is delaylink.c, compiled once per process into a temporary folder, or delaylink.py where nothing compiles
 it. Either is good for tens of thousands of packets a second.
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,17 +23,22 @@ SOURCES = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Impairment:
-    """What a cable does to each direction: `delay` in milliseconds, `loss` in per cent of the frames."""
+    """What a cable does to each direction: milliseconds, and per cent of the frames.
+
+    `jitter` is added to the delay, at random up to that much for each frame, so that frames overtake each other.
+    """
 
     delay: float = 0.0
     loss: float = 0.0
+    duplicate: float = 0.0
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.delay < 0 or not 0 <= self.loss <= 100:
-            raise ValueError(f"no cable has a delay of {self.delay} ms and a loss of {self.loss} %")
+        if min(self.delay, self.jitter) < 0 or not all(0 <= part <= 100 for part in (self.loss, self.duplicate)):
+            raise ValueError(f"no cable has {self}")
 
     def __bool__(self) -> bool:
-        return bool(self.delay or self.loss)
+        return any(astuple(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ def start(near: End, far: End, impairment: Impairment, compiled: bool = True) ->
         [
             *([str(program)] if program else [sys.executable, str(SOURCES / "delaylink.py")]),
             *(str(near.namespace.path), near.interface, str(far.namespace.path), far.interface),
-            *(str(impairment.delay), str(impairment.loss)),
+            *map(str, astuple(impairment)),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

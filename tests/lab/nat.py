@@ -57,8 +57,11 @@ class Lab:
     `topology`       see above
     `hairpin`        whether the NAT that both peers share lets them reach each other's public addresses
     `carrier`        kind of the shared NAT in topology same-cgnat
-    `delay`, `loss`  of each access link (public side of the outermost NAT), one way: milliseconds and per cent; there
-                     and back it is 2 x delay to the mediator, 4 x delay between the peers. See `link.unavailable`
+    `delay`, `loss`, `duplicate`, `jitter`
+                     of each access link (public side of the outermost NAT), one way: see `link.Impairment`. There and
+                     back it is 2 x delay to the mediator, 4 x delay between the peers. See `link.unavailable`
+    `public`         the first three bytes of the public segment's addresses
+    `bystanders`     names of more hosts on the public segment (.211 and so on), like "med" without delay
     `ipv6`           leaves IPv6 switched on, with link-local addresses; the lab routes and translates IPv4 only
     `compiled`       False runs the links with the Python forwarder even where there is a C compiler
 
@@ -76,6 +79,10 @@ class Lab:
         carrier: str = "pr-nopreserve",
         delay: float = 0.0,
         loss: float = 0.0,
+        duplicate: float = 0.0,
+        jitter: float = 0.0,
+        public: str = PUBLIC,
+        bystanders: Sequence[str] = (),
         ipv6: bool = False,
         compiled: bool = True,
     ) -> None:
@@ -88,7 +95,9 @@ class Lab:
         self._carrier = kinds.kind(carrier)
         self._topology = topology
         self._hairpin = hairpin
-        self._impairment = Impairment(delay, loss)
+        self._impairment = Impairment(delay, loss, duplicate, jitter)
+        self._public = public
+        self._bystanders = bystanders
         self._ipv6 = ipv6
         self._compiled = compiled
         self._prefix = f"{PREFIX}{os.getpid()}-{next(_numbers)}-"
@@ -107,7 +116,7 @@ class Lab:
     def mediator_addresses(self) -> tuple[str, str]:
         """Both addresses of the host "med": a STUN server needs two to tell all kinds of mapping apart."""
         first, second = MEDIATOR_NUMBERS
-        return f"{PUBLIC}.{first}", f"{PUBLIC}.{second}"
+        return f"{self._public}.{first}", f"{self._public}.{second}"
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -115,7 +124,7 @@ class Lab:
         return tuple(self._namespaces)
 
     def address(self, peer: str) -> str:
-        """The address that "a" or "b" has itself, behind its NAT."""
+        """The address that "a" or "b" has itself, behind its NAT; or that of a bystander."""
         return self._addresses[peer]
 
     def public_address(self, peer: str) -> str:
@@ -174,8 +183,11 @@ class Lab:
         self._stack.close()
 
     def _build(self, stack: ExitStack) -> None:
-        public = _Segment(self._namespace("inet"), "br0", PUBLIC)
+        public = _Segment(self._namespace("inet"), "br0", self._public)
         public.join("med", self._namespace("med"), "eth0", *MEDIATOR_NUMBERS)
+        for index, host in enumerate(self._bystanders, 1):
+            self._namespace(host)
+            self._peer(host, public, 210 + index)
         for peer in self._kinds:
             self._namespace(peer)
         if self._impairment:
@@ -198,17 +210,17 @@ class Lab:
             if homes:
                 above = self._router(f"c{peer}", outermost, public, 150 + index, f"100.64.{index}")
                 lan = self._router(f"r{peer}", homes[0], above, 10, f"10.{index}.0")
-                self._public_addresses[peer] = f"{PUBLIC}.{150 + index}"
+                self._public_addresses[peer] = f"{self._public}.{150 + index}"
             else:
                 lan = self._router(f"r{peer}", outermost, public, 100 + index, f"10.{index}.0")
-                self._public_addresses[peer] = f"{PUBLIC}.{100 + index}"
+                self._public_addresses[peer] = f"{self._public}.{100 + index}"
             self._peer(peer, lan, 10)
 
     def _build_same_lan(self, public: "_Segment") -> None:
         lan = self._router("ra", self._kinds["a"][0], public, 101, "10.1.0", self._hairpin)
         for index, peer in enumerate(self._kinds, 1):
             self._peer(peer, lan, 10 * index)
-            self._public_addresses[peer] = f"{PUBLIC}.101"
+            self._public_addresses[peer] = f"{self._public}.101"
 
     def _build_same_cgnat(self, public: "_Segment") -> None:
         subscribers = self._router("ca", self._carrier[0], public, 151, "100.64.0", self._hairpin)
@@ -216,7 +228,7 @@ class Lab:
         for index, (peer, chain) in enumerate(self._kinds.items(), 1):
             lan = self._router(f"r{peer}", chain[0], subscribers, 10 + index, f"10.{index}.0")
             self._peer(peer, lan, 10)
-            self._public_addresses[peer] = f"{PUBLIC}.151"
+            self._public_addresses[peer] = f"{self._public}.151"
 
     def _namespace(self, host: str) -> Namespace:
         namespace = Namespace(self._prefix + host)

@@ -51,7 +51,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One TCP segment or UDP datagram. `time` is in seconds since 1970; `sequence` and `flags` are 0 for UDP."""
+    """One TCP segment or UDP datagram. `time` is in seconds since 1970; the fields behind the payload are TCP's."""
 
     time: float
     protocol: Protocol
@@ -60,6 +60,7 @@ class Packet:
     payload: bytes
     sequence: int = 0
     flags: int = 0
+    acknowledgement: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +182,10 @@ def _packet(frame: Frame) -> Packet | None:
         ports = struct.unpack_from("!HH", segment)
         return Packet(frame.time, Protocol.UDP, (source, ports[0]), (destination, ports[1]), segment[8:])
     if datagram[9] == Protocol.TCP.value and len(segment) >= 20:
-        from_port, to_port, sequence = struct.unpack_from("!HHI", segment)
+        from_port, to_port, sequence, acknowledgement = struct.unpack_from("!HHII", segment)
         payload = segment[(segment[12] >> 4) * 4 :]
         ends = (source, from_port), (destination, to_port)
-        return Packet(frame.time, Protocol.TCP, *ends, payload, sequence, segment[13])
+        return Packet(frame.time, Protocol.TCP, *ends, payload, sequence, segment[13], acknowledgement)
     return None
 
 

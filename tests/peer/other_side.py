@@ -9,6 +9,7 @@ from p2p_core.agreement import Agreement
 from p2p_core.errors import PunchwireError
 from p2p_core.file_root import FileRoot, block_digest
 from p2p_core.identity import RSAPrivateKey
+from p2p_core.machines.outbox import is_counted
 from p2p_core.proof import Role, sign
 from p2p_core.statements import Speaker
 from p2p_core.wire.frame_reader import BlockStarts
@@ -20,6 +21,8 @@ from p2p_core.wire.frames import (
     FileOffer,
     FileReceipt,
     Frame,
+    Ping,
+    Pong,
     TextMessage,
     encode,
 )
@@ -90,7 +93,7 @@ class OtherSide:
         """Speak as `role` of the agreement between the test keys, or of another one with another key."""
         self.channel = channel
         self.handler = Handler()
-        self.pump = Pump(channel.tls, channel.reader, self.handler)
+        self.pump = Pump(channel.stream, channel.reader, self.handler)
         self.pump.start()
         self._key = key or own_key(role)
         self._speaker = Speaker.of(holding or agreement(role), role)
@@ -99,6 +102,15 @@ class OtherSide:
     def came(self) -> list[Frame | bytes]:
         """Frames, and the data of blocks."""
         return self.handler.came
+
+    @property
+    def received(self) -> int:
+        """How many counted frames have come."""
+        return sum(not isinstance(frame, bytes) and is_counted(frame) for frame in self.came)
+
+    def pong(self, ping: Ping) -> Pong:
+        """The answer to a ping, after all that has come."""
+        return Pong(ping.id, self.received)
 
     def send(self, *frames: Frame | memoryview | bytes) -> None:
         """Send frames, blocks, or plain bytes."""

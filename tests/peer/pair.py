@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from p2p_core.agreement import Agreement, Side
 from p2p_core.identity import PeerId, RSAPrivateKey
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.offer import Offer
@@ -20,7 +21,7 @@ from p2p_peer.events import FileOffered, FileReceived, SessionEvent
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.paths import tcp
 from p2p_peer.paths.base import Path as PeerPath
-from p2p_peer.session import Session
+from p2p_peer.session import Keeper, Session
 
 from tests.keys import key
 
@@ -105,13 +106,11 @@ async def punched_paths() -> tuple[PeerPath, PeerPath]:
         )
 
 
-async def punch(
-    port: PunchPort, role: Role, *targets: int, seed: int = 1, given_up: "asyncio.Future[None] | None" = None
-) -> PeerPath:
+async def punch(port: PunchPort, role: Role, *targets: int, seed: int = 1) -> PeerPath:
     """Punch from `port` towards ports on loopback."""
     addresses = [Address.of("127.0.0.1", number) for number in targets]
     start = asyncio.get_running_loop().time()
-    return await tcp.punch(port, agreement(role, seed), addresses, start=start, round_trip=0.001, given_up=given_up)
+    return await tcp.punch(port, agreement(role, seed), addresses, start=start, round_trip=0.001, budget=PacketBudget())
 
 
 class Ports:
@@ -139,9 +138,14 @@ async def channels(paths: tuple[PeerPath, PeerPath] | None = None) -> tuple[Chan
     )
 
 
-def session_on(channel: Channel, role: Role) -> Session:
+def session_on(channel: Channel, role: Role, keeper: Keeper | None = None) -> Session:
     return Session(
-        channel, agreement(role), own_key(role), own_key(role.other).public_key(), resources=AsyncExitStack()
+        channel,
+        agreement(role),
+        own_key(role),
+        own_key(role.other).public_key(),
+        resources=AsyncExitStack(),
+        keeper=keeper,
     )
 
 

@@ -74,7 +74,7 @@ class Said:
     def connecting(self, event: ConnectEvent) -> None:
         pass
 
-    def connected(self, session: Any, seconds: float) -> None:
+    def connected(self, session: Any, why_no_better: str, seconds: float) -> None:
         pass
 
     def happened(self, session: Any, event: SessionEvent) -> None:
@@ -111,7 +111,7 @@ class Scene:
         chat = self.chat = Chat(self.lines, accepts=accepts)
 
         def make(session: Any) -> Chat:
-            chat.begin(session)
+            chat.begin(session, "")
             return chat
 
         return self.begin(make)

@@ -1,4 +1,4 @@
-"""A little STUN server over TCP that answers as a test wants it to."""
+"""A little STUN server over TCP or UDP that answers as a test wants it to."""
 
 import asyncio
 import socket
@@ -55,3 +55,36 @@ async def stun_server(answer: Answer = honest, host: str = "127.0.0.1") -> Async
     finally:
         listening.close()
         await listening.wait_closed()
+
+
+class UdpStunServer(asyncio.DatagramProtocol):
+    """Notes who asked and what; `address` is where it is bound."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.sources: list[Address] = []
+        self.requests: list[BindingRequest] = []
+        self.address: Address
+        self.transport: asyncio.DatagramTransport
+
+    def datagram_received(self, data: bytes, name: tuple[str, int]) -> None:
+        request = stun.decode(data)
+        assert isinstance(request, BindingRequest)
+        source = Address.of(*name[:2])
+        self.sources.append(source)
+        self.requests.append(request)
+        if answer := self.answer(request, source):
+            self.transport.sendto(answer, name)
+
+
+@asynccontextmanager
+async def udp_stun_server(answer: Answer = honest, host: str = "127.0.0.1") -> AsyncIterator[UdpStunServer]:
+    server = UdpStunServer(answer)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: server, local_addr=(host, 0))
+    server.transport = transport
+    server.address = Address.of(*transport.get_extra_info("sockname")[:2])
+    try:
+        yield server
+    finally:
+        transport.close()
+        await asyncio.sleep(0)  # until it is closed

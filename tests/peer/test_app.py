@@ -22,17 +22,17 @@ from p2p_core.errors import (
     OfferRejected,
     PeerDidNotCome,
     PunchwireError,
-    RemoteProtocolError,
     Replaced,
     SameKey,
 )
 from p2p_core.identity import PeerId
 from p2p_core.machines import tcp_punch
-from p2p_core.proof import Role
+from p2p_core.proof import PathKind, Role
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
-from p2p_peer import app
-from p2p_peer.app import ConnectOptions, connect
+from p2p_peer import app, attempt
+from p2p_peer import mediator as mediator_module
+from p2p_peer.app import connect
 from p2p_peer.events import (
     Admitted,
     Advertised,
@@ -45,8 +45,9 @@ from p2p_peer.events import (
     MessageReceived,
     PathFound,
 )
-from p2p_peer.mediator import Introduction
+from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import Vouched
+from p2p_peer.options import ConnectOptions
 from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId
 from p2p_proto import mediator_pb2 as pb
@@ -56,7 +57,7 @@ from p2p_server.limits import Limits
 
 from tests.keys import key
 from tests.peer.mediator_script import Script, Stream, scripted_mediator
-from tests.peer.pair import agreement, changed, offer, sha256, soon, until
+from tests.peer.pair import offer, sha256, soon, until
 
 OURS, THEIRS = key(0), key(1)
 THEIR_ID = PeerId.of(THEIRS.public_key())
@@ -230,16 +231,16 @@ async def test_the_user_does_not_know_the_mediator(start: Start, mediator: Media
 async def test_an_offer_is_renewed_while_the_peer_is_awaited(
     start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "RENEW_AFTER", 0.01)
+    monkeypatch.setattr(attempt, "RENEW_AFTER", 0.01)
     told: list[ConnectEvent] = []
     advertised: list[bytes] = []
-    real = app.MediatorClient.advertise
+    real = mediator_module.MediatorClient.advertise
 
     async def advertise(self: Any, wanted: PeerId, offer: bytes) -> None:
         advertised.append(offer)
         await real(self, wanted, offer)
 
-    monkeypatch.setattr(app.MediatorClient, "advertise", advertise)
+    monkeypatch.setattr(mediator_module.MediatorClient, "advertise", advertise)
     ours = start(mediator, 0, 1, told.append)
     await until(lambda: len(advertised) >= 4)
     assert len(set(advertised)) == len(advertised)
@@ -326,8 +327,8 @@ LIES: list[tuple[Callable[[bytes], pb.Match], type[PunchwireError]]] = [
     (lambda own: match(own, offer=seal_offer(offer(1), key(2), OURS.public_key())), OfferRejected),
     (lambda own: match(own, offer=theirs_sealed(issued=1000, expires=1300)), ClocksDiffer),
     (lambda own: match(own, offer=b""), Malformed),
-    (lambda own: match(own, offer=theirs_sealed(session_id=bytes(32))), RemoteProtocolError),
-    (lambda own: match(own, offer=theirs_sealed(channel=1)), RemoteProtocolError),
+    (lambda own: match(own, offer=theirs_sealed(session_id=bytes(32))), Malformed),
+    (lambda own: match(own, offer=theirs_sealed(channel=1)), Malformed),
 ]
 
 
@@ -344,17 +345,18 @@ async def test_lies(lie: Callable[[bytes], pb.Match], error: type[PunchwireError
 async def test_the_offer_that_a_renewal_replaces_may_still_be_matched(
     monkeypatch: pytest.MonkeyPatch, age: int, believed: bool
 ) -> None:
-    monkeypatch.setattr(app, "RENEW_AFTER", 0.001)
+    monkeypatch.setattr(attempt, "OFFERS_KNOWN", 2)
+    monkeypatch.setattr(attempt, "RENEW_AFTER", 0.001)
     monkeypatch.setattr(tcp_punch, "PUNCH_TIME", 0.01)
     made = 0
-    real = app.MediatorClient.advertise
+    real = mediator_module.MediatorClient.advertise
 
     async def advertise(self: Any, wanted: PeerId, offer: bytes) -> None:
         nonlocal made
         await real(self, wanted, offer)
         made += 1
         if made == age + 1:
-            monkeypatch.setattr(app, "RENEW_AFTER", 3600)
+            monkeypatch.setattr(attempt, "RENEW_AFTER", 3600)
 
     async def script(stream: Stream) -> None:
         await stream.admit()
@@ -362,17 +364,19 @@ async def test_the_offer_that_a_renewal_replaces_may_still_be_matched(
         await stream.send(match=match(offers[0]))
         await stream.stay()
 
-    monkeypatch.setattr(app.MediatorClient, "advertise", advertise)
+    monkeypatch.setattr(mediator_module.MediatorClient, "advertise", advertise)
     ended = await outcome(script)
     assert type(ended) is (NoPath if believed else MediatorLied)  # nobody is there to punch with
 
 
 async def test_the_other_side_leaves_before_there_is_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "DEPARTURE_GRACE", 0.001)
+    monkeypatch.setattr(attempt, "DEPARTURE_GRACE", 0.001)
+
+    nobody = (Candidate(CandidateKind.HOST, Transport.UDP, Address.of("127.0.0.1", 9)),)
 
     async def script(stream: Stream) -> None:
         await stream.admit()
-        await stream.send(match=match((await stream.read("advertise")).offer))
+        await stream.send(match=match((await stream.read("advertise")).offer, offer=theirs_sealed(candidates=nobody)))
         await stream.send(leave=pb.Leave(peer=THEIR_ID))
         await stream.stay()
 
@@ -391,9 +395,11 @@ async def test_what_is_offered() -> None:
         await stream.end(grpc.StatusCode.UNAVAILABLE)
 
     assert isinstance(await outcome(script), MediatorUnreachable)
-    assert offers[0].expires - offers[0].issued == app.OFFER_LIFE
-    assert app.RENEW_AFTER < app.OFFER_LIFE
-    assert len({candidate.address.port for candidate in offers[0].candidates}) == 1
+    assert offers[0].expires - offers[0].issued == attempt.OFFER_LIFE
+    assert attempt.RENEW_AFTER < attempt.OFFER_LIFE
+    for transport in Transport:  # one port for each address of a family
+        of_one = [candidate.address for candidate in offers[0].candidates if candidate.transport is transport]
+        assert len({(address.ip.version, address.port) for address in of_one}) <= 2
     assert "127.0.0.1" in [candidate.address.host for candidate in offers[0].candidates]
 
 
@@ -402,11 +408,11 @@ async def test_loopback_is_offered_only_where_we_dialled_it(monkeypatch: pytest.
     """What the mediator says of us is not asked: it could have us try services of our own."""
     told: list[Address] = []
 
-    async def gather(port: Any, servers: Any, mediator: Address, keep: Any) -> Any:
+    async def gather(options: Any, mediator: Address, named: Any, *_: Any) -> Any:
         told.append(mediator)
         raise NoPath("that is all we wanted to know")
 
-    monkeypatch.setattr(app, "gather", gather)
+    monkeypatch.setattr(attempt, "gather", gather)
 
     async def script(stream: Stream) -> None:
         await stream.admit(observed=pb.Endpoint(ip=observed, port=5000))
@@ -416,35 +422,37 @@ async def test_loopback_is_offered_only_where_we_dialled_it(monkeypatch: pytest.
     assert told[0].host == "127.0.0.1"
 
 
-async def test_only_so_many_stun_servers_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stun_servers_that_the_mediator_names_are_on_its_own_host_if_they_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[tuple[str, int]] = []
 
-    async def gather(port: Any, servers: list[tuple[str, int]], mediator: Any, keep: Any) -> Any:
-        asked.extend(servers)
+    async def gather(options: Any, mediator: Any, named: list[StunServer], *_: Any) -> Any:
+        asked.extend((server.host, server.port) for server in named)
         raise NoPath("that is all we wanted to know")
 
-    monkeypatch.setattr(app, "gather", gather)
-    stun = [pb.StunServer(host="", port=port, transport=pb.TCP if port % 2 else pb.UDP) for port in range(1, 100)]
+    monkeypatch.setattr(attempt, "gather", gather)
+    stun = [pb.StunServer(host=host, port=3478, transport=pb.UDP) for host in ("", "stun.example")]
 
     async def script(stream: Stream) -> None:
         await stream.admit(stun=stun)
         await stream.stay()
 
     assert isinstance(await outcome(script), NoPath)
-    assert asked == [("127.0.0.1", port) for port in (1, 3, 5, 7)]
+    assert asked == [("127.0.0.1", 3478), ("stun.example", 3478)]
 
 
 async def test_the_mediator_is_told_when_it_is_over(
     start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     left: list[PeerId] = []
-    real = app.MediatorClient.leave
+    real = mediator_module.MediatorClient.leave
 
     async def leave(self: Any, peer: PeerId) -> None:
         left.append(peer)
         await real(self, peer)
 
-    monkeypatch.setattr(app.MediatorClient, "leave", leave)
+    monkeypatch.setattr(mediator_module.MediatorClient, "leave", leave)
     session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
     assert left == []
     await soon(asyncio.gather(session.close(), other.close()))
@@ -463,53 +471,36 @@ async def test_a_session_outlives_the_mediator(start: Start, tmp_path: Path) -> 
 async def test_a_stranger_takes_the_connection(
     start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Punched, and then nothing: no session, and nothing left."""
+    """Punched, and then nothing, every time: no session, and nothing left."""
+    monkeypatch.setattr(attempt, "FIRST_TRIES", 1)
 
     async def establish(path: Any, *_: Any, **__: Any) -> None:
         path.socket.close()
         raise ConnectionLost("cut")
 
-    monkeypatch.setattr(app, "establish", establish)
+    monkeypatch.setattr(attempt, "establish", establish)
     ends = [start(mediator, 0, 1), start(mediator, 1, 0)]
     results = await soon(asyncio.gather(*ends, return_exceptions=True))
     assert [type(result) for result in results] == [ConnectionLost, ConnectionLost]
 
 
-# What is dialled.
+async def test_a_path_that_breaks_at_once_is_not_the_end(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, broken = attempt.establish, []
 
+    async def establish(path: Any, *arguments: Any, **options: Any) -> Any:
+        if len(broken) < 2:  # on both sides
+            broken.append(path.kind)
+            path.socket.close()
+            raise ConnectionLost("cut")
+        return await real(path, *arguments, **options)
 
-def candidate(kind: CandidateKind, host: str, port: int, transport: Transport = Transport.TCP) -> Candidate:
-    return Candidate(kind, transport, Address.of(host, port))
-
-
-def introduction(observed: Address | None) -> Introduction:
-    return Introduction(THEIR_ID, Role.INITIATOR, b"", b"", observed, 0, 0, 0)
-
-
-def targets(theirs: list[Candidate], observed: str | None) -> list[str]:
-    held = agreement(Role.INITIATOR)
-    held = changed(held, responder=changed(held.responder, offer=replace(offer(2), candidates=tuple(theirs))))
-    seen = None if observed is None else Address.of(observed, 40_000)
-    return [str(address) for address in app._targets(held, introduction(seen))]
-
-
-HOST = candidate(CandidateKind.HOST, "10.0.0.7", 5000)
-REFLEXIVE = candidate(CandidateKind.SERVER_REFLEXIVE, "203.0.113.5", 6000)
-
-
-@pytest.mark.parametrize(
-    ("theirs", "observed", "dialled"),
-    [
-        ([HOST], None, ["10.0.0.7:5000"]),
-        ([HOST], "203.0.113.9", ["10.0.0.7:5000", "203.0.113.9:5000"]),  # a NAT may keep port numbers
-        ([REFLEXIVE, HOST], "203.0.113.9", ["203.0.113.5:6000", "10.0.0.7:5000"]),  # STUN knows better
-        ([candidate(CandidateKind.HOST, "10.0.0.7", 5000, Transport.UDP)], "203.0.113.9", []),
-        ([HOST], "127.0.0.1", ["10.0.0.7:5000"]),  # no loopback, unless we are on it ourselves
-        ([], "203.0.113.9", []),
-    ],
-)
-def test_what_is_dialled(theirs: list[Candidate], observed: str | None, dialled: list[str]) -> None:
-    assert targets(theirs, observed) == dialled
+    monkeypatch.setattr(attempt, "establish", establish)
+    session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    assert broken == [PathKind.TCP] * 2
+    assert session.path is other.path is PathKind.QUIC, "what broke is not taken again"
+    assert await soon(session.send_message("hello")) is None
 
 
 async def test_a_mediator_that_does_not_listen_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -519,5 +510,11 @@ async def test_a_mediator_that_does_not_listen_is_not_waited_for(monkeypatch: py
         async def leave(self, peer: object) -> None:
             await asyncio.Event().wait()
 
+    class Mediation:
+        client = Deaf()
+
+    class Attempts:
+        peer = THEIR_ID
+
     monkeypatch.setattr(app, "LEAVE_TIME", 0.01)
-    await soon(app._take_leave(Deaf(), THEIR_ID))  # type: ignore[arg-type]
+    await soon(app._take_leave(Mediation(), Attempts()))  # type: ignore[arg-type]

@@ -1,36 +1,46 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 from p2p_core import limits
+from p2p_core.errors import NoPath
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_core.wire.offer import Mapping
 from p2p_core.wire.stun import BindingRequest, BindingResponse
-from p2p_peer.gather import candidates, stun
+from p2p_peer.gather import candidates, reflexive, stun, udp_socket
 from p2p_peer.gather.candidates import Gathered, gather
-from p2p_peer.gather.punch_port import PunchPort
-from p2p_peer.gather.stun import StunConnection, StunFailed
+from p2p_peer.gather.port_mapping.mapping import Mappings, PortMapping
+from p2p_peer.gather.udp_socket import UdpSocket
+from p2p_peer.mediator import StunServer
+from p2p_peer.options import ConnectOptions
 
 from tests.peer.pair import soon, until
-from tests.peer.stun_server import stun_server
+from tests.peer.stun_server import Answer, stun_server, udp_stun_server
 
-MAPPED = Address.of("203.0.113.5", 4242)
-OWN, LOCAL = "192.0.2.7", "127.0.0.1"
+PUBLIC = "203.0.113.5"
+OWN, OWN6, LOCAL = "192.0.2.7", "2001:db8::7", "127.0.0.1"
+DISTANT, HERE = Address.of("203.0.113.1", 54700), Address.of(LOCAL, 54700)
+
+Gather = Callable[..., Any]
 
 
-def behind_nat(request: BindingRequest, source: Address) -> bytes:
-    return BindingResponse(request.transaction, MAPPED).encode()
+def seen_at(*ports: int) -> Answer:
+    """A NAT: the ports it shows, one after the other."""
+    left = iter(ports)
+    return lambda request, source: BindingResponse(request.transaction, Address.of(PUBLIC, next(left))).encode()
 
 
-@pytest.fixture
-def port() -> Iterator[PunchPort]:
-    port = PunchPort.open()
-    yield port
-    port.close()
+def tcp(server: Any) -> StunServer:
+    return StunServer(server.address.host, server.address.port, Transport.TCP)
+
+
+def udp(server: Any) -> StunServer:
+    return StunServer(server.address.host, server.address.port, Transport.UDP)
 
 
 @pytest.fixture(autouse=True)
@@ -42,163 +52,312 @@ def interfaces(monkeypatch: pytest.MonkeyPatch) -> list[IPv4Address | IPv6Addres
 
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What is said of each server, from info on."""
-    caplog.set_level(logging.INFO, "p2p_peer.gather")
-    return caplog
+async def keep() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
 
 
-async def gathered(port: PunchPort, *servers: tuple[str, int], mediator: str = LOCAL) -> Gathered:
-    """Gather, and let go of the connections."""
-    async with AsyncExitStack() as keep:
-        return await soon(gather(port, servers, Address.of(mediator, 54700), keep))
+@pytest.fixture
+def run(keep: AsyncExitStack) -> Gather:
+    """Gather with a mediator on this machine; everything stays open until the end of the test."""
+
+    async def run(*named: StunServer, mediator: Address = HERE, **options: Any) -> Gathered:
+        port_mapping = options.pop("mapping", None)
+        return await soon(gather(ConnectOptions(**options), mediator, named, keep, port_mapping))
+
+    return run
 
 
-def host(address: str, port: PunchPort) -> Candidate:
-    return Candidate(CandidateKind.HOST, Transport.TCP, Address.of(address, port.number))
+def hosts(found: Gathered, *addresses: str) -> tuple[Candidate, ...]:
+    """The host candidates there should be for these addresses."""
+    assert found.tcp_port is not None
+    numbers = {sock.family: sock.number for sock in found.udp_sockets}
+    return tuple(
+        Candidate(CandidateKind.HOST, transport, Address.of(address, port))
+        for address in addresses
+        for transport, port in (
+            (Transport.TCP, found.tcp_port.number),
+            (Transport.UDP, numbers[socket.AF_INET6 if ":" in address else socket.AF_INET]),
+        )
+    )
 
 
-async def test_interfaces_on_the_punch_port(port: PunchPort, log: pytest.LogCaptureFixture) -> None:
-    found = await gathered(port, mediator="203.0.113.1")
-    assert found.candidates() == (host(OWN, port),)
-    assert log.messages == []
+def reflexive_at(transport: Transport, port: int) -> Candidate:
+    return Candidate(CandidateKind.SERVER_REFLEXIVE, transport, Address.of(PUBLIC, port))
 
 
-async def test_what_stun_shows_comes_first(port: PunchPort, log: pytest.LogCaptureFixture) -> None:
-    async with stun_server(behind_nat) as server:
-        found = await gathered(port, ("127.0.0.1", server.address.port))
-    reflexive = Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, MAPPED)
-    assert found.candidates() == (reflexive, host(OWN, port), host(LOCAL, port))
-    assert log.messages == [f"STUN server {server.address} sees us at {MAPPED}"]
+async def test_interfaces_with_both_transports(run: Gather, interfaces: list[IPv4Address | IPv6Address]) -> None:
+    interfaces.append(IPv6Address(OWN6))
+    found = await run(mediator=DISTANT)
+    assert found.candidates() == hosts(found, OWN, OWN6)
+    assert [sock.family for sock in found.udp_sockets] == [socket.AF_INET, socket.AF_INET6]
+    assert (found.udp_mapping, found.tcp_mapping, found.udp_port_step) == (Mapping.UNKNOWN, Mapping.UNKNOWN, 0)
 
 
-async def test_an_own_address_that_stun_shows_stays_a_host(port: PunchPort) -> None:
-    def no_nat(request: BindingRequest, source: Address) -> bytes:
-        return BindingResponse(request.transaction, Address.of(OWN, port.number)).encode()
-
-    async with stun_server(no_nat) as server:
-        found = await gathered(port, ("127.0.0.1", server.address.port))
-    assert found.candidates() == (host(OWN, port), host(LOCAL, port))
-
-
-async def test_a_keepalive_is_seen(port: PunchPort, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stun, "KEEPALIVE", 0.01)
-
-    def moving(request: BindingRequest, source: Address) -> bytes:
-        return BindingResponse(request.transaction, Address(MAPPED.ip, len(server.sources))).encode()
-
-    async with stun_server(moving) as server, AsyncExitStack() as keep:
-        found = await soon(gather(port, [("127.0.0.1", server.address.port)], server.address, keep))
-        await until(lambda: found.candidates()[0].address.port > 1)
+async def test_stun_over_both_transports(run: Gather) -> None:
+    async with stun_server(seen_at(4000)) as one, udp_stun_server(seen_at(5000)) as two:
+        found = await run(tcp(one), udp(two))
+        assert found.candidates() == (
+            reflexive_at(Transport.TCP, 4000),
+            reflexive_at(Transport.UDP, 5000),
+            *hosts(found, OWN, LOCAL),
+        )
+        assert one.sources == [Address.of(LOCAL, found.tcp_port.number)]
+        assert two.sources == [Address.of(LOCAL, found.udp_sockets[0].number)]
 
 
 @pytest.mark.parametrize(
-    ("mediator", "local"), [("127.0.0.1", ["127.0.0.1"]), ("::1", ["::1"]), ("203.0.113.1", []), ("2001:db8::1", [])]
+    ("ports", "mapping", "step"),
+    [
+        ((5000, 5000, 5000), Mapping.INDEPENDENT, 0),
+        ((5000, 5002, 5004), Mapping.SEQUENTIAL, 2),
+        ((5000, 61234, 1025), Mapping.RANDOM, 0),
+    ],
 )
-async def test_loopback_only_where_the_mediator_is_on_it(port: PunchPort, mediator: str, local: list[str]) -> None:
-    found = await gathered(port, mediator=mediator)
-    assert [candidate.address.host for candidate in found.candidates()] == [OWN, *local]
-
-
-@pytest.mark.parametrize("named", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "224.0.0.1", "169.254.1.1"])
-async def test_no_distant_mediator_has_us_ask_our_own_services(
-    port: PunchPort, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture, named: str
+async def test_several_servers_show_how_the_nat_maps(
+    run: Gather, ports: tuple[int, ...], mapping: Mapping, step: int
 ) -> None:
-    def open_none(*_: Any) -> None:
-        pytest.fail("it was asked")
+    async with AsyncExitStack() as stack:
+        over_udp = [await stack.enter_async_context(udp_stun_server(seen_at(port))) for port in ports]
+        over_tcp = [await stack.enter_async_context(stun_server(seen_at(port))) for port in ports]
+        found = await run(*map(udp, over_udp), *map(tcp, over_tcp))
+        assert (found.udp_mapping, found.udp_port_step, found.tcp_mapping) == (mapping, step, mapping)
+        assert found.candidates()[:2] == (
+            reflexive_at(Transport.TCP, ports[-1]),
+            reflexive_at(Transport.UDP, ports[-1]),
+        )
+        # One connection holds the mapping.
+        await until(lambda: [server.closed for server in over_tcp] == [1, 1, 0])
 
-    monkeypatch.setattr(StunConnection, "open", open_none)
-    found = await gathered(port, (named, 6379), mediator="203.0.113.1")
-    assert found.candidates() == (host(OWN, port),)
-    assert all("is not asked" in message for message in log.messages)
-    assert log.messages
+
+async def test_no_nat(run: Gather) -> None:
+    async with udp_stun_server() as one, stun_server() as other:
+        found = await run(udp(one), tcp(other))
+        assert set(found.candidates()) == set(hosts(found, OWN, LOCAL))
+        assert found.udp_mapping is found.tcp_mapping is Mapping.INDEPENDENT
 
 
-async def test_not_more_than_an_offer_may_hold(port: PunchPort, interfaces: list[IPv4Address | IPv6Address]) -> None:
+async def test_the_users_own_servers_are_asked_as_well(run: Gather) -> None:
+    async with udp_stun_server(seen_at(5000)) as own:
+        found = await run(mediator=DISTANT, stun=(udp(own),))
+        assert found.candidates()[0] == reflexive_at(Transport.UDP, 5000)
+
+
+@pytest.mark.parametrize(
+    ("mediator", "local"), [(LOCAL, [LOCAL]), ("::1", ["::1"]), ("203.0.113.1", []), ("2001:db8::1", [])]
+)
+async def test_loopback_only_where_the_mediator_is_on_it(run: Gather, mediator: str, local: list[str]) -> None:
+    found = await run(mediator=Address.of(mediator, 54700))
+    assert found.candidates() == hosts(found, OWN, *local)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"ip_version": 4}, [OWN, LOCAL]),
+        ({"ip_version": 6}, [OWN6]),
+        ({"bind": IPv4Address(LOCAL)}, [LOCAL]),
+        ({"bind": IPv4Address(LOCAL), "ip_version": 4}, [LOCAL]),
+    ],
+)
+async def test_what_the_user_wants_alone(
+    run: Gather, interfaces: list[IPv4Address | IPv6Address], options: dict[str, Any], expected: list[str]
+) -> None:
+    interfaces.append(IPv6Address(OWN6))
+    found = await run(**options)
+    assert found.candidates() == hosts(found, *expected)
+    version = 6 if expected == [OWN6] else 4
+    assert {sock.family for sock in found.udp_sockets} == {socket.AF_INET6 if version == 6 else socket.AF_INET}
+    if "bind" in options:
+        assert found.udp_sockets[0].socket.getsockname()[0] == LOCAL
+
+
+async def test_an_address_that_is_not_ours(run: Gather) -> None:
+    with pytest.raises(NoPath, match="cannot listen"):
+        await run(bind=IPv4Address("203.0.113.77"))
+
+
+async def test_without_udp_sockets_there_is_tcp(run: Gather, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(UdpSocket, "open", refuse)
+    found = await run()
+    assert found.udp_sockets == ()
+    assert {candidate.transport for candidate in found.candidates()} == {Transport.TCP}
+
+
+async def test_not_more_than_an_offer_may_hold(run: Gather, interfaces: list[IPv4Address | IPv6Address]) -> None:
     interfaces.extend(IPv4Address("10.0.0.0") + number for number in range(100))
-    async with stun_server(behind_nat) as server:
-        found = await gathered(port, ("127.0.0.1", server.address.port))
-    assert len(found.candidates()) == limits.MAX_CANDIDATES
-    assert found.candidates()[0].address == MAPPED  # the host candidates are the ones that are cut
+    async with stun_server(seen_at(4000)) as one, udp_stun_server(seen_at(5000)) as two:
+        found = (await run(tcp(one), udp(two))).candidates()
+    assert len(found) == limits.MAX_CANDIDATES
+    assert found[:2] == (reflexive_at(Transport.TCP, 4000), reflexive_at(Transport.UDP, 5000))
+    kept = [candidate.transport for candidate in found[2:]]
+    assert kept.count(Transport.TCP) == kept.count(Transport.UDP) == 15
 
 
 async def test_a_source_that_fails_fails_alone(
-    port: PunchPort, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+    run: Gather, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stun, "ANSWER_TIME", 0.05)
-    monkeypatch.setattr(candidates, "ANSWER_TIME", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nobody = free.getsockname()[1]
-    async with stun_server(behind_nat) as good, stun_server(lambda *_: None) as silent:
-        found = await gathered(
-            port,
-            ("127.0.0.1", nobody),
-            ("127.0.0.1", silent.address.port),
-            ("a..b", 3478),
-            ("127.0.0.1", good.address.port),
-        )
-    assert found.candidates()[1:] == (host(OWN, port), host(LOCAL, port))
-    assert found.candidates()[0].address == MAPPED
-    failures = [message for message in log.messages if "sees us" not in message]
+    caplog.set_level(logging.INFO, "p2p_peer.gather")
+    for module in (stun, udp_socket, candidates):
+        monkeypatch.setattr(module, "ANSWER_TIME", 0.05)
+    with socket.create_server((LOCAL, 0)) as free:
+        nobody = StunServer(LOCAL, free.getsockname()[1], Transport.TCP)
+    async with stun_server(seen_at(4000)) as good, stun_server(lambda *_: None) as silent:
+        found = await run(nobody, tcp(silent), StunServer("a..b", 3478, Transport.TCP), stun=(tcp(good),))
+        assert found.candidates()[0] == reflexive_at(Transport.TCP, 4000)
+        await until(lambda: len(caplog.messages) == 4)
+    failures = [message for message in caplog.messages if "sees us" not in message]
     assert len(failures) == 3
     assert all(failure.startswith("STUN server ") for failure in failures)
 
 
-async def test_a_name_that_is_not_resolved_in_time_fails_alone(
-    port: PunchPort, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
+async def test_the_silent_are_not_waited_for_once_somebody_has_answered(
+    keep: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "ANSWER_TIME", 0.02)
-
-    async def never(*_: Any, **__: Any) -> None:
-        await asyncio.Event().wait()
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
-    found = await gathered(port, ("slow.example", 3478))
-    assert found.candidates() == (host(OWN, port), host(LOCAL, port))
-    assert log.messages == ["STUN server slow.example: its name was not resolved within 0.02 s"]
-
-
-async def test_a_name_nobody_knows_fails_alone(
-    port: PunchPort, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
-) -> None:
-    resolve(monkeypatch, error=socket.gaierror(-2, "Name or service not known"))
-    found = await gathered(port, ("stun.invalid", 3478))
-    assert found.candidates() == (host(OWN, port), host(LOCAL, port))
-    assert log.messages == ["STUN server stun.invalid: Name or service not known"]
+    """Were they, it would take until the end of the test's patience."""
+    for module in (stun, udp_socket, candidates):
+        monkeypatch.setattr(module, "ANSWER_TIME", 3600.0)
+    monkeypatch.setattr(candidates, "LEAST_PATIENCE", 0.01)
+    async with stun_server(seen_at(4000)) as good, udp_stun_server(lambda *_: None) as silent:
+        found = await soon(gather(ConnectOptions(), HERE, [udp(silent), tcp(good)], keep))
+        assert found.candidates()[0] == reflexive_at(Transport.TCP, 4000)
+        await until(lambda: bool(silent.requests))
 
 
-async def test_each_family_of_a_server_is_asked(
-    port: PunchPort, monkeypatch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
-) -> None:
-    async with stun_server() as server:
-        resolve(monkeypatch, "::1", "127.0.0.1", "127.0.0.9")
-        found = await gathered(port, ("stun.example", server.address.port))
-    assert [connection.mapped.host for connection in found.stun] == ["127.0.0.1"]
-    failures = [message for message in log.messages if "sees us" not in message]
-    assert len(failures) == 1  # nobody listens on ::1
-    assert "[::1]" in failures[0]
+async def test_a_slow_way_is_given_time_in_proportion(keep: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UDP answered after a time in which, at the least, everybody would have been given up."""
+    monkeypatch.setattr(candidates, "LEAST_PATIENCE", 0.0)
+    monkeypatch.setattr(candidates, "PATIENCE_FACTOR", 1000)
+    release = asyncio.Event()
+
+    async with stun_server(seen_at(4000)) as slow, udp_stun_server(seen_at(5000)) as quick:
+        named = [tcp(slow), udp(quick)]
+        original = slow.serve
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await release.wait()
+            await original(reader, writer)
+
+        slow.serve = serve  # type: ignore[method-assign]
+        gathering = asyncio.create_task(gather(ConnectOptions(), HERE, named, keep))
+        await until(lambda: bool(quick.requests))
+        release.set()
+        found = await soon(gathering)
+        assert found.candidates()[:2] == (reflexive_at(Transport.TCP, 4000), reflexive_at(Transport.UDP, 5000))
 
 
-async def test_of_the_mediators_addresses_the_one_that_answered_is_asked(
-    port: PunchPort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its name may have dead ones before it."""
-    asked: list[str] = []
-
-    async def refuse(port: PunchPort, server: Address) -> None:
-        asked.append(server.host)
-        raise StunFailed("not today")
-
-    monkeypatch.setattr(StunConnection, "open", refuse)
-    resolve(monkeypatch, "192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2", "192.0.2.3")
-    await gathered(port, ("mediator.example", 54701), mediator="192.0.2.2")
-    assert sorted(asked) == ["192.0.2.2", "2001:db8::1"]
+async def test_who_answers_late_is_news(keep: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "LEAST_PATIENCE", 0.0)
+    monkeypatch.setattr(candidates, "PATIENCE_FACTOR", 0.0)
+    async with stun_server(seen_at(4000)) as good, udp_stun_server(lambda *_: None) as late:
+        found = await soon(gather(ConnectOptions(), HERE, [udp(late), tcp(good)], keep))
+        assert not found.changed.is_set()
+        assert found.candidates() == (reflexive_at(Transport.TCP, 4000), *hosts(found, OWN, LOCAL))
+        await until(lambda: bool(late.requests))
+        answer = BindingResponse(late.requests[0].transaction, Address.of(PUBLIC, 5000)).encode()
+        late.transport.sendto(answer, (LOCAL, late.sources[0].port))
+        await soon(found.changed.wait())
+        assert reflexive_at(Transport.UDP, 5000) in found.candidates()
 
 
-async def test_cancelled_while_one_has_answered_and_one_has_not(port: PunchPort) -> None:
+async def test_a_keepalive_is_news_where_the_mapping_moved(run: Gather, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reflexive, "KEEPALIVE", 0.01)
+
+    def moving(request: BindingRequest, source: Address) -> bytes:
+        return BindingResponse(request.transaction, Address.of(PUBLIC, len(server.requests))).encode()
+
+    async with udp_stun_server(moving) as server:
+        found = await run(udp(server))
+        await soon(found.changed.wait())
+        assert found.candidates()[0].address.port > 1
+
+
+class FakePortMapping(PortMapping):
+    """Maps what it is asked to when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[int | None, int | None, list[IPv4Address]]] = []
+        self.mapped: list[Candidate] = []
+        self.done = asyncio.Event()
+
+    def start(self, udp_port: int | None, tcp_port: int | None, local: Iterable[IPv4Address]) -> Mappings:
+        self.asked.append((udp_port, tcp_port, list(local)))
+        owner = self
+
+        class Fake(Mappings):
+            @property
+            def tasks(self) -> list[asyncio.Task[None]]:
+                return [asyncio.create_task(owner._finish())]
+
+            def candidates(self) -> list[Candidate]:
+                return owner.mapped
+
+        return Fake({}, [])
+
+    async def _finish(self) -> None:
+        await self.done.wait()
+
+
+def mapped_at(port: int) -> Candidate:
+    return Candidate(CandidateKind.MAPPED, Transport.UDP, Address.of(PUBLIC, port))
+
+
+async def test_what_the_router_maps_is_a_candidate(run: Gather, interfaces: list[IPv4Address | IPv6Address]) -> None:
+    interfaces.append(IPv6Address(OWN6))
+    router = FakePortMapping()
+    router.mapped, _ = [mapped_at(7000)], router.done.set()
+    found = await run(mediator=DISTANT, mapping=router)
+    assert found.candidates() == (mapped_at(7000), *hosts(found, OWN, OWN6))
+    assert router.asked == [(found.udp_sockets[0].number, found.tcp_port.number, [IPv4Address(OWN)])]
+
+
+async def test_a_slow_router_is_news(run: Gather, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "GATEWAY_PATIENCE", 0.0)
+    router = FakePortMapping()
+    found = await run(mediator=DISTANT, mapping=router)
+    assert found.candidates() == hosts(found, OWN)
+    router.mapped.append(mapped_at(7000))
+    router.done.set()
+    await soon(found.changed.wait())
+    assert found.candidates()[0] == mapped_at(7000)
+
+
+@pytest.mark.parametrize(
+    "forbids", [{"port_mapping": False, "mediator": DISTANT}, {"mediator": HERE}, {"ip_version": 6, "mediator": HERE}]
+)
+async def test_no_router_is_asked(run: Gather, forbids: dict[str, Any]) -> None:
+    router = FakePortMapping()
+    await run(mapping=router, **forbids)
+    assert router.asked == []
+
+
+async def test_everything_ends_with_the_stack() -> None:
+    async with stun_server() as one, udp_stun_server() as two:
+        async with AsyncExitStack() as keep:
+            found = await soon(gather(ConnectOptions(), HERE, [tcp(one), udp(two)], keep))
+            before = asyncio.all_tasks()
+        assert found.tcp_port is not None
+        sockets = [*found.tcp_port.listeners, *(sock.socket for sock in found.udp_sockets)]
+        assert {sock.fileno() for sock in sockets} == {-1}
+        await until(lambda: one.closed == 1)
+        assert asyncio.all_tasks() < before
+
+
+async def test_what_was_detached_outlives_the_stack() -> None:
+    async with AsyncExitStack() as keep:
+        found = await soon(gather(ConnectOptions(), HERE, [], keep))
+        sock = found.udp_sockets[0].detach()
+    with sock:
+        assert sock.getsockname()[1] == found.udp_sockets[0].number
+
+
+async def test_cancelled_while_one_has_answered_and_one_has_not() -> None:
     async with stun_server() as quick, stun_server(lambda *_: None) as silent, AsyncExitStack() as keep:
-        servers = [("127.0.0.1", quick.address.port), ("127.0.0.1", silent.address.port)]
-        gathering = asyncio.create_task(gather(port, servers, quick.address, keep))
+        gathering = asyncio.create_task(gather(ConnectOptions(), HERE, [tcp(quick), tcp(silent)], keep))
         await until(lambda: bool(quick.sources and silent.sources))
         gathering.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -207,13 +366,8 @@ async def test_cancelled_while_one_has_answered_and_one_has_not(port: PunchPort)
         await until(lambda: quick.closed == silent.closed == 1)
 
 
-def resolve(monkeypatch: pytest.MonkeyPatch, *hosts: str, error: OSError | None = None) -> None:
-    """Let every name resolve to `hosts`, or not at all."""
-
-    async def getaddrinfo(name: str, port: int, **_: Any) -> list[Any]:
-        if error is not None:
-            raise error
-        families = {4: socket.AF_INET, 6: socket.AF_INET6}
-        return [(families[ip_address(h).version], socket.SOCK_STREAM, 6, "", (h, port)) for h in hosts]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+async def test_nothing_at_all() -> None:
+    nothing = Gathered.nothing()
+    assert nothing.candidates() == ()
+    assert nothing.udp_mapping is nothing.tcp_mapping is Mapping.UNKNOWN
+    assert (nothing.udp_port_step, nothing.tcp_port, nothing.udp_sockets) == (0, None, ())

@@ -21,16 +21,19 @@ from p2p_core.errors import (
     WeakKeyExchange,
 )
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
-from p2p_core.proof import Role, prove
+from p2p_core.proof import PathKind, Role, prove
+from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import KeyProof, Ping, TextMessage, encode
 from p2p_peer.channel import channel as channel_module
 from p2p_peer.channel.certificate import ThrowawayCertificate
 from p2p_peer.channel.channel import Channel, establish
-from p2p_peer.channel.tls import StreamEnded, TlsSocket, Wait
+from p2p_peer.channel.stream import StreamEnded, Wait
+from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.paths.base import Path
 
 from tests.peer.pair import (
     INITIATOR_KEY,
+    PATIENCE,
     RESPONDER_KEY,
     STRANGER_KEY,
     agreement,
@@ -74,23 +77,43 @@ async def results(*ends: "asyncio.Task[Channel]") -> list[Channel | BaseExceptio
     done = await soon(asyncio.gather(*ends, return_exceptions=True))
     for end in done:
         if isinstance(end, Channel):
-            end.tls.close()
+            end.stream.close()
     return done
 
 
 async def test_the_key_exchange_is_hybrid() -> None:
     ours, theirs = await channels()
     assert ours.key_exchange == theirs.key_exchange == "X25519MLKEM768"
-    assert ours.tls.binding() == theirs.tls.binding()
-    ours.tls.close()
-    theirs.tls.close()
+    assert ours.stream.binding() == theirs.stream.binding()
+    ours.stream.close()
+    theirs.stream.close()
 
 
 async def test_no_two_channels_share_a_binding() -> None:
     made = [*await channels(), *await channels()]
-    assert len({end.tls.binding().value for end in made}) == 2
+    assert len({end.stream.binding().value for end in made}) == 2
     for end in made:
-        end.tls.close()
+        end.stream.close()
+
+
+async def test_through_the_relay() -> None:
+    """One end of a socket pair on either side: TLS does not care what is behind it."""
+    made = [Path(PathKind.RELAY, sock, Address.of("192.0.2.1", 443)) for sock in map(non_blocking, socket.socketpair())]
+    ours, theirs = await channels((made[0], made[1]))
+    assert ours.key_exchange == theirs.key_exchange == "X25519MLKEM768"
+    assert ours.stream.binding() == theirs.stream.binding()
+    for stream, other in ((ours.stream, theirs.stream), (theirs.stream, ours.stream)):
+        stream.end()
+        await soon(stream.delivered(PATIENCE))
+        with pytest.raises(StreamEnded):
+            await soon(read(other))
+    ours.stream.close()
+    theirs.stream.close()
+
+
+def non_blocking(sock: socket.socket) -> socket.socket:
+    sock.setblocking(False)
+    return sock
 
 
 # Who does not hold the key.

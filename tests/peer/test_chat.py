@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from p2p_core import limits
 from p2p_core.errors import ConnectionLost
-from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, MessageAck, Ping, Pong, TextMessage
+from p2p_core.proof import PathKind
+from p2p_core.wire.candidate import Address
+from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, MessageAck, Ping, TextMessage
 from p2p_peer.cli.chat import Chat
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
-from p2p_peer.events import FileFailed, FileSent
+from p2p_peer.events import FileFailed, FileSent, PathChanged, PathLost
 
 from tests.peer.other_side import BLOCK_SIZE
 from tests.peer.pair import soon, until
@@ -267,7 +269,7 @@ async def test_chat_marks_its_messages(scene: Scene) -> None:
 async def test_chat_tells_how_it_is_connected(scene: Scene) -> None:
     scene.begin_chat()
     ping = await scene.other.wait_for(Ping)
-    scene.other.send(Pong(ping.id))
+    scene.other.send(scene.other.pong(ping))
     await until(lambda: scene.session.round_trip is not None)
     scene.offer(name="their.txt")
     await scene.notice("/accept takes it")
@@ -275,12 +277,28 @@ async def test_chat_tells_how_it_is_connected(scene: Scene) -> None:
     await scene.notice("their.txt (5 B)")
     told = {notice[:13].strip(): notice[14:] for notice in scene.said.notices[2:]}
     assert re.fullmatch(r"since \d\d:\d\d:\d\d, for 0:0\d", told["connected"])
-    assert told["path"] == f"tcp to {scene.session.address}, direct"
+    assert told["path"] == f"direct over TCP at {scene.session.address}"
     assert re.fullmatch(r"\d+\.\d ms", told["round trip"])
     assert told["key exchange"] == "X25519MLKEM768, both keys proved on it"
     assert told["peer id"] == str(scene.session.peer)
     assert [*told["peer's words"].split(), *told[""].split()] == list(scene.session.peer.words)
     assert told["offered"] == "1 their.txt (5 B)"
+
+
+async def test_chat_goes_on_over_another_path(scene: Scene) -> None:
+    """What is typed meanwhile waits for it; /status says which it is."""
+    scene.begin_chat()
+    await scene.notice(HINT)
+    scene.session._emit(PathLost(ConnectionLost("why")))
+    await until(lambda: len(scene.said.events) == 1)
+    scene.lines.type("/status")
+    await scene.notice("path          lost at ")
+    scene.session._emit(PathChanged(PathKind.RELAY, Address.of("192.0.2.1", 54700), "no luck"))
+    await until(lambda: len(scene.said.events) == 2)
+    scene.lines.type("/status")
+    await scene.notice("path          through the mediator's relay (no luck)")
+    scene.lines.type("hello")
+    assert await scene.texts(1) == ["hello"]
 
 
 async def test_chat_helps(scene: Scene) -> None:

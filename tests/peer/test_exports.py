@@ -10,8 +10,9 @@ import pytest
 NAMES = """
     Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted FileFailed
     FileOffer FileOffered FileProgress FileReceived FileSent Matched MediatorId MediatorIdentity MediatorReached
-    MessageDelivered MessageReceived PathFound PathKind PeerDone PeerId PeerLeaving PunchwireError Role Session
-    SessionEvent Stored Vouched connect generate_key load_key_pair load_public_key
+    MessageDelivered MessageReceived PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving
+    PunchwireError Role Session SessionEvent Stored StunServer Transport Vouched connect generate_key load_key_pair
+    load_public_key
 """.split()
 
 

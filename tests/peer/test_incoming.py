@@ -5,8 +5,6 @@ import random
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from p2p_peer.transfer.sink import BUFFERS
 
 from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
 from tests.peer.pair import PATIENCE, Clock, Pair, Peer, changed, leftovers, soon, until
+from tests.peer.slow_disk import closed_gate
 
 MIB = 1024 * 1024
 Honest = tuple[Peer, OtherSide]
@@ -54,21 +53,6 @@ def offer_to(peer: Peer, size: int, name: str = "file") -> FileOffer:
 def blocks_of(offer: FileOffer, content: bytes) -> list[memoryview]:
     pieces = (content[at : at + BLOCK_SIZE] for at in range(0, len(content), BLOCK_SIZE))
     return [block(data, index, offer.transfer) for index, data in enumerate(pieces)]
-
-
-@contextmanager
-def closed_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Let every write to disk wait until the gate is opened."""
-    gate = threading.Event()
-    real = os.pwrite
-
-    def pwrite(*arguments: Any) -> int:
-        assert gate.wait(PATIENCE)
-        return real(*arguments)
-
-    monkeypatch.setattr(sink_module.os, "pwrite", pwrite)
-    yield gate
-    gate.set()
 
 
 # Files arrive.
@@ -434,7 +418,7 @@ async def test_the_session_ends_in_the_middle(pair: Pair, how: str, monkeypatch:
         sending = asyncio.create_task(pair.initiator.session.send_file(pair.file("a", 8 * MIB)))
         await until(lambda: pair.responder.session._pump.is_held_up)
         if how == "reset":
-            sock = pair.initiator.session._channel.tls.socket
+            sock = pair.initiator.session._channel.stream.socket
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
             pair.initiator.session._pump._lose(ConnectionLost("cut"))
             pair.initiator.session._pump.abandon()

@@ -6,7 +6,7 @@ from pathlib import Path
 import grpc
 import pytest
 from p2p_core.errors import MediatorUnreachable, NotAdmitted, PunchwireError, RemoteProtocolError, Replaced
-from p2p_peer.mediator_endings import error_of
+from p2p_peer.mediator_endings import clause_of, error_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol" / "mediator.md"
 
@@ -29,6 +29,14 @@ ERRORS: dict[str, type[PunchwireError]] = {
     "internal": MediatorUnreachable,
 }
 
+CLAUSES = {
+    "relay-off": "the mediator relays nothing",
+    "relay-ticket": "the mediator ended the relay: details",
+    "relay-limit": "the mediator relays no more: details",
+    "relay-peer-gone": "the mediator ended the relay: details",
+    "relay-idle": "the mediator ended the relay: details",
+}
+
 
 def reasons() -> dict[str, grpc.StatusCode]:
     rows = re.findall(r"^\| `([a-z-]+)` \| `([A-Z_]+)` \|", PAGE.read_text(), re.MULTILINE)
@@ -36,7 +44,7 @@ def reasons() -> dict[str, grpc.StatusCode]:
 
 
 def test_every_reason_of_the_protocol_is_known() -> None:
-    assert reasons().keys() == ERRORS.keys()
+    assert reasons().keys() == ERRORS.keys() | CLAUSES.keys()
 
 
 @pytest.mark.parametrize("reason", ERRORS)
@@ -51,3 +59,22 @@ def test_each_reason_has_its_error(reason: str) -> None:
 def test_of_what_grpc_says_the_last_error_is_told() -> None:
     details = "failed to connect to all addresses; last error: UNAVAILABLE: Socket closed"
     assert str(error_of(grpc.StatusCode.UNAVAILABLE, "", details)).endswith("connection: UNAVAILABLE: Socket closed")
+
+
+@pytest.mark.parametrize("reason", CLAUSES)
+def test_each_reason_of_a_relay_has_its_clause(reason: str) -> None:
+    assert clause_of(reasons()[reason], reason, "details") == CLAUSES[reason]
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "clause"),
+    [
+        (grpc.StatusCode.OK, "", "both sides have ended the relay"),
+        (grpc.StatusCode.CANCELLED, "Locally cancelled", "this side has ended the relay"),
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", "the mediator relays nothing"),
+        (grpc.StatusCode.UNKNOWN, "Internal error from Core", "the mediator ended the relay: it does not say why"),
+        (grpc.StatusCode.UNAVAILABLE, "x; last error: refused", "the mediator's relay cannot be reached: refused"),
+    ],
+)
+def test_what_grpc_says_of_a_relay(code: grpc.StatusCode, details: str, clause: str) -> None:
+    assert clause_of(code, "", details) == clause

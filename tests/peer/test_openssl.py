@@ -28,23 +28,23 @@ def test_a_server_without_a_client_waits() -> None:
 
 async def test_reads_into_the_middle_of_a_buffer() -> None:
     ours, theirs = await channels()
-    ours.tls.write(memoryview(b"hello"))
+    ours.stream.write(memoryview(b"hello"))
     buffer = bytearray(b"__________")
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
-    loop.add_reader(theirs.tls.socket, readable.set)
+    loop.add_reader(theirs.stream.socket, readable.set)
     await readable.wait()
-    loop.remove_reader(theirs.tls.socket)
-    count = openssl.read_into(theirs.tls._connection, memoryview(buffer)[2:5])
+    loop.remove_reader(theirs.stream.socket)
+    count = openssl.read_into(theirs.stream._connection, memoryview(buffer)[2:5])
     assert (count, bytes(buffer)) == (3, b"__hel_____")
-    assert openssl.read_into(theirs.tls._connection, memoryview(buffer)[5:]) == 2
+    assert openssl.read_into(theirs.stream._connection, memoryview(buffer)[5:]) == 2
     assert bytes(buffer) == b"__hello___"
     with pytest.raises(SSL.WantReadError):
-        openssl.read_into(theirs.tls._connection, memoryview(buffer))
+        openssl.read_into(theirs.stream._connection, memoryview(buffer))
     with pytest.raises(BufferError):
-        openssl.read_into(theirs.tls._connection, memoryview(b"never written to"))
-    ours.tls.close()
-    theirs.tls.close()
+        openssl.read_into(theirs.stream._connection, memoryview(b"never written to"))
+    ours.stream.close()
+    theirs.stream.close()
 
 
 @pytest.mark.parametrize("role", Role)

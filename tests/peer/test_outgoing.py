@@ -133,9 +133,9 @@ async def test_the_source_changes(pair: Pair, monkeypatch: pytest.MonkeyPatch, h
 
 
 def change_after_first_block(monkeypatch: pytest.MonkeyPatch, path: Path, how: str) -> None:
-    real, reads = os.readv, []
+    real, reads = os.preadv, []
 
-    def readv(descriptor: int, buffers: Any) -> int:
+    def preadv(descriptor: int, buffers: Any, offset: int) -> int:
         reads.append(1)
         if len(reads) == 2:
             if how == "cut off":
@@ -144,16 +144,16 @@ def change_after_first_block(monkeypatch: pytest.MonkeyPatch, path: Path, how: s
                 os.truncate(path, 13 * MIB)
             else:
                 os.utime(path, ns=(1, 1))
-        return real(descriptor, buffers)
+        return real(descriptor, buffers, offset)
 
-    monkeypatch.setattr(source_module.os, "readv", readv)
+    monkeypatch.setattr(source_module.os, "preadv", preadv)
 
 
 async def test_the_source_cannot_be_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def readv(*_: Any) -> int:
+    def preadv(*_: Any) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(source_module.os, "readv", readv)
+    monkeypatch.setattr(source_module.os, "preadv", preadv)
     pair.responder.accept_all(pair.inbox)
     path = pair.file("a", 5)
     with pytest.raises(TransferFailed, match=f"{path} cannot be read: Input/output error"):

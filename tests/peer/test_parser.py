@@ -25,6 +25,9 @@ def test_four_positionals_are_the_chat() -> None:
     [
         (["keygen", "DIR"], "keygen"),
         (["fingerprint", "key.pem"], "fingerprint"),
+        (["netcheck"], "netcheck"),
+        (["netcheck", "example.org", "54700"], "netcheck"),
+        (["netcheck", "54700", "key.pem", "peer.pem"], "chat"),
         (["keygen", "54700", "key.pem", "peer.pem"], "chat"),  # a host that is named like a command
         (["fingerprint", "54700", "key.pem", "peer.pem"], "chat"),
         (["keygen", "54700", "key.pem", "peer.pem", "--message", "hello"], "chat"),
@@ -59,6 +62,32 @@ def test_how_to_do_it() -> None:
     assert (options.mediator_id, options.state_dir) == ("abc", Path("/state"))
 
 
+def test_which_way_to_the_other_peer() -> None:
+    options = parse(CHAT)
+    assert (options.direct_only, options.relay_only, options.ipv4, options.ipv6) == (False, False, False, False)
+    assert (options.bind, options.no_port_mapping, options.stun) == (None, False, [])
+    options = parse(
+        [*CHAT, "--relay-only", "--ipv6", "--bind", "::1", "--no-port-mapping", "--stun", "a", "--stun", "b"]
+    )
+    assert (options.relay_only, options.ipv6, options.bind) == (True, True, "::1")
+    assert (options.no_port_mapping, options.stun) == (True, ["a", "b"])
+    assert parse([*CHAT, "--direct-only", "--ipv4"]).direct_only
+
+
+def test_netcheck() -> None:
+    options = parse(["netcheck"])
+    assert (options.host, options.port, options.json, options.verbose, options.insecure) == (
+        None,
+        None,
+        False,
+        False,
+        False,
+    )
+    options = parse(["netcheck", "example.org", "54700", "--json", "--insecure", "--stun", "a", "--ipv4", "-v"])
+    assert (options.host, options.port, options.stun, options.ipv4) == ("example.org", 54700, ["a"], True)
+    assert (options.json, options.insecure, options.verbose) == (True, True, True)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -76,6 +105,11 @@ def test_how_to_do_it() -> None:
         [*CHAT, "--timeout", "nan"],
         [*CHAT, "--timeout", "soon"],
         [*CHAT, "--no-such-option"],
+        [*CHAT, "--direct-only", "--relay-only"],
+        [*CHAT, "--ipv4", "--ipv6"],
+        ["netcheck", "example.org"],
+        ["netcheck", "example.org", "http"],
+        ["netcheck", "example.org", "1", "more"],
         ["keygen"],
         ["keygen", "DIR", "--bits", "many"],
         ["fingerprint"],
@@ -97,11 +131,19 @@ def test_help_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for code, meaning in EXIT_CODES.items():
         assert f"  {code:<4} {meaning}" in said
-    for word in ("keygen DIR", "fingerprint KEY", "/send PATH", "/quit", PASSPHRASE_VARIABLE, "--mediator-id"):
+    for word in (
+        "keygen DIR",
+        "fingerprint KEY",
+        "netcheck [HOST PORT]",
+        "/send PATH",
+        "/quit",
+        PASSPHRASE_VARIABLE,
+        "--mediator-id",
+    ):
         assert word in said
 
 
-@pytest.mark.parametrize("command", ["keygen", "fingerprint"])
+@pytest.mark.parametrize("command", ["keygen", "fingerprint", "netcheck"])
 def test_each_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse([command, "--help"])

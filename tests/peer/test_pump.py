@@ -29,7 +29,7 @@ async def ends() -> AsyncIterator[tuple[End, End]]:
     made = []
     for channel in await channels():
         handler = Handler()
-        made.append(End(Pump(channel.tls, channel.reader, handler), handler, channel))
+        made.append(End(Pump(channel.stream, channel.reader, handler), handler, channel))
     for end in made:
         end.pump.start()
     yield made[0], made[1]
@@ -50,10 +50,10 @@ async def test_frames_come_in_order(ends: tuple[End, End]) -> None:
 async def test_a_frame_goes_out_at_once(ends: tuple[End, End]) -> None:
     """Not in a later turn of the event loop: a message costs no latency of ours."""
     ours, theirs = ends
-    theirs.channel.tls.socket.setblocking(False)
-    asyncio.get_running_loop().remove_reader(theirs.channel.tls.socket)
+    theirs.channel.stream.socket.setblocking(False)
+    asyncio.get_running_loop().remove_reader(theirs.channel.stream.socket)
     ours.pump.send(encode(Ping(1)))
-    assert theirs.channel.tls.socket.recv(100, socket.MSG_PEEK)
+    assert theirs.channel.stream.socket.recv(100, socket.MSG_PEEK)
 
 
 async def test_control_frames_go_before_blocks(ends: tuple[End, End]) -> None:
@@ -176,18 +176,18 @@ async def test_what_tls_holds_already_is_read_when_the_buffer_comes(ends: tuple[
 async def test_what_came_with_the_proof_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS may hold frames when the pump starts: nothing makes the socket readable then."""
     ours, theirs = await channels()
-    ours.tls.write(memoryview(encode(Ping(1)) + encode(Ping(2))))
+    ours.stream.write(memoryview(encode(Ping(1)) + encode(Ping(2))))
     space = theirs.reader.space()
     assert space is not None
-    while (count := theirs.tls.read_into(space)) is None:  # as if it had come in the last flight
+    while (count := theirs.stream.read_into(space)) is None:  # as if it had come in the last flight
         await asyncio.sleep(0)
     assert theirs.reader.filled(count) is None
     handler = Handler()
-    pump = Pump(theirs.tls, theirs.reader, handler)
+    pump = Pump(theirs.stream, theirs.reader, handler)
     pump.start()
     await until(lambda: handler.came == [Ping(1), Ping(2)])
     pump.abandon()
-    ours.tls.close()
+    ours.stream.close()
 
 
 # The end.
@@ -198,7 +198,7 @@ async def test_a_proper_end(ends: tuple[End, End]) -> None:
     ours.pump.send(encode(Ping(1)))
     await soon(asyncio.gather(ours.pump.close(), theirs.pump.close()))
     assert theirs.handler.came == [Ping(1)]
-    assert ours.channel.tls.socket.fileno() == theirs.channel.tls.socket.fileno() == -1
+    assert ours.channel.stream.socket.fileno() == theirs.channel.stream.socket.fileno() == -1
     assert ours.handler.lost == theirs.handler.lost == []  # both wanted it
 
 
@@ -225,7 +225,7 @@ async def test_an_end_that_is_not_answered(ends: tuple[End, End], monkeypatch: p
     monkeypatch.setattr(pump_module, "LINGER", 0.02)
     ours, theirs = ends
     await soon(ours.pump.close())
-    assert ours.channel.tls.socket.fileno() == -1
+    assert ours.channel.stream.socket.fileno() == -1
     await until(lambda: theirs.handler.lost == [None])
 
 
@@ -237,7 +237,7 @@ async def test_an_end_towards_one_who_does_not_read(ends: tuple[End, End], monke
     ours.pump.kick()
     await until(lambda: theirs.pump.is_held_up)
     await soon(ours.pump.close())
-    assert ours.channel.tls.socket.fileno() == -1
+    assert ours.channel.stream.socket.fileno() == -1
 
 
 async def test_a_close_that_is_cancelled_closes_the_socket(ends: tuple[End, End]) -> None:
@@ -246,13 +246,13 @@ async def test_a_close_that_is_cancelled_closes_the_socket(ends: tuple[End, End]
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert ends[0].channel.tls.socket.fileno() == -1
+    assert ends[0].channel.stream.socket.fileno() == -1
 
 
 @pytest.mark.parametrize("linger", [False, True])
 async def test_the_connection_breaks(ends: tuple[End, End], linger: bool) -> None:
     ours, theirs = ends
-    sock = theirs.channel.tls.socket
+    sock = theirs.channel.stream.socket
     if linger:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     theirs.pump.abandon()

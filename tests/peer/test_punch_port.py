@@ -1,11 +1,14 @@
 import errno
 import socket
+from contextlib import closing
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 from p2p_core.errors import NoPath
 from p2p_core.wire.candidate import Address
 from p2p_peer.gather import punch_port
+from p2p_peer.gather.interfaces import Local
 from p2p_peer.gather.punch_port import PunchPort
 
 from tests.peer.pair import Ports
@@ -79,16 +82,39 @@ def test_no_socket_to_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
         PunchPort.open()
 
 
+@pytest.mark.parametrize(
+    ("version", "family", "other"), [(4, socket.AF_INET, "::1"), (6, socket.AF_INET6, "127.0.0.1")]
+)
+def test_one_ip_version_alone(version: int, family: int, other: str) -> None:
+    port = PunchPort.open(Local(version))
+    with closing(port):
+        assert families(port) == [family]
+        with pytest.raises(OSError, match="not supported"):
+            port.socket_towards(Address.of(other, 9))
+
+
+def test_one_address_alone() -> None:
+    with closing(PunchPort.open(Local(bind=IPv4Address("127.0.0.5")))) as port:
+        assert [listener.getsockname() for listener in port.listeners] == [("127.0.0.5", port.number)]
+        with port.socket_towards(Address.of("127.0.0.1", 9)) as dialling:
+            assert dialling.getsockname() == ("127.0.0.5", port.number)
+
+
+def test_an_address_this_machine_does_not_have() -> None:
+    with pytest.raises(NoPath, match=r"cannot listen on a TCP port: .*assign"):
+        PunchPort.open(Local(bind=IPv4Address("203.0.113.77")))
+
+
 def refuse(monkeypatch: pytest.MonkeyPatch, family: int, number: int, times: int = 1000) -> list[int]:
     """Let binding in `family` fail with `number`, the first `times` times; return the ports it was tried for."""
     refused: list[int] = []
     real = punch_port._bound
 
-    def bound(wanted: Any, port: int) -> socket.socket:
+    def bound(wanted: Any, port: int, local: Local) -> socket.socket:
         if wanted == family and len(refused) < times:
             refused.append(port)
             raise OSError(number, errno.errorcode[number] if number != errno.EMFILE else "Too many open files")
-        return real(wanted, port)
+        return real(wanted, port, local)
 
     monkeypatch.setattr(punch_port, "_bound", bound)
     return refused

@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import NotAdmitted, PunchwireError, TransferFailed
-from p2p_core.proof import ChannelBinding, Role
+from p2p_core.errors import ConnectionLost, NotAdmitted, PunchwireError, TransferFailed
+from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import FileOffer
 from p2p_peer.cli import outputs
@@ -22,7 +22,9 @@ from p2p_peer.events import (
     MediatorReached,
     MessageDelivered,
     MessageReceived,
+    PathChanged,
     PathFound,
+    PathLost,
     PeerDone,
     PeerLeaving,
     SessionEvent,
@@ -31,7 +33,7 @@ from p2p_peer.mediator_identity import MediatorIdentity, Vouched
 from p2p_peer.transfer.sink import Stored
 from p2p_peer.trust import MediatorId
 
-from tests.peer.fake_session import PEER, ShownSession
+from tests.peer.fake_session import ADDRESS, PEER, ShownSession
 
 SESSION: Any = ShownSession()
 ID = MediatorId(bytes(range(32)))
@@ -67,7 +69,7 @@ def reached(vouched: Vouched | None) -> MediatorReached:
         (reached(None), []),
         (Advertised(()), [{"event": "waiting"}]),
         (Matched(Role.RESPONDER, ()), [{"event": "matched", "role": "responder"}]),
-        (PathFound(Address.of("192.0.2.1", 1)), []),
+        (PathFound(PathKind.TCP, ADDRESS, ""), []),
         (Authenticated(0.1), []),
     ],
 )
@@ -77,12 +79,13 @@ def test_on_the_way(said: Any, event: ConnectEvent, expected: list[dict[str, Any
 
 
 def test_connected(said: Any) -> None:
-    JsonReport().connected(SESSION, 0.123456789)
+    JsonReport().connected(SESSION, "no luck", 0.123456789)
     assert said() == [
         {
             "event": "connected",
             "path": "tcp",
             "address": "203.0.113.5:6000",
+            "why": "no luck",
             "peer": str(PEER),
             "role": "initiator",
             "key_exchange": "X25519MLKEM768",
@@ -121,6 +124,14 @@ STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
         (
             FileFailed(3, TransferFailed("why"), "a.txt"),
             {"event": "file_failed", "transfer": 3, "code": "transfer-failed", "message": "why"},
+        ),
+        (
+            PathLost(ConnectionLost("why")),
+            {"event": "path_lost", "code": "connection-lost", "message": "why"},
+        ),
+        (
+            PathChanged(PathKind.RELAY, ADDRESS, "no luck"),
+            {"event": "path_changed", "path": "relay", "address": "203.0.113.5:6000", "why": "no luck"},
         ),
         (MessageDelivered(1), None),
         (PeerDone(), None),

@@ -3,8 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import PunchwireError, TransferFailed
-from p2p_core.proof import ChannelBinding, Role
+from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
+from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import FileOffer
 from p2p_peer.cli import outputs
@@ -21,6 +21,8 @@ from p2p_peer.events import (
     MediatorReached,
     MessageDelivered,
     MessageReceived,
+    PathChanged,
+    PathLost,
     PeerDone,
     PeerLeaving,
     SessionEvent,
@@ -29,7 +31,7 @@ from p2p_peer.mediator_identity import MediatorIdentity, Vouched
 from p2p_peer.transfer.sink import Stored
 from p2p_peer.trust import MediatorId
 
-from tests.peer.fake_session import PEER, ShownSession
+from tests.peer.fake_session import ADDRESS, PEER, ShownSession
 
 SESSION: Any = ShownSession()
 ID = MediatorId(bytes(range(32)))
@@ -44,6 +46,19 @@ def received(path: str) -> FileReceived:
     return FileReceived(3, Stored(Path(path), 1500, "ab" * 32), 0.25)
 
 
+@pytest.mark.parametrize(
+    ("kind", "why", "how"),
+    [
+        (PathKind.QUIC, "TCP did not come up", "direct over QUIC at 203.0.113.5:6000 (UDP; TCP did not come up)"),
+        (PathKind.RELAY, "no luck", "through the mediator's relay (no luck)"),
+    ],
+)
+def test_which_path_it_is_and_why(capsys: pytest.CaptureFixture[str], kind: PathKind, why: str, how: str) -> None:
+    session: Any = ShownSession(path=kind)
+    TextReport(LineConsole()).connected(session, why, 0.3123)
+    assert capsys.readouterr().err == f"* connected to {PEER.short}, {how}, X25519MLKEM768, 312 ms\n"
+
+
 def reached(vouched: Vouched | None) -> MediatorReached:
     identity = None if vouched is None else ID
     return MediatorReached(
@@ -55,7 +70,7 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
     report = TextReport(LineConsole())
     for event in (Advertised(()), Matched(Role.INITIATOR, ())):
         report.connecting(event)
-    report.connected(SESSION, 0.1234)
+    report.connected(SESSION, "", 0.1234)
     report.happened(SESSION, MessageReceived(1, 0, "hello"))
     report.happened(SESSION, PeerDone())
     report.closed("")
@@ -65,7 +80,7 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
     assert said.err.splitlines() == [
         "* waiting for the other peer",
         "* the other peer is there; connecting",
-        f"* connected to {PEER.short} over tcp at 203.0.113.5:6000, X25519MLKEM768, 123 ms",
+        f"* connected to {PEER.short}, direct over TCP at 203.0.113.5:6000, X25519MLKEM768, 123 ms",
         "* the other side has nothing more to send",
         "* closed",
     ]
@@ -93,6 +108,13 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         (offered(), f"* {PEER.short} offers a.txt (1.5 kB)\n"),
         (FileSent(3, "a.txt", 1500, 0.25), "* sent a.txt (1.5 kB in 0.2 s); it was verified and stored\n"),
         (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s), verified\n"),
+        (PathLost(ConnectionLost("why")), "* connection lost: why; looking for another way to the other side\n"),
+        (PathChanged(PathKind.TCP, ADDRESS, ""), "* now direct over TCP at 203.0.113.5:6000\n"),
+        (
+            PathChanged(PathKind.QUIC, ADDRESS, "TCP did not come up"),
+            "* now direct over QUIC at 203.0.113.5:6000 (UDP; TCP did not come up)\n",
+        ),
+        (PathChanged(PathKind.RELAY, ADDRESS, "no luck"), "* now through the mediator's relay (no luck)\n"),
         (PeerLeaving(""), "* the other side leaves\n"),
         (PeerLeaving("bye"), "* the other side leaves: bye\n"),
         (MessageDelivered(1), ""),

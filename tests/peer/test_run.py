@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,17 @@ from p2p_core.errors import (
     UsageError,
 )
 from p2p_core.identity import PeerId, private_pem, public_pem
-from p2p_core.proof import ChannelBinding, Role
-from p2p_core.wire.candidate import Address
+from p2p_core.proof import ChannelBinding, PathKind, Role
+from p2p_core.wire.candidate import Address, Transport
 from p2p_core.wire.frames import Close, MessageAck, TextMessage
-from p2p_peer.app import ConnectOptions
 from p2p_peer.cli import run as run_module
 from p2p_peer.cli.parser import parse
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.cli.run import _Run, run
 from p2p_peer.events import Advertised, Authenticated, Matched, MediatorReached, PathFound
+from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
+from p2p_peer.options import ConnectOptions, Paths
 from p2p_peer.trust import MediatorId
 
 from tests.keys import key
@@ -104,6 +106,9 @@ async def for_ever(*_: Any, **__: Any) -> Any:
         (["--message", "x" * 65537], "a message has at most 65536 bytes"),
         (["--message", "caf\udce9"], "not valid UTF-8"),
         (["--message", "hi", "--mediator-id", "abc"], "'abc' is not a mediator id"),
+        (["--relay-only", "--bind", "127.0.0.1"], "--bind is about direct connections, and --relay-only makes none"),
+        (["--bind", "192.0.2.99"], "--bind 192.0.2.99 cannot be done: this computer does not have it"),
+        (["--stun", "a b"], "'a b' is not a STUN server"),
     ],
 )
 def test_wrong_usage(
@@ -168,6 +173,30 @@ async def test_what_connecting_is_told(
     assert connect_options == ConnectOptions(
         wait=3, state_dir=Path("/s"), mediator_id=ID, confirm_mediator=None, insecure=False
     )
+
+
+async def test_what_connecting_is_told_of_the_network(
+    options: Callable[..., argparse.Namespace], connecting: Callable[[Connecting], None]
+) -> None:
+    told: list[ConnectOptions] = []
+
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        told.append(options)
+        raise PeerDidNotCome("no")
+
+    connecting(connect)
+    flags = ("--direct-only", "--ipv4", "--bind", "127.0.0.1", "--no-port-mapping", "--stun", "stun.example.org/tcp")
+    with pytest.raises(PeerDidNotCome):
+        await a_run(options("--message", "hi", *flags)).run()
+    assert told == [
+        ConnectOptions(
+            paths=Paths.DIRECT_ONLY,
+            ip_version=4,
+            bind=IPv4Address("127.0.0.1"),
+            port_mapping=False,
+            stun=(StunServer("stun.example.org", 3478, Transport.TCP),),
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -274,7 +303,7 @@ async def other(
             reached(),
             Advertised(()),
             Matched(Role.INITIATOR, ()),
-            PathFound(Address.of("192.0.2.1", 1)),
+            PathFound(PathKind.TCP, Address.of("192.0.2.1", 1), "why not"),
             Authenticated(0.25),
         ):
             notify(event)
@@ -283,7 +312,7 @@ async def other(
     connecting(connect)
     yield other
     other.pump.abandon()
-    ours.tls.close()
+    ours.stream.close()
 
 
 def reached() -> MediatorReached:
@@ -296,7 +325,7 @@ async def test_a_run(
     options: Callable[..., argparse.Namespace], other: OtherSide, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = options("--message", "hi")
-    host, port = other.channel.tls.socket.getsockname()
+    host, port = other.channel.stream.socket.getsockname()
     address = Address.of(host, port)
     running = asyncio.create_task(a_run(chosen).run())
     message = await other.wait_for(TextMessage)
@@ -311,7 +340,7 @@ async def test_a_run(
         f"* first connection to this mediator; remembered its id {ID}",
         "* waiting for the other peer",
         "* the other peer is there; connecting",
-        f"* connected to {PeerId.of(key(1).public_key()).short} over tcp at {address}, X25519MLKEM768, 250 ms",
+        f"* connected to {PeerId.of(key(1).public_key()).short}, direct over TCP at {address}, X25519MLKEM768, 250 ms",
         "* the other side leaves: thanks",
         "* closed: thanks",
     ]
@@ -324,7 +353,15 @@ async def test_a_run(
         ([reached()], MediatorUnreachable),
         ([reached(), Advertised(())], PeerDidNotCome),
         ([reached(), Advertised(()), Matched(Role.INITIATOR, ())], NoPath),
-        ([reached(), Advertised(()), Matched(Role.INITIATOR, ()), PathFound(Address.of("192.0.2.1", 1))], NoPath),
+        (
+            [
+                reached(),
+                Advertised(()),
+                Matched(Role.INITIATOR, ()),
+                PathFound(PathKind.TCP, Address.of("192.0.2.1", 1), "why not"),
+            ],
+            NoPath,
+        ),
     ],
 )
 async def test_a_timeout_says_what_was_missing(

@@ -322,7 +322,7 @@ async def test_cancelled_while_the_block_is_left(honest: Honest, monkeypatch: py
 async def test_what_has_to_stay_open_is_closed_last() -> None:
     ours, theirs = await channels()
     resources, order = AsyncExitStack(), []
-    resources.callback(lambda: order.append(ours.tls.socket.fileno()))
+    resources.callback(lambda: order.append(ours.stream.socket.fileno()))
     session = Session(ours, agreement(Role.INITIATOR), INITIATOR_KEY, RESPONDER_KEY.public_key(), resources=resources)
     other = session_on(theirs, Role.RESPONDER)
     await soon(asyncio.gather(session.close(), other.close()))
@@ -368,14 +368,14 @@ async def test_the_connection_is_cut(honest: Honest, how: str) -> None:
     delivery = asyncio.ensure_future(peer.session.send_message("hello"))
     sending = asyncio.create_task(peer.session.send_file(Path(__file__)))
     await other.wait_for(FileOffer)
-    sock = other.channel.tls.socket
+    sock = other.channel.stream.socket
     if how == "reset":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         other.pump.abandon()
     elif how == "end of stream":
         sock.shutdown(socket.SHUT_WR)
     else:
-        peer.session._channel.tls.socket.shutdown(socket.SHUT_RDWR)
+        peer.session._channel.stream.socket.shutdown(socket.SHUT_RDWR)
     error = await peer.end()
     assert isinstance(error, ConnectionLost)
     for waiting in (delivery, sending):
@@ -404,7 +404,7 @@ async def test_the_other_side_goes_when_all_is_said(honest: Honest) -> None:
     peer, other = honest
     closing = asyncio.create_task(peer.session.close())
     await other.wait_for(Close)
-    other.channel.tls.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    other.channel.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     other.pump.abandon()
     await soon(closing)
     assert await peer.end() is None
@@ -431,7 +431,7 @@ async def test_a_quiet_peer_that_answers_is_not_lost(honest: Honest, clock: Cloc
     for count in range(1, 10):
         clock.advance(liveness_module.PING_EVERY)
         ping, now = await other.wait_for(Ping, count), clock()
-        other.send(Pong(ping.id))
+        other.send(other.pong(ping))
         await until(lambda now=now: peer.session._machine.liveness._heard >= now)
     assert peer.session.round_trip is not None
     assert not peer.session.is_over
@@ -440,7 +440,7 @@ async def test_a_quiet_peer_that_answers_is_not_lost(honest: Honest, clock: Cloc
 async def test_a_ping_is_answered(honest: Honest) -> None:
     _, other = honest
     other.send(Ping(77))
-    assert await other.wait_for(Pong) == Pong(77)
+    assert await other.wait_for(Pong) == Pong(77, 0)
 
 
 # The other side breaks the rules, after its proof has passed.
@@ -604,8 +604,8 @@ async def test_who_leaves_is_not_talked_to_for_ever(unread: Unread) -> None:
 async def test_a_flood_of_nothing(honest: Honest) -> None:
     """Answered as fast as the other side reads, or passed over, and forgotten."""
     peer, other = honest
-    other.send(encode(Ping(7)) * 5000, b"\x00\x00\x00\x00\x80" * 20_000, encode(Pong(99)) * 5000, Ping(8))
-    await until(lambda: Pong(8) in other.came[-2:])
+    other.send(encode(Ping(7)) * 5000, b"\x00\x00\x00\x00\x80" * 20_000, encode(Pong(99, 0)) * 5000, Ping(8))
+    await until(lambda: Pong(8, 0) in other.came[-2:])
     assert sum(isinstance(frame, Pong) for frame in other.came) == 5001
     assert peer.events == []
     assert not peer.session.is_over
@@ -619,7 +619,7 @@ async def test_a_flood_puts_no_deadline_off(honest: Honest, monkeypatch: pytest.
 
     def flood() -> None:
         if not peer.session.is_over:
-            peer.session.frame_received(Pong(99))
+            peer.session.frame_received(Pong(99, 0))
             asyncio.get_running_loop().call_soon(flood)
 
     flood()
@@ -634,7 +634,7 @@ async def test_a_peer_that_reads_and_never_acknowledges(honest: Honest) -> None:
     peer.session._machine.liveness._asked -= liveness_module.PING_EVERY
     peer.session._on_deadline()
     await until(lambda: any(isinstance(frame, Ping) and frame.id > 1 for frame in other.came))
-    other.send(*(Pong(frame.id) for frame in other.came if isinstance(frame, Ping)))
+    other.send(*(other.pong(frame) for frame in other.came if isinstance(frame, Ping)))
     error = await peer.end()
     assert isinstance(error, RemoteProtocolError)
     assert "not the message before it" in str(error)

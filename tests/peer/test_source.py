@@ -18,10 +18,10 @@ SIZE = 4096
 class Reading:
     """A source, and a way to wait for what its thread does."""
 
-    def __init__(self, path: Path, block_size: int = SIZE) -> None:
+    def __init__(self, path: Path, block_size: int = SIZE, first: int = 0) -> None:
         self._news = threading.Semaphore(0)
         self.file = OpenFile.open(path)
-        self.source = FileSource(self.file, block_size, self._news.release)
+        self.source = FileSource(self.file, block_size, self._news.release, first)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         while not condition():
@@ -36,16 +36,17 @@ class Reading:
     def end(self) -> None:
         self.source.stop()
         self.source.join()
+        self.file.close()
 
 
 @pytest.fixture
 def reading(tmp_path: Path) -> Iterator[Callable[..., Reading]]:
     made: list[Reading] = []
 
-    def read(content: bytes, block_size: int = SIZE) -> Reading:
+    def read(content: bytes, block_size: int = SIZE, first: int = 0) -> Reading:
         path = tmp_path / "file"
         path.write_bytes(content)
-        made.append(Reading(path, block_size))
+        made.append(Reading(path, block_size, first))
         return made[-1]
 
     yield read
@@ -72,6 +73,20 @@ def test_every_byte_once_and_in_order(reading: Callable[..., Reading], size: int
     assert read.source.error is None
     read.source.join()
     assert read.source.is_over
+
+
+@pytest.mark.parametrize("first", [1, 9, 10, 11])
+def test_from_a_block_in_the_middle(reading: Callable[..., Reading], first: int) -> None:
+    content = os.urandom(10 * SIZE + 3)
+    read = reading(content, first=first)
+    read.source.start()
+    got = b""
+    while not read.source.is_done:
+        read.wait_until(lambda: bool(read.source._ready) or read.source.is_exhausted)
+        if (block := read.source.take()) is not None:
+            got += block.frame[FRAME_ROOM:]
+            read.source.give_back(block)
+    assert got == content[first * SIZE :]
 
 
 def test_reads_ahead_no_further_than_its_buffers(reading: Callable[..., Reading]) -> None:
@@ -172,10 +187,10 @@ def drain(read: Reading) -> None:
 
 
 def test_a_disk_that_fails(reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch) -> None:
-    def readv(*_: Any) -> int:
+    def preadv(*_: Any) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(source_module.os, "readv", readv)
+    monkeypatch.setattr(source_module.os, "preadv", preadv)
     read = reading(b"hello")
     read.source.start()
     read.wait_until(lambda: read.source.error is not None)
@@ -184,17 +199,22 @@ def test_a_disk_that_fails(reading: Callable[..., Reading], monkeypatch: pytest.
 
 
 def test_short_reads_are_put_together(reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.readv
-    monkeypatch.setattr(source_module.os, "readv", lambda fd, buffers: real(fd, [buffers[0][:100]]))
+    real = os.preadv
+    monkeypatch.setattr(source_module.os, "preadv", lambda fd, buffers, at: real(fd, [buffers[0][:100]], at))
     content = os.urandom(SIZE)
     read = reading(content)
     read.source.start()
     assert read.next().frame[FRAME_ROOM:] == content
 
 
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
 @pytest.mark.parametrize("when", ["before it starts", "while it waits", "after the end"])
 def test_stopped(reading: Callable[..., Reading], when: str) -> None:
     read = reading(os.urandom(SIZE if when == "after the end" else 10 * SIZE))
+    before = open_descriptors()
     if when != "before it starts":
         read.source.start()
         read.next()
@@ -204,8 +224,20 @@ def test_stopped(reading: Callable[..., Reading], when: str) -> None:
     read.source.stop()
     read.source.join()
     assert read.source.is_over
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(read.file.descriptor)
+    assert open_descriptors() == before
+    assert os.fstat(read.file.descriptor).st_size  # that one is not the source's to close
+
+
+def test_no_descriptor_is_free(reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch) -> None:
+    def dup(_: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(source_module.os, "dup", dup)
+    read = reading(b"hello")
+    read.source.start()
+    read.wait_until(lambda: read.source.error is not None)
+    assert str(read.source.error).endswith("cannot be read: Too many open files")
+    assert read.source.is_over
 
 
 # What may be sent.

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from p2p_core.errors import MediatorLied, NoPath
 from p2p_core.machines import tcp_punch
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import PREAMBLE_BYTES
 from p2p_peer.gather import punch_port
+from p2p_peer.gather.interfaces import EVERYWHERE
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.paths import tcp
 from p2p_peer.paths.base import Path
@@ -20,6 +22,7 @@ from p2p_peer.paths.base import Path
 from tests.peer.pair import Ports, agreement, punch, soon, until
 
 INITIATOR, RESPONDER = Role.INITIATOR, Role.RESPONDER
+AT_ONCE: dict[str, Any] = {"round_trip": 0.001, "budget": PacketBudget()}
 
 
 @pytest.fixture
@@ -91,7 +94,14 @@ async def test_over_ipv6(ports: tuple[PunchPort, PunchPort]) -> None:
     paths = await soon(
         asyncio.gather(
             *(
-                tcp.punch(port, agreement(role), [Address.of("::1", other.number)], start=start, round_trip=0.001)
+                tcp.punch(
+                    port,
+                    agreement(role),
+                    [Address.of("::1", other.number)],
+                    start=start,
+                    round_trip=0.001,
+                    budget=PacketBudget(),
+                )
                 for role, port, other in ((INITIATOR, *ports), (RESPONDER, *reversed(ports)))
             )
         )
@@ -115,7 +125,9 @@ async def test_begins_when_it_is_time(ports: tuple[PunchPort, PunchPort], dials:
     loop = asyncio.get_running_loop()
     target = Address.of("127.0.0.1", ports[1].number)
     punching = asyncio.create_task(
-        tcp.punch(ports[0], agreement(INITIATOR), [target], start=loop.time() + 3600, round_trip=0.001)
+        tcp.punch(
+            ports[0], agreement(INITIATOR), [target], start=loop.time() + 3600, round_trip=0.001, budget=PacketBudget()
+        )
     )
     for _ in range(20):
         await asyncio.sleep(0)
@@ -212,7 +224,7 @@ async def test_a_stranger_knocks(
 
 
 async def test_refused_at_first_and_listening_later(ports: tuple[PunchPort, PunchPort], dials: list[Address]) -> None:
-    later = punch_port._bound(socket.AF_INET, 0)  # holds the number; dialling it is refused
+    later = punch_port._bound(socket.AF_INET, 0, EVERYWHERE)  # holds the number; dialling it is refused
     number = later.getsockname()[1]
     ours = asyncio.create_task(punch(ports[0], INITIATOR, number))
     await until(lambda: len(dials) >= 3)
@@ -231,7 +243,14 @@ async def test_equal_roles_are_the_mediators_lie(ports: tuple[PunchPort, PunchPo
     results = await soon(
         asyncio.gather(
             *(
-                tcp.punch(port, held, [Address.of("127.0.0.1", other.number)], start=start, round_trip=0.001)
+                tcp.punch(
+                    port,
+                    held,
+                    [Address.of("127.0.0.1", other.number)],
+                    start=start,
+                    round_trip=0.001,
+                    budget=PacketBudget(),
+                )
                 for port, other, held in ((*ports, ours), (*reversed(ports), theirs))
             ),
             return_exceptions=True,
@@ -261,15 +280,6 @@ async def test_nothing_can_be_reached(ports: tuple[PunchPort, PunchPort], monkey
     ports[1].close()
     with pytest.raises(NoPath, match=rf"127\.0\.0\.1:{ports[1].number}: connection refused"):
         await soon(punch(ports[0], INITIATOR, ports[1].number))
-
-
-async def test_the_other_side_has_given_up(ports: tuple[PunchPort, PunchPort]) -> None:
-    given_up = asyncio.get_running_loop().create_future()
-    punching = asyncio.create_task(punch(ports[0], INITIATOR, ports[1].number, given_up=given_up))
-    await asyncio.sleep(0)
-    given_up.set_result(None)
-    with pytest.raises(NoPath, match="the other side left"):
-        await soon(punching)
 
 
 @pytest.mark.usefixtures("short")

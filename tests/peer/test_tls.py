@@ -11,7 +11,8 @@ from p2p_peer.channel import channel as channel_module
 from p2p_peer.channel import tls as tls_module
 from p2p_peer.channel.certificate import ThrowawayCertificate
 from p2p_peer.channel.channel import Channel
-from p2p_peer.channel.tls import StreamEnded, TlsSocket, Wait
+from p2p_peer.channel.stream import StreamEnded, Wait
+from p2p_peer.channel.tls import TlsSocket
 
 from tests.peer.pair import channels, socket_paths, soon
 
@@ -23,8 +24,8 @@ RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # SO_LINGER 0
 async def ends() -> AsyncIterator[tuple[Channel, Channel]]:
     ours, theirs = await channels()
     yield ours, theirs
-    ours.tls.close()
-    theirs.tls.close()
+    ours.stream.close()
+    theirs.stream.close()
 
 
 async def readable(tls: TlsSocket) -> None:
@@ -41,7 +42,7 @@ async def test_a_frame_goes_whole_through_the_smallest_buffer(piece: int) -> Non
     paths = socket_paths()
     for path in paths:
         path.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel takes its least: a few KiB
-    sender, receiver = (channel.tls for channel in await channels(paths))
+    sender, receiver = (channel.stream for channel in await channels(paths))
     frame = os.urandom(MIB if piece > 1000 else 50_000)
     written: list[int | None] = []
     got = bytearray()
@@ -72,11 +73,11 @@ async def write(tls: TlsSocket, data: bytes, results: list[int | None]) -> None:
 
 
 async def test_nothing_there_yet(ends: tuple[Channel, Channel]) -> None:
-    assert ends[0].tls.read_into(memoryview(bytearray(10))) is None
+    assert ends[0].stream.read_into(memoryview(bytearray(10))) is None
 
 
 async def test_a_proper_end(ends: tuple[Channel, Channel]) -> None:
-    ours, theirs = (end.tls for end in ends)
+    ours, theirs = (end.stream for end in ends)
     ours.write(memoryview(b"the last words"))
     ours.end()
     space = memoryview(bytearray(100))
@@ -103,7 +104,7 @@ async def read(tls: TlsSocket, space: memoryview) -> int:
     ],
 )
 async def test_any_other_end_is_a_loss(ends: tuple[Channel, Channel], how: str, why: str) -> None:
-    ours, theirs = (end.tls for end in ends)
+    ours, theirs = (end.stream for end in ends)
     if how == "end of stream":
         ours.socket.shutdown(socket.SHUT_WR)
     elif how == "reset":
@@ -116,7 +117,7 @@ async def test_any_other_end_is_a_loss(ends: tuple[Channel, Channel], how: str, 
 
 
 async def test_writing_to_one_who_is_gone(ends: tuple[Channel, Channel]) -> None:
-    ours, theirs = (end.tls for end in ends)
+    ours, theirs = (end.stream for end in ends)
     theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     theirs.close()
     await readable(ours)
@@ -126,7 +127,7 @@ async def test_writing_to_one_who_is_gone(ends: tuple[Channel, Channel]) -> None
 
 
 async def test_an_end_nobody_hears_is_no_error(ends: tuple[Channel, Channel]) -> None:
-    ours, theirs = (end.tls for end in ends)
+    ours, theirs = (end.stream for end in ends)
     theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     theirs.close()
     ours.end()

@@ -156,18 +156,54 @@ class Peer:
 
     async def end(self) -> End:
         """Wait for the end of the stream, passing over what comes before."""
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while isinstance(await self.call.read(), pb.ToPeer):
-                    pass
-        except grpc.aio.AioRpcError:
-            pass
-        trailing = dict(await self.call.trailing_metadata() or ())
-        return End(await self.call.code(), str(trailing.get(REASON_KEY, "")), await self.call.details() or "")
+        return await _end_of(self.call)
+
+
+class RelayPeer:
+    """One `Relay` stream."""
+
+    def __init__(self, mediator: Mediator, *options: tuple[str, Any]) -> None:
+        self._channel = channel_to(mediator, *options)
+        self.call = self._channel.stream_stream("/punchwire.v1.Mediator/Relay")()
+
+    async def close(self) -> None:
+        self.call.cancel()
+        await self._channel.close()
+
+    async def send(self, **step: Any) -> None:
+        await self.send_bytes(pb.RelayMessage(**step).SerializeToString())
+
+    async def send_bytes(self, data: bytes) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # it has ended: `end` tells how
+            await asyncio.wait_for(self.call.write(data), PATIENCE)
+
+    async def read(self) -> pb.RelayMessage:
+        raw = await asyncio.wait_for(self.call.read(), PATIENCE)
+        assert isinstance(raw, bytes), f"the stream ended: {await self.end()}"
+        return pb.RelayMessage.FromString(raw)
+
+    async def present(self) -> None:
+        """Wait until the other side is there."""
+        assert await self.read() == pb.RelayMessage(data=b"")
+
+    async def end(self) -> End:
+        """Wait for the end of the stream, passing over what comes before."""
+        return await _end_of(self.call)
 
 
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+async def _end_of(call: Any) -> End:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while isinstance(await call.read(), pb.ToPeer | bytes):
+                pass
+    except grpc.aio.AioRpcError:
+        pass
+    trailing = dict(await call.trailing_metadata() or ())
+    return End(await call.code(), str(trailing.get(REASON_KEY, "")), await call.details() or "")
 
 
 async def until(condition: Callable[[], object]) -> None:

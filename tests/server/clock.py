@@ -39,6 +39,10 @@ class ManualClock:
         """How many timers are armed."""
         return sum(not timer.cancelled for _, _, timer in self._timers)
 
+    def pending_at(self, when: float) -> int:
+        """How many timers are armed for `when` or before."""
+        return sum(not timer.cancelled for due, _, timer in self._timers if due <= when)
+
 
 class _Timer:
     def __init__(self, callback: Callable[[], object]) -> None:

@@ -1,3 +1,4 @@
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -13,6 +14,18 @@ from p2p_server.limits import Limits
 from tests import keys
 from tests.server.client import Peer
 from tests.server.clock import ManualClock
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 
 StartMediator = Callable[..., Awaitable[Mediator]]
 OpenPeer = Callable[..., Peer]

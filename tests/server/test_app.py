@@ -13,6 +13,8 @@ import pytest
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId, spki_hash
 from p2p_core.wire import stun
+from p2p_core.wire.candidate import Address
+from p2p_proto import mediator_pb2 as pb
 from p2p_proto import mediator_pb2_grpc as rpc
 from p2p_server import tls
 from p2p_server.app import Mediator
@@ -187,12 +189,18 @@ async def test_the_log_names_nobody(
     assert any(stranger.id.short in line for line in info)  # its owner will ask why it is refused
 
 
-async def test_the_stun_port_that_peers_are_told_answers(start: StartMediator, peer: OpenPeer) -> None:
-    mediator = await start()
-    (server,) = (await peer(mediator, 0).enter()).stun
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(stun.BindingRequest.fresh().encode())
-    response = stun.decode(await reader.readexactly(32))
-    assert isinstance(response, stun.BindingResponse)
-    assert response.mapped.port == writer.get_extra_info("sockname")[1]
-    writer.transport.abort()
+async def test_all_the_stun_ports_that_peers_are_told_answer(start: StartMediator, peer: OpenPeer) -> None:
+    mediator = await start(stun_host="127.0.0.2")
+    servers = (await peer(mediator, 0).enter()).stun
+    assert len(servers) == 6
+    for server in servers:
+        kind = socket.SOCK_DGRAM if server.transport == pb.UDP else socket.SOCK_STREAM
+        with socket.socket(socket.AF_INET, kind) as client:
+            client.setblocking(False)
+            async with asyncio.timeout(PATIENCE):
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(client, (server.host or "127.0.0.1", server.port))
+                await loop.sock_sendall(client, stun.BindingRequest.fresh().encode())
+                response = stun.decode(await loop.sock_recv(client, 2048))
+            assert isinstance(response, stun.BindingResponse)
+            assert response.mapped == Address.of(*client.getsockname())

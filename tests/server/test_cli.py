@@ -221,6 +221,8 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["--insecure", "--tls-cert", "x", "--tls-key", "y"], "without TLS"),
         (["--open", "--authorized", "keys"], "leave one of them out"),
         (["--port", "5000", "--stun-port", "5000"], "they must differ"),
+        (["--port", "5001", "--stun-port", "5000"], "--port 5001 is the port after --stun-port"),
+        (["--stun-port", "65535"], "STUN takes the next port as well"),
         (["authorize"], "required"),
         (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "cannot read /nowhere/c.pem"),
         (["--authorized", "/nowhere/keys"], "there is no folder /nowhere/keys"),

@@ -1,6 +1,6 @@
 import pytest
 from p2p_core.wire.candidate import Address
-from p2p_server.quota import Quota, source_of
+from p2p_server.quota import Place, Quota, source_of
 
 
 def test_places_in_all_and_for_each_source() -> None:
@@ -43,3 +43,20 @@ def test_sources_need_not_be_counted() -> None:
 )
 def test_an_ipv6_customer_is_one_source(one: str, other: str, same: bool) -> None:
     assert (source_of(Address.of(one, 1)) == source_of(Address.of(other, 2))) is same
+
+
+def test_a_place_is_taken_and_given_back_once() -> None:
+    quota = Quota(1, None)
+    first, second = Place(quota, b"a"), Place(quota, b"b")
+    assert first.take()
+    assert first.take()
+    assert quota.inside == 1
+    assert not second.take()
+    second.give_back()
+    assert quota.inside == 1
+    second.take_anyway()
+    second.take_anyway()
+    assert quota.inside == 2
+    for place in (first, first, second):
+        place.give_back()
+    assert quota.inside == 0

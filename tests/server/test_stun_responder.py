@@ -9,14 +9,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from p2p_core.errors import UsageError
 from p2p_core.wire import stun
 from p2p_core.wire.candidate import Address
 from p2p_server.limits import Limits
-from p2p_server.stun_responder import StunResponder, listen
+from p2p_server.sockets import listen
+from p2p_server.stun_responder import StunResponder
 
 from tests.server.client import PATIENCE, until
 from tests.server.clock import ManualClock
+from tests.server.conftest import ipv6
 
 Start = Callable[..., Awaitable[tuple[StunResponder, int]]]
 
@@ -82,18 +83,6 @@ async def connect() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
         client.writer.transport.abort()
 
 
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
-
-
 async def test_several_requests_on_one_connection(start: Start, connect) -> None:
     _, port = await start()
     client = await connect(port)
@@ -127,22 +116,6 @@ async def test_all_addresses_are_one_port_and_ipv4_is_reported_as_ipv4(start: St
     for host in ("127.0.0.1", "::1"):
         client = await connect(port, host)
         assert await client.ask() == Address.of(host, client.address.port)
-
-
-@ipv6
-async def test_a_name_with_two_addresses_is_one_port(start: Start, connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def both(*_: object, **__: object) -> list[object]:
-        return [
-            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
-        ]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
-    sockets = await listen("a.name", 0)
-    monkeypatch.undo()
-    assert len({one.getsockname()[1] for one in sockets}) == 1
-    for one in sockets:
-        one.close()
 
 
 @pytest.mark.parametrize(
@@ -241,15 +214,3 @@ async def test_without_ipv6_there_is_ipv4(start: Start, connect, monkeypatch: py
     _, port = await start("")
     client = await connect(port)
     assert await client.ask() == client.address
-
-
-async def test_a_port_that_is_taken_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"127.0.0.1, port {port}: it is in use"):
-            await listen("127.0.0.1", port)
-
-
-async def test_a_name_that_does_not_exist_is_named() -> None:
-    with pytest.raises(UsageError, match=r"no-such-host\.invalid"):
-        await listen("no-such-host.invalid", 0)

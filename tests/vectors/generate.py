@@ -17,9 +17,10 @@ from p2p_core.identity import PeerId, public_der
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Purpose, Role, Transcript, prove, verify
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.statements import Speaker
-from p2p_core.wire import frames, offer, stun
+from p2p_core.wire import frames, offer, rejoin, stun
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.preamble import Preamble, PreambleKind
+from p2p_core.wire.probe import Probe, ProbeKind
 
 from tests.keys import key
 from tests.vectors import pages
@@ -29,6 +30,7 @@ __all__ = [
     "FRAMES",
     "OFFER",
     "PREAMBLES",
+    "PROBES",
     "RANDOMISED",
     "STATEMENTS",
     "STUN",
@@ -102,6 +104,11 @@ PREAMBLES = {
     "preamble-nominate": Preamble(PreambleKind.NOMINATE, Role.INITIATOR, of(0x22, 16)),
 }
 
+PROBES = {
+    "probe-initiator": Probe(ProbeKind.PROBE, Role.INITIATOR, of(0x31, 16)),
+    "probe-answer-responder": Probe(ProbeKind.ANSWER, Role.RESPONDER, of(0x31, 16)),
+}
+
 _TRANSACTION = bytes.fromhex("b7e7a701bc34d686fa87dfae")
 STUN: dict[str, stun.BindingRequest | stun.BindingResponse] = {
     "stun-request": stun.BindingRequest(_TRANSACTION),
@@ -123,7 +130,8 @@ FRAMES: dict[str, frames.Frame] = {
     "frame-done": frames.Done(),
     "frame-close": frames.Close("bye"),
     "frame-ping": frames.Ping(7),
-    "frame-pong": frames.Pong(7),
+    "frame-pong": frames.Pong(7, 300),
+    "frame-resume": frames.Resume(300, ((1, 5), (2, 0))),
 }
 BLOCK_DATA = b"hello"
 
@@ -195,6 +203,20 @@ def _preambles() -> dict[str, bytes | str]:
     }
 
 
+def _probes() -> dict[str, bytes | str]:
+    shares = b"".join(SHARES)
+    return {
+        name: probe.encode(punch_key(shares, SESSION, probe.role, PunchPurpose.UDP_PROBE))
+        for name, probe in PROBES.items()
+    }
+
+
+def _rejoin() -> dict[str, bytes | str]:
+    return {
+        "rejoin-initiator": rejoin.encode(7, punch_key(b"".join(SHARES), SESSION, Role.INITIATOR, PunchPurpose.REJOIN))
+    }
+
+
 def deterministic() -> dict[str, bytes | str]:
     """Return every block that follows from its inputs alone."""
     return {
@@ -202,6 +224,8 @@ def deterministic() -> dict[str, bytes | str]:
         **{name: transcript.encode() for name, transcript in TRANSCRIPTS.items()},
         **_offers(),
         **_preambles(),
+        **_probes(),
+        **_rejoin(),
         **{name: message.encode() for name, message in STUN.items()},
         **{name: frames.encode(frame) for name, frame in FRAMES.items()},
         "frame-block": _block(),

@@ -250,7 +250,13 @@ def _session_id(name: str) -> None:
     assert pages.read(name) == hashlib.sha256(encoded).digest()
 
 
-@check(*(f"punch-key-{role}-{use}" for role in ("initiator", "responder") for use in ("udp-probe", "tcp-preamble")))
+@check(
+    *(
+        f"punch-key-{role}-{use}"
+        for role in ("initiator", "responder")
+        for use in ("udp-probe", "tcp-preamble", "rejoin")
+    )
+)
 def _punch_key(name: str) -> None:
     _, _, role, use = name.split("-", 3)
     info = join("punchwire punch key", VERSION, x(5), role.encode(), use.encode())
@@ -273,6 +279,25 @@ def _preamble(name: str) -> None:
     assert preamble[:24] == b"PWT\x01" + bytes([kind, role, 0, 0]) + nonce
     key = pages.read(f"punch-key-{sender}-tcp-preamble")
     assert preamble[24:] == hmac.new(key, preamble[:24], hashlib.sha256).digest()[:16]
+
+
+@check("probe-initiator", "probe-answer-responder")
+def _probe(name: str) -> None:
+    kind, role, sender = {"probe-initiator": (1, 1, "initiator"), "probe-answer-responder": (2, 2, "responder")}[name]
+    probe = pages.read(name)
+    assert len(probe) == 40
+    assert probe[:24] == b"\x9fPW\x01" + bytes([kind, role, 0, 0]) + x(0x31, 16)
+    key = pages.read(f"punch-key-{sender}-udp-probe")
+    assert probe[24:] == hmac.new(key, probe[:24], hashlib.sha256).digest()[:16]
+
+
+@check("rejoin-initiator")
+def _rejoin(name: str) -> None:
+    signal = pages.read(name)
+    assert len(signal) == 24
+    assert signal[:8] == b"PWR\x01" + struct.pack(">I", 7)
+    key = pages.read("punch-key-initiator-rejoin")
+    assert signal[8:] == hmac.new(key, signal[:8], hashlib.sha256).digest()[:16]
 
 
 @check("stun-request", "stun-response-ipv4", "stun-response-ipv6")
@@ -306,7 +331,8 @@ CONTROL: dict[str, tuple[int, list[tuple[int, int | bytes]]]] = {
     "frame-done": (0x09, []),
     "frame-close": (0x0A, [(1, b"bye")]),
     "frame-ping": (0x0B, [(1, 7)]),
-    "frame-pong": (0x0C, [(1, 7)]),
+    "frame-pong": (0x0C, [(1, 7), (2, 300)]),
+    "frame-resume": (0x0D, [(1, 300), (2, b"\x08\x01\x10\x05"), (2, b"\x08\x02")]),
 }
 
 

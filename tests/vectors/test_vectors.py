@@ -11,6 +11,7 @@ from p2p_core.sealing import open_offer
 from p2p_core.wire import frames, offer, stun
 from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
 from p2p_core.wire.preamble import Preamble
+from p2p_core.wire.probe import Probe
 
 from tests.keys import key
 from tests.vectors import generate, independent, pages
@@ -70,6 +71,12 @@ def test_preambles_are_read_from_the_page(name: str) -> None:
     preamble = generate.PREAMBLES[name]
     punch_key = pages.read(f"punch-key-{preamble.role.value}-tcp-preamble")
     assert Preamble.decode(pages.read(name), punch_key) == preamble
+
+
+@pytest.mark.parametrize("name", generate.PROBES)
+def test_probes_are_read_from_the_page(name: str) -> None:
+    probe = generate.PROBES[name]
+    assert Probe.decode(pages.read(name), pages.read(f"punch-key-{probe.role.value}-udp-probe")) == probe
 
 
 @pytest.mark.parametrize("name", generate.STUN)

@@ -18,6 +18,7 @@ RECEIPT_TIME = 900.0  # s to store a file that is there; a network's file system
 class _Mark:
     ping: int
     message: int  # the last one sent before it
+    frames: int  # counted frames sent before it, in the session
     ended: set[int]  # transfers whose end was sent before it, and that are not over
 
 
@@ -28,19 +29,19 @@ class Duties:
         self._marks: deque[_Mark] = deque()
         self._receipts: dict[int, float] = {}  # when they are due, by transfer
 
-    def asked(self, ping: int, message: int, ended: Iterable[int]) -> None:
-        """Take note of a ping, and of the last message and the ended transfers that went before it."""
-        self._marks.append(_Mark(ping, message, set(ended)))
+    def asked(self, ping: int, message: int, frames: int, ended: Iterable[int]) -> None:
+        """Take note of a ping: the last message, how many counted frames and which ends of files went before it."""
+        self._marks.append(_Mark(ping, message, frames, set(ended)))
 
-    def answered(self, ping: int, now: float) -> int:
-        """Take note of an answer; return up to which message everything must be acknowledged."""
-        message = 0
+    def answered(self, ping: int, now: float) -> tuple[int, int]:
+        """Take note of an answer; return up to which message and how many frames the other side must have by now."""
+        message = frames = 0
         while self._marks and self._marks[0].ping <= ping:
             mark = self._marks.popleft()
-            message = mark.message
+            message, frames = mark.message, mark.frames
             for transfer in mark.ended:
                 self._receipts.setdefault(transfer, now + RECEIPT_TIME)
-        return message
+        return message, frames
 
     def over(self, transfer: int) -> None:
         """Nothing is owed for a transfer any more."""

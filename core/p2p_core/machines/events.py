@@ -13,6 +13,7 @@ __all__ = [
     "FileFailed",
     "FileOffered",
     "FileRefused",
+    "FileRewound",
     "FileSent",
     "MessageDelivered",
     "MessageReceived",
@@ -57,6 +58,14 @@ class FileRefused:
 
     transfer: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRewound:
+    """On a new channel: the blocks of our file are to be sent again, from `block` on."""
+
+    transfer: int
+    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ Event = (
     | FileOffered
     | FileAccepted
     | FileRefused
+    | FileRewound
     | FileSent
     | FileArrived
     | FileFailed

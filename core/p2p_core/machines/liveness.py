@@ -16,9 +16,10 @@ ANSWER_TIME = 300.0  # s without an answer and without a block: a disk may hold 
 class Liveness:
     """Watches one channel."""
 
-    def __init__(self, now: float) -> None:
-        self._heard = self._moved = now
-        self._asked = now - PING_EVERY  # the first question is due at once: it shows the round trip
+    def __init__(self, now: float, ask_at: float | None = None) -> None:
+        """Begin to listen, and to ask at once, or at `ask_at`."""
+        self._heard = self._moved = self._asked = now
+        self._ask_at = now if ask_at is None else ask_at  # at once: it shows the round trip
         self._id = self._answered = 0
         self.round_trip: float | None = None  # s, of the last answered ping
 
@@ -30,15 +31,19 @@ class Liveness:
         """Take note that a block came or went out: answers may be waiting behind others."""
         self._moved = now
 
+    def begin_asking(self, now: float) -> None:
+        """Ask from now on."""
+        self._ask_at = now
+
     def deadline(self) -> float:
         """When `on_deadline` is to be called."""
-        return min(self._asked + PING_EVERY, self._heard + DEAD_AFTER, self._moved + ANSWER_TIME)
+        return min(self._ask_at, self._heard + DEAD_AFTER, self._moved + ANSWER_TIME)
 
     def on_deadline(self, now: float) -> Ping | None:
         """Return a ping when it is time for one."""
-        if now < self._asked + PING_EVERY:
+        if now < self._ask_at:
             return None
-        self._asked = now
+        self._asked, self._ask_at = now, now + PING_EVERY
         self._id += 1
         return Ping(self._id)
 

@@ -25,7 +25,7 @@ class Messages:
 
     @property
     def unacknowledged(self) -> tuple[TextMessage, ...]:
-        """What would have to be sent again on a new channel, in order."""
+        """What the other side has not acknowledged, in order."""
         return tuple(self._unacknowledged.values())
 
     def awaits(self, sequence: int) -> bool:
@@ -59,6 +59,10 @@ class Messages:
         for sequence in new:
             del self._unacknowledged[sequence]
         return MessageDelivered(ack.sequence) if new else None
+
+    def acknowledgement(self) -> MessageAck | None:
+        """Return what a new channel has to repeat: the last one may have been lost with the old channel."""
+        return MessageAck(self._last_taken) if self._last_taken else None
 
     def received(self, message: TextMessage) -> tuple[MessageAck, MessageReceived | None]:
         """Check a message; return the acknowledgement, and the event unless it was shown before.

@@ -30,7 +30,7 @@ class FileReceiver:
         self._other, self._other_key = other, other_key
         self._root = FileRoot(offer.size, offer.block_size)
         self._blocks = block_count(offer.size, offer.block_size)
-        self._started = 0
+        self._received = 0
         self._verified = 0
         self._end: FileEnd | None = None
 
@@ -38,6 +38,11 @@ class FileReceiver:
     def verified_bytes(self) -> int:
         """How much of the file is verified."""
         return min(self._verified * self.offer.block_size, self.offer.size)
+
+    @property
+    def next_block(self) -> int:
+        """How many blocks have been received whole, on whichever channel."""
+        return self._received
 
     def accept(self) -> FileAnswer:
         """Take the file."""
@@ -53,11 +58,14 @@ class FileReceiver:
         """Check that a block may come now. Raises `RemoteProtocolError`."""
         if self.state is not ReceiverState.RECEIVING or self._end is not None:
             raise RemoteProtocolError("a block of a file that is not being received")
-        if header.file != 0 or header.index != self._started or self._started >= self._blocks:
-            raise RemoteProtocolError(f"block {header.index} came where block {self._started} belongs")
+        if header.file != 0 or header.index != self._received or self._received >= self._blocks:
+            raise RemoteProtocolError(f"block {header.index} came where block {self._received} belongs")
         if length != block_length(self.offer.size, self.offer.block_size, header.index):
             raise RemoteProtocolError(f"block {header.index} has {length} bytes")
-        self._started += 1
+
+    def block_ends(self) -> None:
+        """The block that started last has been received whole, and is being verified."""
+        self._received += 1
 
     def block_verified(self, digest: bytes) -> bool:
         """The next block is written and its hash is right; return whether the whole file has arrived."""
@@ -69,7 +77,7 @@ class FileReceiver:
 
     def ended(self, end: FileEnd) -> bool:
         """Take the sender's signed root; return whether the whole file has arrived. Raises `RemoteProtocolError`."""
-        if self.state is not ReceiverState.RECEIVING or self._end is not None or self._started != self._blocks:
+        if self.state is not ReceiverState.RECEIVING or self._end is not None or self._received != self._blocks:
             raise RemoteProtocolError("a file ended before its last block, or twice")
         self._end = end
         return self._arrived()

@@ -30,7 +30,8 @@ class FileSender:
         self._own, self._key = own, key
         self._root = FileRoot(offer.size, offer.block_size)
         self._blocks = block_count(offer.size, offer.block_size)
-        self._next = 0
+        self._next = 0  # block to send
+        self._hashed = 0  # blocks in the root; more than have gone out after `rewind`
 
     def answered(self, answer: FileAnswer) -> bool:
         """Take the answer to the offer; return whether the file may be sent."""
@@ -44,9 +45,20 @@ class FileSender:
         index = self._next
         if self.state is not SenderState.SENDING or index >= self._blocks or length != self._length(index):
             raise LocalProtocolError(f"block {index} of {length} bytes does not belong to this file now")
-        self._root.add(digest)
         self._next += 1
+        if self._next > self._hashed:
+            self._root.add(digest)
+            self._hashed = self._next
         return index
+
+    def rewind(self, block: int) -> bool:
+        """Go on from `block`, which the other side wants next; return whether that is back. Raises if it cannot be."""
+        if block > self._next:
+            raise RemoteProtocolError(f"block {block} wanted of a file when {self._next} were sent")
+        if block == self._next:
+            return False
+        self._next, self.state = block, SenderState.SENDING
+        return True
 
     def end(self) -> FileEnd:
         """All blocks are sent: sign their root."""

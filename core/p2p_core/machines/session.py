@@ -1,13 +1,17 @@
-"""A session above an authenticated channel: messages, files, liveness, and a farewell that loses nothing.
+"""A session above its channels: messages, files, liveness, and a farewell that loses nothing.
 
 docs/protocol/session.md. Frames and `now` come in; frames, a deadline and events go out. File data does not pass
 through here: the caller reports what was sent, verified and stored.
+
+Channels come one after the other. On each but the first, both sides begin with `Resume`, say nothing else before they
+have the other's, and then say again what did not arrive. Between two channels everything goes on but the talking.
 
 Farewell: `Close` says "I leave as soon as you have nothing outstanding". Whoever gets it sends its own once its
 messages are acknowledged and its transfers over; with both sent and received the session is closed.
 """
 
 from collections import deque
+from enum import Enum, auto
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement
@@ -30,12 +34,14 @@ from p2p_core.machines.events import (
     FileFailed,
     FileOffered,
     FileRefused,
+    FileRewound,
     FileSent,
     PeerDone,
     PeerLeaving,
 )
 from p2p_core.machines.liveness import ANSWER_TIME, Liveness
 from p2p_core.machines.messages import Messages
+from p2p_core.machines.outbox import Outbox, is_counted
 from p2p_core.machines.receiver import FileReceiver, ReceiverState
 from p2p_core.machines.sender import FileSender, SenderState
 from p2p_core.proof import Role
@@ -54,6 +60,7 @@ from p2p_core.wire.frames import (
     MessageAck,
     Ping,
     Pong,
+    Resume,
     TextMessage,
     check_offer,
 )
@@ -62,7 +69,16 @@ __all__ = ["SessionMachine"]
 
 FAREWELL_TIME = 5.0  # s to wait for the other side's Close after ours; what mattered is acknowledged by then
 MAX_OFFERED = 64  # files the other side may have offered and not yet finished
+MAX_UNHEARD = 10_000  # answers to offers that the other side does not say it has; it would have, every 5 s
 _LEAVING = "the other side is leaving"
+
+
+class _Link(Enum):
+    """What there is to talk on."""
+
+    NONE = auto()  # between two channels
+    RESUMING = auto()  # a new channel, on which the other side has not said where to go on
+    TALKING = auto()
 
 
 class SessionMachine:
@@ -79,7 +95,10 @@ class SessionMachine:
         self._last_offered = 0  # by the other side
         self.liveness = Liveness(now)
         self._duties = Duties()
-        self._frames: deque[Frame] = deque()
+        self._link = _Link.TALKING
+        self._outbox = Outbox()
+        self._received = 0  # counted frames, in the session
+        self._resume: Resume | None = None  # to go out first
         self._events: deque[Event] = deque()
         self._done_sent = self._done_received = False
         self._leaving: Close | None = None  # what we will say, or said
@@ -93,7 +112,7 @@ class SessionMachine:
         """Send `text`; return the sequence number that `MessageDelivered` will name."""
         self._check_may_start()
         message = self._messages.send(text, sent_at_ms)
-        self._frames.append(message)
+        self._outbox.put(message)
         return message.sequence
 
     def offer_file(self, name: str, size: int, mode: int, mtime_ns: int, block_size: int) -> int:
@@ -106,16 +125,16 @@ class SessionMachine:
             raise LocalProtocolError(str(error)) from None
         self._next_transfer += 2
         self._outgoing[offer.transfer] = FileSender(offer, self._own, self._key)
-        self._frames.append(offer)
+        self._outbox.put(offer)
         return offer.transfer
 
     def accept_file(self, transfer: int) -> None:
         """Take a file that was offered."""
-        self._frames.append(self._incoming_file(transfer).accept())
+        self._outbox.put(self._incoming_file(transfer).accept())
 
     def refuse_file(self, transfer: int, reason: str) -> None:
         """Do not take a file that was offered; `reason` is shown to the other side."""
-        self._frames.append(self._incoming_file(transfer).refuse(_sendable(reason)))
+        self._outbox.put(self._incoming_file(transfer).refuse(_sendable(reason)))
         del self._incoming[transfer]
         self._maybe_close()
 
@@ -123,7 +142,7 @@ class SessionMachine:
         """Say that we start nothing more. Saying it twice is saying it once."""
         if not self._done_sent and self._close_sent is None:  # the farewell says it too, and nothing may follow it
             self._done_sent = True
-            self._frames.append(Done())
+            self._outbox.put(Done())
             self._maybe_close()
 
     def close(self, reason: str = "") -> None:
@@ -132,7 +151,7 @@ class SessionMachine:
             self._leaving = Close(_sendable(reason))
             for transfer, receiver in tuple(self._incoming.items()):
                 if receiver.state is ReceiverState.OFFERED:
-                    self._frames.append(receiver.refuse(_LEAVING))
+                    self._outbox.put(receiver.refuse(_LEAVING))
                     del self._incoming[transfer]
                     self._events.append(FileFailed(transfer, Refused("it was not answered before the session ended")))
         self._maybe_close()
@@ -154,15 +173,22 @@ class SessionMachine:
 
     def file_ended(self, transfer: int) -> None:
         """All blocks have gone out."""
-        self._frames.append(self._outgoing_file(transfer).end())
+        self._outbox.put(self._outgoing_file(transfer).end())
 
     def block_starts(self, header: BlockHeader, length: int) -> bool:
         """Check that a block may come; return False when it belongs to a transfer given up, and is to be dropped."""
+        self._check_resumed()
         receiver = self._received_file(header.transfer)
         if receiver is None:
             return False  # it was on its way when the transfer was given up
         receiver.block_starts(header, length)
         return True
+
+    def block_ends(self, transfer: int) -> None:
+        """The block of a file that started last has come whole."""
+        receiver = self._incoming.get(transfer)
+        if receiver is not None:
+            receiver.block_ends()
 
     def verified_bytes(self, transfer: int) -> int:
         """How much of a file that is being received is verified."""
@@ -179,21 +205,24 @@ class SessionMachine:
         receiver = self._incoming.get(transfer)
         if receiver is None:
             return
-        self._frames.append(receiver.receipt(self._own, self._key, received_at_ms))
+        self._outbox.put(receiver.receipt(self._own, self._key, received_at_ms))
         del self._incoming[transfer]
         self._maybe_close()
 
     def fail_file(self, transfer: int, error: PunchwireError, reason: str | None = None) -> None:
         """Give up a transfer, in either direction, because of `error`; tell the other side, or `reason` if given."""
         if self._forget(transfer):
-            self._frames.append(Cancel(transfer, _sendable(str(error) if reason is None else reason)))
+            self._outbox.put(Cancel(transfer, _sendable(str(error) if reason is None else reason)))
             self._events.append(FileFailed(transfer, error))
             self._maybe_close()
 
     # What comes from the other side, and what goes to it.
 
     def receive(self, frame: Frame, now: float) -> None:
-        """Act on a frame. Raises `RemoteProtocolError` when it breaks the rules; the channel is to be closed then."""
+        """Act on a frame. Raises `RemoteProtocolError` when it breaks the rules; the session is to end then."""
+        if not isinstance(frame, Resume):
+            self._check_resumed()
+        self._received += is_counted(frame)
         if self._close_received is not None and isinstance(frame, TextMessage | FileOffer | Done | Close):
             raise RemoteProtocolError("something new after the farewell")
         if self._done_received and isinstance(frame, TextMessage | FileOffer | Done):
@@ -201,7 +230,7 @@ class SessionMachine:
         match frame:
             case TextMessage():
                 ack, message = self._messages.received(frame)
-                self._frames.append(ack)
+                self._outbox.put(ack)
                 self._notify(message)
             case MessageAck():
                 self._notify(self._messages.acknowledged(frame))
@@ -232,10 +261,12 @@ class SessionMachine:
             case Close():
                 self._left(frame)
             case Ping(id):
-                self._frames.append(Pong(id))
-            case Pong(id):
-                if self.liveness.answered(frame, now) and self._messages.awaits(self._duties.answered(id, now)):
-                    raise RemoteProtocolError("a ping was answered, and not the message before it")
+                self._outbox.put(Pong(id, self._received))
+            case Pong():
+                if self.liveness.answered(frame, now):
+                    self._ping_answered(frame, now)
+            case Resume():
+                self._resumed(frame, now)
             case KeyProof():
                 raise RemoteProtocolError("a second key proof on one channel")
         self._maybe_close()
@@ -254,8 +285,11 @@ class SessionMachine:
         self.liveness.moved(now)
 
     def next_frame(self) -> Frame | None:
-        """Return the next frame to send."""
-        return self._frames.popleft() if self._frames else None
+        """Return the next frame to send; None when there is none now."""
+        resume, self._resume = self._resume, None
+        if resume is not None or not self.is_talking:
+            return resume
+        return self._outbox.take()
 
     def next_event(self) -> Event | None:
         """Return the next event for the user."""
@@ -266,6 +300,8 @@ class SessionMachine:
         if self.is_closed:
             return None
         farewell = None if self._close_sent is None else self._close_sent + FAREWELL_TIME
+        if self._link is _Link.NONE:
+            return None if self._outbox.answers else farewell
         due = (self.liveness.deadline(), farewell, self._duties.deadline())
         return min(when for when in due if when is not None)
 
@@ -277,24 +313,59 @@ class SessionMachine:
                 advice="Ask the other side whether the file is there before you send it again.",
             )
             self.fail_file(transfer, late, "no receipt came")
-        if self._close_sent is not None and now >= self._close_sent + FAREWELL_TIME:
+        is_unanswered = self._close_sent is not None and now >= self._close_sent + FAREWELL_TIME
+        if is_unanswered and not self._outbox.answers:
             self._end()
+        elif self._link is _Link.NONE:
+            return
+        elif is_unanswered:
+            raise ConnectionLost("the other side did not answer our farewell")
         elif self.liveness.is_dead(now):
             raise ConnectionLost("the other side has gone silent")
         elif self.liveness.is_deaf(now):
             raise ConnectionLost(f"the other side has answered nothing for {ANSWER_TIME:g} s")
         elif (ping := self.liveness.on_deadline(now)) is not None:
             ended = (n for n, sender in self._outgoing.items() if sender.state is SenderState.ENDED)
-            self._duties.asked(ping.id, self._messages.last_sent, ended)
-            self._frames.append(ping)
+            self._duties.asked(ping.id, self._messages.last_sent, self._outbox.counted, ended)
+            self._outbox.put(ping)
 
     def close_went_out(self, now: float) -> None:
         """Our farewell is on its way: from now on the other side has `FAREWELL_TIME` to answer it."""
         if self._close_sent is not None:
             self._close_sent = now
 
+    # From one channel to the next.
+
+    @property
+    def is_talking(self) -> bool:
+        """Whether there is a channel on which both sides know where to go on: blocks may be sent."""
+        return self._link is _Link.TALKING
+
+    def channel_lost(self, now: float) -> None:
+        """The channel is gone. What it may have lost is kept for the next one."""
+        self._link, self._resume = _Link.NONE, None
+        self._outbox.channel_lost()
+        self._duties = Duties()
+        if self._close_sent is not None:
+            self._close_sent = now
+
+    def close_cannot_go_out(self, now: float) -> None:
+        """Between two channels: a farewell that was just said waits `FAREWELL_TIME` for the next one, and no longer."""
+        if self._close_sent == float("inf"):
+            self._close_sent = now
+
+    def channel_opened(self, now: float) -> None:
+        """There is a new channel, whatever became of the one before: from now on everything goes over this one."""
+        self.channel_lost(now)
+        self._link = _Link.RESUMING
+        self.liveness = Liveness(now, ask_at=float("inf"))
+        if self._close_sent is not None:
+            self._close_sent = float("inf")  # it goes out again
+        receiving = ((n, file) for n, file in self._incoming.items() if file.state is ReceiverState.RECEIVING)
+        self._resume = Resume(self._received, tuple((transfer, file.next_block) for transfer, file in receiving))
+
     def lost(self) -> bool:
-        """The channel ended. Return whether that is a proper end: both farewells were said."""
+        """No channel will come again. Return whether that is a proper end: our farewell was said."""
         if self._close_sent is not None and self._nothing_outstanding():
             self._end()
         return self.is_closed
@@ -305,9 +376,11 @@ class SessionMachine:
             raise RemoteProtocolError(f"a file offered as transfer {offer.transfer}")
         if len(self._incoming) >= MAX_OFFERED:
             raise RemoteProtocolError(f"more than {MAX_OFFERED} files offered at once")
+        if self._outbox.answers >= MAX_UNHEARD:
+            raise RemoteProtocolError(f"{MAX_UNHEARD} answers to offers, and no word that they have come")
         self._last_offered = offer.transfer
         if self._leaving is not None:
-            self._frames.append(FileAnswer(offer.transfer, accepted=False, reason=_LEAVING))
+            self._outbox.put(FileAnswer(offer.transfer, accepted=False, reason=_LEAVING))
             return
         self._incoming[offer.transfer] = FileReceiver(offer, self._other, self._other_key)
         self._events.append(FileOffered(offer))
@@ -321,6 +394,40 @@ class SessionMachine:
         else:
             del self._outgoing[answer.transfer]
             self._events.append(FileRefused(answer.transfer, answer.reason))
+
+    def _ping_answered(self, pong: Pong, now: float) -> None:
+        message, frames = self._duties.answered(pong.id, now)
+        if self._messages.awaits(message):
+            raise RemoteProtocolError("a ping was answered, and not the message before it")
+        if pong.received < frames:
+            raise RemoteProtocolError("a ping was answered, and not every frame before it counted")
+        self._outbox.arrived(pong.received)
+
+    def _resumed(self, resume: Resume, now: float) -> None:
+        if self._link is not _Link.RESUMING:
+            raise RemoteProtocolError("the session was resumed twice on a channel, or on its first one")
+        self._link = _Link.TALKING
+        self._outbox.resumed(resume.received)
+        if len(dict(resume.transfers)) != len(resume.transfers):
+            raise RemoteProtocolError("a file was resumed twice")
+        for transfer, block in resume.transfers:
+            sender = self._sent_file(transfer)
+            if sender is None:  # given up, which the other side will hear of
+                self._outbox.withdraw_end(transfer)
+                continue
+            had_ended = sender.state is SenderState.ENDED
+            if sender.rewind(block):
+                if had_ended and not self._outbox.withdraw_end(transfer):
+                    raise RemoteProtocolError("the end of a file was received, and not the blocks before it")
+                self._events.append(FileRewound(transfer, block))
+        ack = self._messages.acknowledgement()
+        if ack is not None:
+            self._outbox.put(ack)
+        self.liveness.begin_asking(now)
+
+    def _check_resumed(self) -> None:
+        if not self.is_talking:
+            raise RemoteProtocolError("something came before the session was resumed")
 
     def _left(self, farewell: Close) -> None:
         self._close_received = farewell
@@ -388,7 +495,7 @@ class SessionMachine:
 
     def _say_close(self) -> None:
         assert self._leaving is not None
-        self._frames.append(self._leaving)
+        self._outbox.put(self._leaving)
         self._close_sent = float("inf")  # until the driver says when it went out
 
     def _end(self) -> None:

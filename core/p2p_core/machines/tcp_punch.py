@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from p2p_core.agreement import Agreement, PunchPurpose
-from p2p_core.errors import Malformed, MediatorLied, PunchwireError
-from p2p_core.no_path import why_no_path
+from p2p_core.errors import Malformed, MediatorLied, NoPath, PunchwireError
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import NONCE_BYTES, PREAMBLE_BYTES, Preamble, PreambleKind
@@ -37,6 +36,7 @@ class Outcome(Enum):
     REFUSED = "connection refused"
     TIMED_OUT = "no answer"
     UNREACHABLE = "cannot be reached"
+    SPENT = "as many packets went there unanswered as may"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,6 @@ class TcpPunch:
         fresh_nonce: Callable[[int], bytes],
     ) -> None:
         """Punch towards `targets` from `start` (s). `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes."""
-        self._agreement = agreement
         self._role = agreement.role
         self._random = random
         self._fresh_nonce = fresh_nonce
@@ -148,8 +147,8 @@ class TcpPunch:
         if self._over:
             return
         if now >= self._end:
-            tried = {address: target.last.value for address, target in self._targets.items()}
-            self._fail(why_no_path(self._agreement, tried, PUNCH_TIME))
+            tried = "; ".join(f"{address}: {target.last.value}" for address, target in self._targets.items())
+            self._fail(NoPath(f"{tried or 'no address to dial'}, within {PUNCH_TIME:.0f} s"))
             return
         for address, target in self._targets.items():
             if now < target.due:

@@ -36,6 +36,7 @@ __all__ = [
     "MessageAck",
     "Ping",
     "Pong",
+    "Resume",
     "TextMessage",
     "check_offer",
     "decode",
@@ -66,6 +67,7 @@ class Kind(IntEnum):
     CLOSE = 0x0A
     PING = 0x0B
     PONG = 0x0C
+    RESUME = 0x0D
     BLOCK = 0x40
 
 
@@ -161,9 +163,18 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Answers a ping."""
+    """Answers a ping, and says how many counted frames its sender has received in the session."""
 
     id: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The first frame after the key proof on every channel but a session's first: where to go on."""
+
+    received: int  # counted frames that its sender has received in the session
+    transfers: tuple[tuple[int, int], ...] = ()  # each file that its sender is receiving, and the block it wants next
 
 
 Frame = (
@@ -179,6 +190,7 @@ Frame = (
     | Close
     | Ping
     | Pong
+    | Resume
 )
 
 
@@ -263,8 +275,12 @@ def _body(frame: Frame) -> tuple[Kind, bytes]:
             kind, message = Kind.CLOSE, pb.Close(reason=reason)
         case Ping(id):
             kind, message = Kind.PING, pb.Echo(id=id)
-        case Pong(id):
-            kind, message = Kind.PONG, pb.Echo(id=id)
+        case Pong(id, received):
+            kind, message = Kind.PONG, pb.Echo(id=id, received=received)
+        case Resume(received, transfers):
+            kind, message = Kind.RESUME, pb.Resume(received=received)
+            for transfer, block in transfers:
+                message.transfers.add(transfer=transfer, next_block=block)
     return kind, message.SerializeToString(deterministic=True)
 
 
@@ -311,7 +327,12 @@ def _decode(kind: int, body: bytes) -> Frame:
         case Kind.PING:
             return Ping(pb.Echo.FromString(body).id)
         case Kind.PONG:
-            return Pong(pb.Echo.FromString(body).id)
+            pong = pb.Echo.FromString(body)
+            return Pong(pong.id, pong.received)
+        case Kind.RESUME:
+            resume = pb.Resume.FromString(body)
+            transfers = tuple((wanted.transfer, wanted.next_block) for wanted in resume.transfers)
+            return Resume(resume.received, transfers)
     raise Malformed(f"a frame of unknown kind {kind:#04x}")
 
 

@@ -51,6 +51,7 @@ class Offer:
     channel: int = 0
     udp_mapping: Mapping = Mapping.UNKNOWN
     tcp_mapping: Mapping = Mapping.UNKNOWN
+    udp_port_step: int = 0  # ports from one UDP mapping to the next, where the NAT is sequential
 
 
 def encode(offer: Offer) -> bytes:
@@ -65,6 +66,7 @@ def encode(offer: Offer) -> bytes:
         channel=offer.channel,
         udp_mapping=offer.udp_mapping.value,
         tcp_mapping=offer.tcp_mapping.value,
+        udp_port_step=offer.udp_port_step,
         candidates=[
             pb.Candidate(
                 kind=_KINDS[candidate.kind],
@@ -90,6 +92,8 @@ def decode(data: bytes) -> Offer:
         raise Malformed("an offer with a nonce or a punch share of the wrong length")
     if len(body.session_id) not in (0, limits.HASH_BYTES):
         raise Malformed("an offer with a session id of the wrong length")
+    if bool(body.session_id) is not bool(body.channel):
+        raise Malformed("an offer for a further channel of no session, or for the first one of a session")
     if len(body.candidates) > limits.MAX_CANDIDATES:
         raise Malformed(f"an offer with {len(body.candidates)} candidates; at most {limits.MAX_CANDIDATES}")
     return Offer(
@@ -110,6 +114,7 @@ def decode(data: bytes) -> Offer:
         channel=body.channel,
         udp_mapping=_mapping(body.udp_mapping),
         tcp_mapping=_mapping(body.tcp_mapping),
+        udp_port_step=body.udp_port_step,
     )
 
 

@@ -1,7 +1,7 @@
-"""Moves frames between a TLS socket and a session, in the event loop, as fast as the machine goes.
+"""Moves frames between a stream and a session, in the event loop, as fast as the machine goes.
 
 One callback reads what is there straight into the buffers that the frame reader names; another writes control
-frames first, then blocks of file data. Neither ever waits: a full socket or a full disk stops only its own side.
+frames first, then blocks of file data. Neither ever waits: a full stream or a full disk stops only its own side.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from p2p_core.errors import ConnectionLost, PunchwireError
 from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
 from p2p_core.wire.frames import Frame
 
-from p2p_peer.channel.tls import StreamEnded, TlsSocket
+from p2p_peer.channel.stream import Stream, StreamEnded
 
 __all__ = ["FrameHandler", "Pump"]
 
@@ -50,10 +50,9 @@ class FrameHandler(Protocol):
 class Pump:
     """Drives one channel after the key proof. All methods belong to the event loop's thread."""
 
-    def __init__(self, tls: TlsSocket, reader: FrameReader, handler: FrameHandler) -> None:
-        self._tls, self._reader, self._handler = tls, reader, handler
+    def __init__(self, stream: Stream, reader: FrameReader, handler: FrameHandler) -> None:
+        self._stream, self._reader, self._handler = stream, reader, handler
         self._loop = asyncio.get_running_loop()
-        self._fd = tls.socket.fileno()
         self._control: deque[tuple[memoryview, bool]] = deque()  # frames, and whether each is a reply
         self._reply_bytes = 0
         self._current: memoryview | None = None
@@ -103,7 +102,7 @@ class Pump:
         return not self._over and (self._held or self._reader.space() is None)
 
     async def close(self) -> None:
-        """Send what is queued, end the stream, wait a little for the other side's end, and close the socket."""
+        """Send what is queued, end the stream, wait a little for the other side's end, and close the stream."""
         try:
             if not self._over:
                 self._flushed = self._loop.create_future()
@@ -112,27 +111,32 @@ class Pump:
                 await asyncio.wait([self._flushed, self._ended], timeout=LINGER, return_when=asyncio.FIRST_COMPLETED)
             self._stop_writing()
             if not self._over:
-                self._tls.end()
+                self._stream.end()
                 await asyncio.wait([self._ended], timeout=LINGER)
+            await self._stream.delivered(LINGER)
         finally:
             self.abandon()
 
-    def abandon(self) -> None:
-        """Close the socket at once."""
+    def rest(self) -> None:
+        """Read and write no more, and tell nobody; the stream stays open until `abandon`."""
         self._over = True
         self._stop_reading()
         self._stop_writing()
         if not self._ended.done():
             self._ended.set_result(None)
-        self._tls.close()
+
+    def abandon(self) -> None:
+        """Close the stream at once."""
+        self.rest()
+        self._stream.close()
 
     def _read_on(self) -> None:
         if not self._over:
             self._resume_reading()
-            self._read_soon()  # TLS may hold bytes that the socket no longer shows
+            self._read_soon()  # the stream may hold bytes that it tells nobody of any more
 
     def _read_soon(self) -> None:
-        """Read in the next turn of the loop, whatever the socket shows; once, however often it is asked for."""
+        """Read in the next turn of the loop, whatever the stream shows; once, however often it is asked for."""
         if not self._read_is_due:
             self._read_is_due = True
             self._loop.call_soon(self._read_now)
@@ -150,14 +154,14 @@ class Pump:
                 if space is None or self._held or self._reply_bytes > MAX_REPLIES:
                     self._stop_reading()
                     break
-                count = self._tls.read_into(space)
+                count = self._stream.read_into(space)
                 if count is None:
                     break
                 heard = True
                 left, reads = left - count, reads - 1
                 self._take(count)
             if (left <= 0 or reads <= 0) and not self._over:
-                self._read_soon()  # TLS may hold more than the socket shows
+                self._read_soon()  # the stream may hold more
         except StreamEnded:
             self._lose(None)
         except PunchwireError as error:
@@ -186,7 +190,7 @@ class Pump:
                     self._check_flushed()
                     return
                 assert self._current is not None
-                count = self._tls.write(self._current)
+                count = self._stream.write(self._current)
                 if count is None:
                     break
                 left -= count
@@ -198,7 +202,7 @@ class Pump:
             self._lose(error)
             return
         if not self._writing:
-            self._loop.add_writer(self._fd, self._on_writable)
+            self._stream.on_writable(self._on_writable)
             self._writing = True
 
     def _take_next(self) -> bool:
@@ -235,15 +239,15 @@ class Pump:
 
     def _resume_reading(self) -> None:
         if not self._reading and not self._over:
-            self._loop.add_reader(self._fd, self._on_readable)
+            self._stream.on_readable(self._on_readable)
             self._reading = True
 
     def _stop_reading(self) -> None:
         if self._reading:
-            self._loop.remove_reader(self._fd)
+            self._stream.on_readable(None)
             self._reading = False
 
     def _stop_writing(self) -> None:
         if self._writing:
-            self._loop.remove_writer(self._fd)
+            self._stream.on_writable(None)
             self._writing = False

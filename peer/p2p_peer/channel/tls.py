@@ -1,46 +1,39 @@
-"""TLS 1.3 on the punched, non-blocking socket itself (RFC 8446), by pyOpenSSL.
+"""TLS 1.3 on a connected, non-blocking socket itself (RFC 8446), by pyOpenSSL: a `Stream`.
 
-A call that cannot go on returns None (or raises `WouldBlock` in the handshake); the caller waits for the socket.
 No resumption, no 0-RTT data from the client; the certificate is bound by the key proof, not checked. OpenSSL sends two
 session tickets all the same, as cryptography binds nothing that stops it; no session is kept behind them.
 """
 
+import asyncio
 import os
 import socket
-from enum import Enum
+from collections.abc import Callable
 
 from OpenSSL import SSL, crypto
 from p2p_core.errors import ConnectionLost, ProofFailed, WeakKeyExchange
 from p2p_core.proof import ChannelBinding, Role
+from p2p_core.wire.candidate import Address
 
 from p2p_peer.channel import openssl
 from p2p_peer.channel.certificate import ThrowawayCertificate
+from p2p_peer.channel.stream import KEY_EXCHANGE, StreamEnded, Wait
 
-__all__ = ["KEY_EXCHANGE", "StreamEnded", "TlsSocket", "Wait"]
+__all__ = ["TlsSocket"]
 
-KEY_EXCHANGE = "X25519MLKEM768"  # draft-ietf-tls-ecdhe-mlkem: hybrid, safe while either of the two holds
 _CIPHERS = b"TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"
 _EXPORTER_LABEL = b"EXPORTER-Channel-Binding"  # RFC 9266 §2
 _EXPORTER_BYTES = 32
 _MAX_RECORD = 16 * 1024  # RFC 8446 §5.1
 
 
-class Wait(Enum):
-    """What a handshake waits for before it can go on."""
-
-    READ = "readable"
-    WRITE = "writable"
-
-
-class StreamEnded(Exception):
-    """The other side ended the stream properly, with close_notify."""
-
-
 class TlsSocket:
-    """One side of a TLS connection. `socket` is connected, non-blocking, and ours to close."""
+    """One side of a TLS connection. `socket` is connected, non-blocking, and ours to close. Implements `Stream`."""
+
+    address: Address | None = None  # a connection stays where it is
 
     def __init__(self, sock: socket.socket, role: Role) -> None:
         self.socket = sock
+        self._fd = sock.fileno()  # to be watched no more, when the socket has been closed already
         self._responder = role is Role.RESPONDER
         self._own_certificate = ThrowawayCertificate.make() if self._responder else None
         self._connection = SSL.Connection(_context(self._own_certificate), sock)
@@ -124,6 +117,22 @@ class TlsSocket:
         except SSL.Error as error:
             raise _lost("the connection to the other side broke", error) from error
 
+    def on_readable(self, call: Callable[[], None] | None) -> None:
+        """Call it whenever the socket is readable. TLS may hold bytes that the socket no longer shows."""
+        loop = asyncio.get_running_loop()
+        if call is None:
+            loop.remove_reader(self._fd)
+        else:
+            loop.add_reader(self._fd, call)
+
+    def on_writable(self, call: Callable[[], None] | None) -> None:
+        """Call it whenever the socket is writable."""
+        loop = asyncio.get_running_loop()
+        if call is None:
+            loop.remove_writer(self._fd)
+        else:
+            loop.add_writer(self._fd, call)
+
     def end(self) -> None:
         """Say that nothing more comes (close_notify, then FIN). The other side may have gone before."""
         try:
@@ -131,6 +140,9 @@ class TlsSocket:
             self.socket.shutdown(socket.SHUT_WR)
         except (SSL.Error, OSError):  # there is nobody to say it to
             return
+
+    async def delivered(self, patience: float) -> None:
+        """Return at once: what is written is the system's, which goes on when the socket is closed."""
 
     def close(self) -> None:
         """Close the socket."""

@@ -14,7 +14,8 @@ from p2p_core.errors import ConnectionLost, PunchwireError, Refused
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
 from p2p_peer.cli.console import Console
 from p2p_peer.cli.human import duration, human_size, shown_name
-from p2p_peer.events import FileFailed, FileOffered, FileReceived, SessionEvent
+from p2p_peer.cli.path_text import path_text
+from p2p_peer.events import FileFailed, FileOffered, FileReceived, PathChanged, PathLost, SessionEvent
 from p2p_peer.session import Session
 
 __all__ = ["Chat"]
@@ -27,6 +28,7 @@ class Chat:
         """`accepts`: take every file that is offered, without asking."""
         self._console, self._accepts = console, accepts
         self._session: Session | None = None
+        self._path = ""  # the present one, in words
         self._began = datetime.now().astimezone()
         self._offers: dict[int, FileOffered] = {}  # not answered yet, by the number they are shown with
         self._offered = 0
@@ -77,9 +79,10 @@ class Chat:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
-    def begin(self, session: Session) -> None:
-        """The other peer is there."""
+    def begin(self, session: Session, why_no_better: str) -> None:
+        """The other peer is there, on no better path for the reason given."""
         self._session = session
+        self._path = path_text(session.path, session.address, why_no_better)
         self._began = datetime.now().astimezone()
         self._console.notice("type a message, or /help")
         self.start()
@@ -96,8 +99,12 @@ class Chat:
             self._connected().cancel_file(transfer)
 
     def happened(self, event: SessionEvent) -> None:
-        """Ask about files; note what has become of those that were taken."""
+        """Ask about files; note what has become of those that were taken, and of the path."""
         match event:
+            case PathLost():
+                self._path = f"lost at {datetime.now().astimezone():%H:%M:%S}; looking for another"
+            case PathChanged(kind, address, why_no_better):
+                self._path = path_text(kind, address, why_no_better)
             case FileOffered() if self._accepts:
                 self._accept(event)
             case FileOffered():
@@ -226,7 +233,7 @@ class Chat:
         words = session.peer.words
         for name, value in (
             ("connected", since),
-            ("path", f"{session.path.value} to {session.address}, direct"),
+            ("path", self._path),
             ("round trip", round_trip),
             ("key exchange", f"{session.key_exchange}, both keys proved on it"),
             ("peer id", str(session.peer)),

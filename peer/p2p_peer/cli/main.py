@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from p2p_peer.cli.parser import parse
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    if options.command == "chat":
-        return _chat(options)
+    if options.command in ("chat", "netcheck"):
+        return _told(options)
     from p2p_peer.cli.exit_codes import exit_code
     from p2p_peer.cli.keys import fingerprint, keygen
     from p2p_peer.cli.sentences import print_error
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return exit_code(error)
 
 
-def _chat(options: "argparse.Namespace") -> int:
+def _told(options: "argparse.Namespace") -> int:
+    """Run what goes over a network, and tell its story if that is wanted."""
     if not options.verbose:
         return _run(options)
     from p2p_peer.cli.story import telling
@@ -46,7 +47,10 @@ def _chat(options: "argparse.Namespace") -> int:
 
 def _run(options: "argparse.Namespace") -> int:
     gc.disable()  # imports make many objects and no garbage; not to look for any saves 8 of 110 ms
-    from p2p_peer.cli.run import run
+    if options.command == "netcheck":
+        from p2p_peer.cli.netcheck import netcheck as run
+    else:
+        from p2p_peer.cli.run import run
 
     gc.enable()
     return run(options)

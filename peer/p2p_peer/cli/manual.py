@@ -15,6 +15,10 @@ Text = tuple[str | tuple[str, str], ...]
 COMMANDS = {
     "keygen": ("p2p-peer keygen DIR", "make a key pair: DIR/key.pem (0600) and DIR/public.pem"),
     "fingerprint": ("p2p-peer fingerprint KEY", "print a key's peer id, and words to read to each other"),
+    "netcheck": (
+        "p2p-peer netcheck [HOST PORT]",
+        "tell what this network is like, and which peers it can reach directly",
+    ),
 }
 """How each command is called, and what it does."""
 
@@ -29,9 +33,11 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ("matched", "role", "the other peer wants us too"),
     (
         "connected",
-        "path, address, peer, role, key_exchange, seconds",
-        "both keys are proved; seconds since both had advertised",
+        "path, address, why, peer, role, key_exchange, seconds",
+        "both keys are proved; why there is no better path, and seconds since both had advertised",
     ),
+    ("path_lost", "code, message", "the connection is gone; another one is looked for, and nothing is lost meanwhile"),
+    ("path_changed", "path, address, why", "the session goes on over another path"),
     ("message", "from, text", "the other side wrote"),
     ("file_offered", "transfer, name, size", "the other side would like to send a file"),
     ("file_progress", "transfer, bytes, total", "at most ten times a second"),
@@ -60,6 +66,7 @@ HELP: dict[str, Text] = {
     "ENVIRONMENT": (
         (PASSPHRASE_VARIABLE, "the passphrase of a locked key pair, where no terminal can be asked"),
         ("XDG_STATE_HOME", "where the folder punchwire of --state-dir is; ~/.local/state without it"),
+        ("XDG_CONFIG_HOME", "where the folder punchwire with config.toml is; ~/.config without it"),
     ),
 }
 """What both say."""
@@ -67,24 +74,35 @@ HELP: dict[str, Text] = {
 MAN_PAGE: dict[str, Text] = {
     "DESCRIPTION": (
         "Whoever is first waits for the other. The mediator introduces the two and then steps aside: messages and\n"
-        "files go over one direct connection, encrypted with TLS 1.3, on which both sides have proved their keys.",
+        "files go directly between them, over TCP or QUIC, encrypted with TLS 1.3; both sides prove their keys.",
+        "Where no direct connection can exist, they go through the mediator's relay, which cannot read them. A\n"
+        "session that begins there moves to a direct path when one comes up, and one that loses its path finds\n"
+        "another: nothing is lost or comes twice.",
         "The first connection to a mediator remembers its key; from then on another key is an error, unless a\n"
         "certificate authority that this computer trusts vouches for it.",
     ),
     "EVENTS": (
         "With --json, standard output has one object a line, and nothing else. Its field event names the event;\n"
-        "the other fields are in brackets here. path is tcp, role is initiator or responder, peer and from are\n"
-        "peer ids.",
+        "the other fields are in brackets here. path is tcp, quic or relay, why is a clause for people and empty for\n"
+        "tcp, role is initiator or responder, peer and from are peer ids.",
         *((f"{name} ({fields})" if fields else name, when) for name, fields, when in EVENTS),
     ),
     "FILES": (
         ("~/.local/state/punchwire/known_mediators.json", "the mediators that are remembered, by host and port"),
+        (
+            "~/.config/punchwire/config.toml",
+            'STUN servers to ask as well as the mediator\'s: stun = ["stun.example.org:3478"], each as with --stun',
+        ),
         ("DIR/key.pem, DIR/public.pem", "what keygen makes: the key pair (0600), and the public key for the others"),
     ),
     "EXAMPLES": (
         ("p2p-peer keygen ~/punchwire", "Make a key pair."),
         ("p2p-peer fingerprint bob.pem", "Print whose key it is, and twelve words to read to each other on the phone."),
         ("p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem", "Chat with the owner of bob.pem."),
+        (
+            "p2p-peer netcheck mediator.example 54700",
+            "See what the networks of others need to be for a direct connection.",
+        ),
         (
             "p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --send photo.jpg",
             "Send a file, and leave when the other side has verified and stored it.",

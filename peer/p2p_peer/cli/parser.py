@@ -11,14 +11,19 @@ from p2p_peer.cli.manual import COMMANDS, EVENTS, HELP, PASSPHRASE_VARIABLE, Tex
 __all__ = ["PARSERS", "chat_parser", "parse"]
 
 _POSITIONALS = 4  # HOST PORT KEYPAIR PEERKEY
+_VERBOSE = "tell each step of connecting on stderr, with times"
+_INSECURE = "no TLS to the mediator: it ends somewhere else, and nobody vouches for it"
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line; `command` in the result is "chat", "keygen" or "fingerprint". Exits on its own."""
+    """Parse the command line; `command` in the result is "chat", or a key of `PARSERS`. Exits on its own."""
     if arguments and arguments[0] in PARSERS and not _looks_like_chat(arguments):
         parser = PARSERS[arguments[0]]()
         parser.set_defaults(command=arguments[0])
-        return parser.parse_args(arguments[1:])
+        options = parser.parse_args(arguments[1:])
+        if options.command == "netcheck" and options.host is not None and options.port is None:
+            parser.error("a HOST has a PORT behind it")
+        return options
     parser = chat_parser()
     parser.set_defaults(command="chat")
     return parser.parse_args(arguments)
@@ -35,7 +40,8 @@ def chat_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="p2p-peer",
         allow_abbrev=False,  # with it, a new flag could break a script
-        description="Meet another peer through the mediator at HOST:PORT, connect to it directly, and chat.",
+        description="Meet another peer through the mediator at HOST:PORT, connect to it, directly where the two "
+        "networks allow it, and chat.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -56,16 +62,20 @@ def chat_parser() -> argparse.ArgumentParser:
     how.add_argument("--yes", action="store_true", help="accept files without asking; needed where nobody can be asked")
     how.add_argument("--wait", metavar="SECONDS", type=_seconds, help="wait this long for the other peer (for ever)")
     how.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="be done within this time (no limit)")
-    how.add_argument("-v", "--verbose", action="store_true", help="tell each step of connecting on stderr, with times")
+    how.add_argument("-v", "--verbose", action="store_true", help=_VERBOSE)
     how.add_argument("--json", action="store_true", help="print events as JSON, one a line, and nothing else on stdout")
+
+    way = parser.add_argument_group("the way to the other peer")
+    only = way.add_mutually_exclusive_group()
+    only.add_argument("--direct-only", action="store_true", help="never through the mediator's relay")
+    only.add_argument(
+        "--relay-only", action="store_true", help="through the relay alone: the other side learns no address of yours"
+    )
+    _add_network_flags(way)
 
     mediator = parser.add_argument_group("the mediator")
     mediator.add_argument("--mediator-id", metavar="ID", help="the id its key must have, whatever is remembered")
-    mediator.add_argument(
-        "--insecure",
-        action="store_true",
-        help="no TLS to the mediator: it ends somewhere else, and nobody vouches for it",
-    )
+    mediator.add_argument("--insecure", action="store_true", help=_INSECURE)
     mediator.add_argument(
         "--state-dir", metavar="DIR", type=Path, help="where known mediators are remembered (~/.local/state/punchwire)"
     )
@@ -94,8 +104,39 @@ def _fingerprint() -> argparse.ArgumentParser:
     return parser
 
 
-PARSERS = {"keygen": _keygen, "fingerprint": _fingerprint}
+def _netcheck() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="p2p-peer netcheck", allow_abbrev=False, description=_sentence(COMMANDS["netcheck"][1])
+    )
+    parser.add_argument(
+        "host", metavar="HOST", nargs="?", help="a mediator, whose STUN ports are asked; without one, only --stun is"
+    )
+    parser.add_argument("port", metavar="PORT", nargs="?", type=_port, help="its TCP port, usually 54700")
+    parser.add_argument("--json", action="store_true", help="print what was found as one JSON object")
+    parser.add_argument("-v", "--verbose", action="store_true", help=_VERBOSE)
+    parser.add_argument("--insecure", action="store_true", help=_INSECURE)
+    _add_network_flags(parser)
+    return parser
+
+
+PARSERS = {"keygen": _keygen, "fingerprint": _fingerprint, "netcheck": _netcheck}
 """What makes the parser of each command."""
+
+
+def _add_network_flags(parser: argparse._ActionsContainer) -> None:
+    """Add what says how this computer is to be reached."""
+    version = parser.add_mutually_exclusive_group()
+    version.add_argument("--ipv4", action="store_true", help="over IPv4 only")
+    version.add_argument("--ipv6", action="store_true", help="over IPv6 only")
+    parser.add_argument("--bind", metavar="ADDRESS", help="from this address of this computer only")
+    parser.add_argument("--no-port-mapping", action="store_true", help="do not ask the router to open ports")
+    parser.add_argument(
+        "--stun",
+        metavar="SERVER",
+        action="append",
+        default=[],
+        help="ask this STUN server as well, HOST[:PORT][/udp|/tcp] (3478, UDP), and none of the configuration's",
+    )
 
 
 def _epilog() -> str:

@@ -16,8 +16,8 @@ class Report(Protocol):
     def connecting(self, event: ConnectEvent) -> None:
         """A step on the way to a session is done."""
 
-    def connected(self, session: Session, seconds: float) -> None:
-        """The session begins, `seconds` after both had advertised."""
+    def connected(self, session: Session, why_no_better: str, seconds: float) -> None:
+        """The session begins, `seconds` after both had advertised, on no better path for the reason given."""
 
     def happened(self, session: Session, event: SessionEvent) -> None:
         """Something happened in the session."""

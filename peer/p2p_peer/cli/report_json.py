@@ -17,6 +17,8 @@ from p2p_peer.events import (
     Matched,
     MediatorReached,
     MessageReceived,
+    PathChanged,
+    PathLost,
     SessionEvent,
 )
 from p2p_peer.mediator_identity import Vouched
@@ -40,12 +42,13 @@ class JsonReport:
             case Matched(role):
                 _print("matched", role=role.value)
 
-    def connected(self, session: Session, seconds: float) -> None:
+    def connected(self, session: Session, why_no_better: str, seconds: float) -> None:
         """Print `connected`."""
         _print(
             "connected",
             path=session.path.value,
             address=str(session.address),
+            why=why_no_better,
             peer=str(session.peer),
             role=session.role.value,
             key_exchange=session.key_exchange,
@@ -53,7 +56,7 @@ class JsonReport:
         )
 
     def happened(self, session: Session, event: SessionEvent) -> None:
-        """Hand over messages and everything about files."""
+        """Hand over messages, and everything about files and paths."""
         match event:
             case MessageReceived(text=text):
                 _say("message", **{"from": str(session.peer)}, text=text)
@@ -74,6 +77,10 @@ class JsonReport:
                 )
             case FileFailed(transfer, error, _):
                 _say("file_failed", transfer=transfer, code=error.code, message=str(error))
+            case PathLost(error):
+                _say("path_lost", code=error.code, message=str(error))
+            case PathChanged(kind, address, why_no_better):
+                _say("path_changed", path=kind.value, address=str(address), why=why_no_better)
 
     def notice(self, text: str) -> None:
         """Say nothing: this is for people."""

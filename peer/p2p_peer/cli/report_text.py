@@ -5,6 +5,7 @@ from p2p_core.safe_names import safe_name
 
 from p2p_peer.cli.console import Console
 from p2p_peer.cli.human import human_size, progress_line, shown_name
+from p2p_peer.cli.path_text import path_text
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.events import (
     Advertised,
@@ -17,6 +18,8 @@ from p2p_peer.events import (
     Matched,
     MediatorReached,
     MessageReceived,
+    PathChanged,
+    PathLost,
     PeerDone,
     PeerLeaving,
     SessionEvent,
@@ -49,12 +52,10 @@ class TextReport:
             case Matched():
                 self.notice("the other peer is there; connecting")
 
-    def connected(self, session: Session, seconds: float) -> None:
+    def connected(self, session: Session, why_no_better: str, seconds: float) -> None:
         """Say whom we are connected to, and how."""
-        self.notice(
-            f"connected to {session.peer.short} over {session.path.value} at {session.address}, "
-            f"{session.key_exchange}, {seconds * 1000:.0f} ms"
-        )
+        how = path_text(session.path, session.address, why_no_better)
+        self.notice(f"connected to {session.peer.short}, {how}, {session.key_exchange}, {seconds * 1000:.0f} ms")
 
     def happened(self, session: Session, event: SessionEvent) -> None:
         """Show messages, and how files are doing."""
@@ -79,6 +80,10 @@ class TextReport:
                 self._console.progress_over(transfer)
                 if offered is not None:  # of a file of ours, whoever sends it tells
                     self.notice(f"{shown_name(offered)}: {error}")
+            case PathLost(error):
+                self.notice(f"connection lost: {error}; looking for another way to the other side")
+            case PathChanged(kind, address, why_no_better):
+                self.notice(f"now {path_text(kind, address, why_no_better)}")
             case PeerDone():
                 self.notice("the other side has nothing more to send")
             case PeerLeaving(reason):

@@ -15,7 +15,7 @@ from p2p_core.errors import (
     TransferFailed,
 )
 
-from p2p_peer.app import ConnectOptions, connect
+from p2p_peer.app import connect
 from p2p_peer.cli.chat import Chat
 from p2p_peer.cli.console import Console, is_dumb
 from p2p_peer.cli.console_lines import LineConsole
@@ -24,13 +24,15 @@ from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.lines import InputLines
 from p2p_peer.cli.mode import Mode, drive
+from p2p_peer.cli.network_flags import bound_address, chosen_paths, ip_version, stun_servers
 from p2p_peer.cli.pipe import Pipe
 from p2p_peer.cli.preflight import check, mediator_id, read_keys
 from p2p_peer.cli.report import Report
 from p2p_peer.cli.report_json import JsonReport
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.cli.signals import until_signalled
-from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched
+from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched, PathFound
+from p2p_peer.options import ConnectOptions
 from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId
 
@@ -76,11 +78,23 @@ class _Run:
     def __init__(self, options: argparse.Namespace, report: Report, console: Console) -> None:
         # Here and not in the event loop, which would not see Ctrl-C while a passphrase is asked for.
         check(options)
-        self._mediator_id = mediator_id(options.mediator_id)
+        self._chat = Chat(console, accepts=options.yes) if _is_chat(options) else None
+        self._connect_options = ConnectOptions(
+            wait=options.wait,
+            state_dir=options.state_dir,
+            mediator_id=mediator_id(options.mediator_id),
+            confirm_mediator=None if self._chat is None else self._confirm_mediator,
+            insecure=options.insecure,
+            paths=chosen_paths(options),
+            ip_version=ip_version(options),
+            bind=bound_address(options),
+            port_mapping=not options.no_port_mapping,
+            stun=stun_servers(options),
+        )
         self._key, self._peer_key = read_keys(options)
         self._options, self._report, self._console = options, report, console
-        self._chat = Chat(console, accepts=options.yes) if _is_chat(options) else None
         self._missing: type[PunchwireError] = MediatorUnreachable
+        self._why_no_better = ""  # path was found
         self._seconds = 0.0
 
     async def run(self) -> None:
@@ -89,7 +103,7 @@ class _Run:
         try:
             async with asyncio.timeout(options.timeout):
                 session = await self._connect()
-                self._report.connected(session, self._seconds)
+                self._report.connected(session, self._why_no_better, self._seconds)
                 await drive(session, self._mode, self._report)
         except TimeoutError:
             raise self._missing(f"{_MISSING[self._missing]} within {options.timeout:g} s (--timeout)") from None
@@ -106,7 +120,7 @@ class _Run:
             options.port,
             self._key,
             self._peer_key,
-            options=self._connect_options(),
+            options=self._connect_options,
             notify=self._on_connecting,
         )
         if chat is None:
@@ -127,7 +141,7 @@ class _Run:
     def _mode(self, session: Session) -> Mode:
         options = self._options
         if self._chat is not None:
-            self._chat.begin(session)
+            self._chat.begin(session, self._why_no_better)
             return self._chat
         if _is_errand(options):
             asks = _somebody_to_ask(options) and not options.yes
@@ -143,20 +157,12 @@ class _Run:
                     self._chat.start()
             case Matched():
                 self._missing = NoPath
+            case PathFound(why_no_better=why):
+                self._why_no_better = why
             case Authenticated(seconds):
                 self._missing = TransferFailed if self._options.send or self._options.receive else ConnectionLost
                 self._seconds = seconds
         self._report.connecting(event)
-
-    def _connect_options(self) -> ConnectOptions:
-        options = self._options
-        return ConnectOptions(
-            wait=options.wait,
-            state_dir=options.state_dir,
-            mediator_id=self._mediator_id,
-            confirm_mediator=None if self._chat is None else self._confirm_mediator,
-            insecure=options.insecure,
-        )
 
     async def _confirm_mediator(self, mediator: MediatorId) -> bool:
         """Ask at the terminal whether a mediator met for the first time is the right one."""

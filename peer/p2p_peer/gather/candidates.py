@@ -1,102 +1,215 @@
-"""All candidates of this peer, from every source in parallel."""
+"""All candidates of this peer, from every source in parallel. docs/protocol/punching.md."""
 
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
 
 from p2p_core import limits
-from p2p_core.errors import Malformed
-from p2p_core.printable import printable
-from p2p_core.targets import may_dial
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
+from p2p_core.wire.offer import Mapping
 
-from p2p_peer.gather.interfaces import local_addresses
+from p2p_peer.gather.interfaces import IPAddress, Local, local_addresses
+from p2p_peer.gather.port_mapping.mapping import Mappings, PortMapping
 from p2p_peer.gather.punch_port import PunchPort
-from p2p_peer.gather.stun import ANSWER_TIME, StunConnection, StunFailed
+from p2p_peer.gather.reflexive import Reflexive
+from p2p_peer.gather.stun import ANSWER_TIME, TcpStun
+from p2p_peer.gather.stun_servers import ask_all
+from p2p_peer.gather.udp_socket import UdpSocket
+from p2p_peer.mediator import StunServer
+from p2p_peer.options import ConnectOptions
 
 __all__ = ["Gathered", "gather"]
+
+# How long the silent are waited for, once others have answered. TCP answers after two round trips, UDP after one, or
+# two and RETRANSMIT if a packet was lost: three times the slowest answer so far leaves room for either of the others,
+# and the least for a lost packet on a short way. What comes later still counts, in the offers made after that.
+PATIENCE_FACTOR = 3
+LEAST_PATIENCE = 0.25  # s
+GATEWAY_PATIENCE = 0.15  # s; a router is one hop away: by PCP and NAT-PMP it answers in ms, by UPnP mostly within 0.1 s
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What was found, and the connections that keep it true; they belong to the stack given to `gather`."""
+    """What was found, and the ports it was found for; they belong to the stack given to `gather`."""
 
     hosts: tuple[Candidate, ...]
-    stun: tuple[StunConnection, ...]
+    reflexive: tuple[Reflexive, ...]  # IPv4 before IPv6
+    mappings: Mappings | None  # of our ports by the router
+    tcp_port: PunchPort | None
+    udp_sockets: tuple[UdpSocket, ...]  # one of each address family
+    changed: asyncio.Event  # set when there is something new since it was cleared
+
+    @classmethod
+    def nothing(cls) -> "Gathered":
+        """Return what a peer has that tells no address of its own."""
+        return cls((), (), None, None, (), asyncio.Event())
 
     def candidates(self) -> tuple[Candidate, ...]:
-        """Return the candidates as they are now: a keepalive may have shown that a mapping moved."""
-        reflexive = (
-            Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.TCP, connection.mapped) for connection in self.stun
-        )
-        # One candidate for each address; where STUN shows an address of our own, there is no NAT.
-        found = {candidate.address: candidate for candidate in (*reflexive, *self.hosts)}
-        return tuple(found.values())[: limits.MAX_CANDIDATES]
+        """Return the candidates as they are now, the most useful first: there may be more, and mappings may move."""
+        seen = (reflexive.candidate for reflexive in self.reflexive)
+        mapped = () if self.mappings is None else self.mappings.candidates()
+        found = (*mapped, *(candidate for candidate in seen if candidate is not None), *self.hosts)
+        # One candidate for each address, the last one: what STUN sees tells how the NAT maps, whether it is mapped or
+        # not; and where it sees an address of our own, there is no NAT.
+        by_address = {(candidate.transport, candidate.address): candidate for candidate in found}
+        return tuple(by_address.values())[: limits.MAX_CANDIDATES]
+
+    @property
+    def udp_mapping(self) -> Mapping:
+        """How our NAT maps UDP ports."""
+        return self._mapping(Transport.UDP)[0]
+
+    @property
+    def udp_port_step(self) -> int:
+        """By how many UDP ports our NAT advances with each destination; 0 unless it is sequential."""
+        return self._mapping(Transport.UDP)[1]
+
+    @property
+    def tcp_mapping(self) -> Mapping:
+        """How our NAT maps TCP ports."""
+        return self._mapping(Transport.TCP)[0]
+
+    def _mapping(self, transport: Transport) -> tuple[Mapping, int]:
+        """Tell it of IPv4, as there are few NATs in IPv6; or of IPv6, if that is all there is."""
+        mappings = (reflexive.mapping for reflexive in self.reflexive if reflexive.transport is transport)
+        known = (mapping for mapping in mappings if mapping[0] is not Mapping.UNKNOWN)
+        return next(known, (Mapping.UNKNOWN, 0))
 
 
 async def gather(
-    port: PunchPort,
-    servers: Iterable[tuple[str, int]],
+    options: ConnectOptions,
     mediator: Address,
+    named: Iterable[StunServer],
     keep: AsyncExitStack,
+    port_mapping: PortMapping | None = None,
 ) -> Gathered:
-    """Gather candidates for `port`; `servers` are STUN servers over TCP as (host, port).
+    """Open the ports to punch from, and gather candidates for them; all that has to stay open belongs to `keep`.
 
-    `mediator` is where the mediator answered. If that is this machine, the other peer may be here too; else no
-    server on this machine is asked, as the mediator that names it may mean another service. Raises `NoPath` when
-    this machine does not tell its addresses.
+    Ports are mapped by `port_mapping`, if it is given and `options` do not forbid it; it outlives `keep`.
+    `mediator` is where the mediator answered, `named` the STUN servers it names, each with a host. If the mediator is
+    this machine, the other peer may be here too; else no server on this machine is asked that the mediator names, as it
+    may mean another service. Returns within `ANSWER_TIME`, and mostly after one or two round trips. Raises `NoPath`
+    when this machine has no port or does not tell its addresses.
     """
-    addresses = local_addresses()
-    if mediator.ip.is_loopback:
-        addresses.append(mediator.ip)
-    hosts = tuple(
-        Candidate(CandidateKind.HOST, Transport.TCP, Address(ip, port.number)) for ip in dict.fromkeys(addresses)
+    local = Local(options.ip_version, options.bind)
+    addresses = _addresses(local, mediator)
+    port = PunchPort.open(local)
+    keep.callback(port.close)
+    sockets = tuple(_udp_sockets(local, keep))
+    hosts = _hosts(addresses, port, sockets)
+    tcp_stun = TcpStun(port.socket_towards)
+    keep.callback(tcp_stun.close)
+    own = [host.address for host in hosts]
+    patience, changed = _Patience(), asyncio.Event()
+
+    def heard() -> None:
+        patience.heard()
+        changed.set()
+
+    reflexive = (
+        *(
+            Reflexive(Transport.TCP, one.family, tcp_stun, own, heard=heard, drop=tcp_stun.drop)
+            for one in port.listeners
+        ),
+        *(Reflexive(Transport.UDP, one.family, one, own, heard=heard) for one in sockets),
     )
-    answers = await asyncio.gather(*(_ask(port, *server, mediator, keep) for server in servers))
-    return Gathered(hosts, tuple(answer for of_server in answers for answer in of_server))
+    asking = ask_all(reflexive, options.stun, named, mediator)
+    # With the mediator on this machine, the other peer is as well, or this is a trial.
+    may_map = options.port_mapping and not mediator.ip.is_loopback
+    mappings = _mapped(port_mapping, hosts) if port_mapping is not None and may_map else None
+    mapping = [] if mappings is None else mappings.tasks
+    for task in mapping:
+        task.add_done_callback(lambda _: changed.set())
+    keepers = [asyncio.ensure_future(one.hold()) for one in reflexive]
+    keep.push_async_callback(_end, [*asking, *keepers])
+    await patience.wait(asking, mapping)
+    changed.clear()
+    return Gathered(hosts, reflexive, mappings, port, sockets, changed)
 
 
-async def _ask(
-    port: PunchPort, host: str, number: int, mediator: Address, keep: AsyncExitStack
-) -> list[StunConnection]:
-    """Ask one server over each address family it has: each shows another address of ours. Return what answered."""
-    try:
-        async with asyncio.timeout(ANSWER_TIME):
-            addresses = await _resolve(host, number, mediator)
-    except TimeoutError:
-        _log.info("STUN server %s: its name was not resolved within %g s", printable(host), ANSWER_TIME)
-    except OSError as error:
-        _log.info("STUN server %s: %s", printable(host), error.strerror or error)
-    except (ValueError, Malformed) as error:  # what the mediator named is no name at all
-        _log.info("STUN server %s: %s", printable(host), error)
-    else:
-        answers = await asyncio.gather(*(_ask_at(port, address, mediator, keep) for address in addresses))
-        return [answer for answer in answers if answer is not None]
-    return []
+def _addresses(local: Local, mediator: Address) -> list[IPAddress]:
+    found = [ip for ip in local_addresses() if local.allows(ip)]
+    if mediator.ip.is_loopback and local.allows(mediator.ip):
+        found.append(mediator.ip)
+    return list(dict.fromkeys(found))
 
 
-async def _ask_at(port: PunchPort, server: Address, mediator: Address, keep: AsyncExitStack) -> StunConnection | None:
-    if not may_dial(server, loopback=mediator.ip.is_loopback):
-        _log.info("STUN server %s is not asked: the mediator has no business to name such an address", server)
-        return None
-    _log.debug("asking STUN server %s", server)
-    try:
-        connection = await keep.enter_async_context(await StunConnection.open(port, server))
-    except StunFailed as error:
-        _log.info("STUN server %s", error)
-        return None
-    _log.info("STUN server %s sees us at %s", server, connection.mapped)
-    return connection
+def _udp_sockets(local: Local, keep: AsyncExitStack) -> Iterator[UdpSocket]:
+    for family in local.families:
+        try:
+            sock = UdpSocket.open(family, 0, local.host(family))
+        except OSError as error:
+            _log.info("no UDP over %s: %s", family.name, error.strerror)
+            continue
+        keep.callback(sock.close)
+        yield sock
 
 
-async def _resolve(host: str, number: int, mediator: Address) -> list[Address]:
-    """Return an address of each family that `host` has, the mediator's before others: it answers."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, number, type=socket.SOCK_STREAM)
-    addresses = [Address.of(str(name[0]), number) for _, _, _, _, name in found]
-    addresses.sort(key=lambda address: address.ip != mediator.ip)
-    return list({address.ip.version: address for address in reversed(addresses)}.values())
+def _hosts(addresses: Iterable[IPAddress], port: PunchPort, sockets: Sequence[UdpSocket]) -> tuple[Candidate, ...]:
+    """Pair addresses and ports, address by address, so that a long list keeps both transports when it is cut."""
+    udp_number = {sock.family: sock.number for sock in sockets}
+    tcp_number = {listener.family: port.number for listener in port.listeners}
+    return tuple(
+        Candidate(CandidateKind.HOST, transport, Address(ip, numbers[family]))
+        for ip in addresses
+        for family in [socket.AF_INET6 if ip.version == 6 else socket.AF_INET]
+        for transport, numbers in ((Transport.TCP, tcp_number), (Transport.UDP, udp_number))
+        if family in numbers
+    )
+
+
+def _mapped(port_mapping: PortMapping, hosts: Iterable[Candidate]) -> Mappings:
+    """Begin to map the ports of the IPv4 addresses: before those there are NATs."""
+    numbers: dict[Transport, int] = {}
+    addresses: list[IPv4Address] = []
+    for host in hosts:
+        if isinstance(host.address.ip, IPv4Address) and not host.address.ip.is_loopback:
+            numbers[host.transport] = host.address.port
+            addresses.append(host.address.ip)
+    return port_mapping.start(numbers.get(Transport.UDP), numbers.get(Transport.TCP), dict.fromkeys(addresses))
+
+
+class _Patience:
+    """Waits for those who answer, and not too long for those who do not."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._over = asyncio.Event()
+        self._timer = self._loop.call_at(self._began + ANSWER_TIME, self._over.set)
+
+    def heard(self) -> None:
+        """Take in that somebody has answered."""
+        longest = max(LEAST_PATIENCE, PATIENCE_FACTOR * (self._loop.time() - self._began))
+        self._timer.cancel()
+        self._timer = self._loop.call_at(self._began + min(ANSWER_TIME, longest), self._over.set)
+
+    async def wait(self, servers: Iterable["asyncio.Task[None]"], gateways: Sequence["asyncio.Task[None]"]) -> None:
+        """Wait until all are done, or waiting for the rest makes no sense."""
+        everybody = asyncio.ensure_future(_all_done(servers))
+        everybody.add_done_callback(lambda _: self._over.set())
+        try:
+            await self._over.wait()
+        finally:
+            everybody.cancel()
+            self._timer.cancel()
+        if gateways:
+            await asyncio.wait(gateways, timeout=max(0.0, self._began + GATEWAY_PATIENCE - self._loop.time()))
+
+
+async def _all_done(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        await asyncio.wait([task])
+
+
+async def _end(tasks: Sequence["asyncio.Future[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

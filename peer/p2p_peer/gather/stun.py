@@ -1,81 +1,77 @@
-"""The server-reflexive candidate, by STUN over TCP from the punch port itself (RFC 8489 §6.2.2)."""
+"""STUN over TCP from the punch port (RFC 8489 §6.2.2), and what it has in common with STUN over UDP."""
 
 import asyncio
 import socket
-from types import TracebackType
+from collections.abc import Callable
+from typing import Protocol
 
 from p2p_core.errors import Malformed
+from p2p_core.targets import may_dial
 from p2p_core.wire import stun
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.stun import HEADER_BYTES, BindingRequest, BindingResponse
 
-from p2p_peer.gather.punch_port import PunchPort
-
-__all__ = ["ANSWER_TIME", "StunConnection", "StunFailed"]
+__all__ = ["ANSWER_TIME", "Asker", "StunFailed", "TcpStun", "believable"]
 
 ANSWER_TIME = 1.0  # s: a source of candidates that takes longer is left out
-KEEPALIVE = 15.0  # s; TCP mappings live longer, but home routers are seen to drop idle ones after a minute or less
 
 
 class StunFailed(Exception):
-    """The server did not answer, or not with STUN."""
+    """The server did not answer, or not with STUN, or with nonsense."""
 
 
-class StunConnection:
-    """A connection to a STUN server from the punch port. While it is open, the NAT keeps the port's mapping."""
+class Asker(Protocol):
+    """One local port that can ask STUN servers where they see it."""
 
-    def __init__(self, sock: socket.socket, mapped: Address) -> None:
-        self.mapped = mapped
-        self._socket = sock
-        self._keeper = asyncio.create_task(self._keep_alive())
+    async def ask(self, server: Address) -> Address:
+        """Return where `server` sees the port. Raises `StunFailed`, after `ANSWER_TIME` at the latest."""
 
-    @classmethod
-    async def open(cls, port: PunchPort, server: Address) -> "StunConnection":
-        """Ask `server` for our address. Raises `StunFailed`."""
-        try:
-            sock = port.socket_towards(server)
-        except OSError as error:
-            raise StunFailed(f"{server}: {error.strerror}") from error
+
+def believable(mapped: Address, server: Address) -> bool:
+    """Say whether `server` may have seen us at `mapped`: an address of its own family that a machine can have."""
+    return mapped.ip.version == server.ip.version and may_dial(mapped, loopback=server.ip.is_loopback)
+
+
+class TcpStun:
+    """Asks from the punch port. A connection stays open until it is dropped, and so the NAT keeps the mapping."""
+
+    def __init__(self, socket_towards: Callable[[Address], socket.socket]) -> None:
+        """Take sockets on the punch port from `socket_towards`, which may raise `OSError`."""
+        self._socket_towards = socket_towards
+        self._open: dict[Address, socket.socket] = {}
+
+    async def ask(self, server: Address) -> Address:
+        """Ask over the connection to `server`, or a new one. Raises `StunFailed`: then there is none any more."""
         try:
             async with asyncio.timeout(ANSWER_TIME):
-                await asyncio.get_running_loop().sock_connect(sock, (server.host, server.port))
-                mapped = await _ask(sock)
+                mapped = await _ask(self._open.get(server) or await self._connected(server))
+            if not believable(mapped, server):
+                raise Malformed(f"it says that we are at {mapped}")
         except TimeoutError:
-            sock.close()
+            self.drop(server)
             raise StunFailed(f"{server}: no answer within {ANSWER_TIME:g} s") from None
         except (OSError, Malformed) as error:
-            sock.close()
+            self.drop(server)
             raise StunFailed(f"{server}: {error}") from error
         except BaseException:
-            sock.close()
+            self.drop(server)
             raise
-        return cls(sock, mapped)
+        return mapped
 
-    async def close(self) -> None:
-        """Let go of the mapping."""
-        self._keeper.cancel()
-        try:
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        finally:
-            self._socket.close()
+    def drop(self, server: Address) -> None:
+        """Close the connection to `server`, if there is one."""
+        if (sock := self._open.pop(server, None)) is not None:
+            sock.close()
 
-    async def __aenter__(self) -> "StunConnection":
-        return self
+    def close(self) -> None:
+        """Close all connections; nobody may be asking."""
+        for server in list(self._open):
+            self.drop(server)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _keep_alive(self) -> None:
-        """Ask again now and then; stop when the server is gone: the mapping then lives as long as it lives."""
-        while True:
-            await asyncio.sleep(KEEPALIVE)
-            try:
-                async with asyncio.timeout(KEEPALIVE):
-                    self.mapped = await _ask(self._socket)
-            except (OSError, Malformed):
-                return
+    async def _connected(self, server: Address) -> socket.socket:
+        sock = self._open[server] = self._socket_towards(server)
+        await asyncio.get_running_loop().sock_connect(sock, (server.host, server.port))
+        return sock
 
 
 async def _ask(sock: socket.socket) -> Address:

@@ -11,8 +11,13 @@ __all__ = ["Path"]
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A way between two peers on which TLS can start at once. `socket` belongs to whoever holds the path."""
+    """A way between two peers on which TLS can start at once. `socket` belongs to whoever holds the path.
+
+    It is a connected TCP socket; or a UDP socket that nobody reads any more, for QUIC; or one end of a socket pair,
+    whose other end is bridged to the mediator's relay.
+    """
 
     kind: PathKind
     socket: socket.socket
-    address: Address  # of the other side, as we see it
+    address: Address  # of the other side, as we see it; of the mediator, if it relays
+    early: tuple[bytes, ...] = ()  # QUIC datagrams from there that came before anybody drove the connection

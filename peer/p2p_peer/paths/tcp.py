@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath, PunchwireError
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind
 from p2p_core.wire.candidate import Address
 
@@ -22,6 +23,7 @@ from p2p_peer.paths.base import Path
 
 __all__ = ["punch"]
 
+_PACKETS = 2  # of a dial that nobody answers: a SYN, and one more after 1 s if it is not given up before
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: a connection that was not chosen leaves no TIME_WAIT behind
 
 _log = logging.getLogger(__name__)
@@ -34,16 +36,14 @@ async def punch(
     *,
     start: float,
     round_trip: float,
-    given_up: "asyncio.Future[None] | None" = None,
+    budget: PacketBudget,
 ) -> Path:
     """Return a TCP path to the other peer, its preambles read and written.
 
-    `start` is on the event loop's clock, `round_trip` in seconds; once `given_up` is done there is nobody to reach any
-    more. Raises `NoPath`, or `MediatorLied`. The port stays the caller's.
+    `start` is on the event loop's clock, `round_trip` in seconds. Raises `NoPath` with what was tried, or
+    `MediatorLied`. The port stays the caller's.
     """
-    driver = _Driver(port, agreement, targets, start, round_trip)
-    if given_up is not None:
-        given_up.add_done_callback(driver.nobody_is_there)
+    driver = _Driver(port, agreement, targets, start, round_trip, budget)
     try:
         return await driver.run()
     finally:
@@ -59,9 +59,16 @@ class _Held:
 
 class _Driver:
     def __init__(
-        self, port: PunchPort, agreement: Agreement, targets: Iterable[Address], start: float, round_trip: float
+        self,
+        port: PunchPort,
+        agreement: Agreement,
+        targets: Iterable[Address],
+        start: float,
+        round_trip: float,
+        budget: PacketBudget,
     ) -> None:
         self._port = port
+        self._budget = budget
         self._loop = asyncio.get_running_loop()
         self._machine = TcpPunch(
             agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
@@ -82,10 +89,6 @@ class _Driver:
         except asyncio.CancelledError:
             self._forget_result()
             raise
-
-    def nobody_is_there(self, _: object) -> None:
-        """The other side has given up before there was a connection."""
-        self._fail(NoPath("the other side left before there was a connection", advice="Start both sides again."))
 
     def close(self) -> None:
         """Let go of everything but the socket that was kept."""
@@ -134,6 +137,7 @@ class _Driver:
             return
         _log.info("chosen: the connection that %s %s", "went to" if held.dialled else "came from", held.address)
         self._loop.remove_reader(held.socket)
+        self._budget.answered(held.address.ip, self._loop.time())
         self._result.set_result(Path(PathKind.TCP, held.socket, held.address))
 
     def _tell(self, address: Address, what: str) -> None:
@@ -156,6 +160,12 @@ class _Driver:
         self._go_on()
 
     async def _dial(self, address: Address) -> None:
+        if not all(self._budget.spend(address.ip, self._loop.time()) for _ in range(_PACKETS)):
+            del self._dials[address]
+            self._tell(address, Outcome.SPENT.value)
+            self._machine.dial_failed(address, Outcome.SPENT, self._loop.time())
+            self._go_on()
+            return
         sock = None
         try:
             sock = self._port.socket_towards(address)

@@ -103,8 +103,15 @@ class IncomingFiles:
         arriving, self._arriving = self._arriving, None
         if arriving is None:
             return False
+        self._machine.block_ends(arriving.header.transfer)
         arriving.sink.write(arriving.buffer, arriving.length, arriving.header.digest, arriving.offset)
         return True
+
+    def channel_lost(self) -> None:
+        """What came of a block that has not come whole is of no use: all of it will come again."""
+        arriving, self._arriving, self._waiting = self._arriving, None, None
+        if arriving is not None:
+            arriving.sink.give_back(arriving.buffer)
 
     def store(self, transfer: int) -> None:
         """Every block and the root are verified: give the file its name."""
@@ -178,13 +185,12 @@ class IncomingFiles:
         receiving = self._files.get(transfer)
         if receiving is None:
             return
-        before = self._machine.verified_bytes(transfer)
         try:
             self._machine.block_verified(transfer, digest)
         except RemoteProtocolError as error:  # the root that came before does not fit
             self._broken(error)
             return
-        receiving.progress.add(self._machine.verified_bytes(transfer) - before)
+        receiving.progress.reached(self._machine.verified_bytes(transfer))
         self._go_on()
 
     def _on_failed(self, transfer: int, error: TransferFailed) -> None:

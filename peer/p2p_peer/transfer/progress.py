@@ -24,9 +24,11 @@ class Progress:
         """Since the transfer was accepted."""
         return time.monotonic() - self._started
 
-    def add(self, count: int) -> None:
-        """`count` bytes more are done."""
-        self._bytes += count
+    def reached(self, count: int) -> None:
+        """`count` bytes are done, of all. What is done a second time is not told."""
+        if count <= self._bytes:
+            return
+        self._bytes = count
         now = time.monotonic()
         if now - self._reported >= _INTERVAL or self._bytes == self._total:
             self._reported = now

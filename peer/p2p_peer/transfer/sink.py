@@ -100,6 +100,10 @@ class FileSink:
             self._somebody_waits = False
         return self._free.popleft()
 
+    def give_back(self, buffer: memoryview) -> None:
+        """A buffer that was taken is not needed: its block was cut off."""
+        self._free.append(buffer)
+
     def write(self, buffer: memoryview, length: int, digest: bytes, offset: int) -> None:
         """Verify the first `length` bytes of `buffer` against `digest` and write them at `offset`."""
         self._work.put(_Block(buffer, buffer[:length], digest, offset))

@@ -5,7 +5,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -59,6 +59,10 @@ class OpenFile:
         if os.pread(self.descriptor, 1, self.size):  # as of those in /proc, which have a size of 0
             raise SourceChanged(f"{self.path} has more bytes than its size says", advice="Copy it, and send the copy.")
 
+    def again(self) -> "OpenFile":
+        """Return the same open file under a descriptor of its own, to be closed for itself. Raises `OSError`."""
+        return replace(self, descriptor=os.dup(self.descriptor))
+
     def close(self) -> None:
         """Close the file."""
         os.close(self.descriptor)
@@ -85,22 +89,28 @@ class ReadyBlock:
 class FileSource:
     """The blocks of one file, in order. `notify` is called in the thread when something may have become ready."""
 
-    def __init__(self, file: OpenFile, block_size: int, notify: Callable[[], None]) -> None:
+    def __init__(self, file: OpenFile, block_size: int, notify: Callable[[], None], first: int = 0) -> None:
+        """Begin with block `first`. `file` has to stay open until `start`; it is not closed here."""
         self.error: PunchwireError | None = None
         self.is_exhausted = False
         self._file, self._block_size, self._notify = file, block_size, notify
         self._ready: deque[ReadyBlock] = deque()
         self._free: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._never_started = False
-        self._left = block_count(file.size, block_size)
+        self._indices = range(first, block_count(file.size, block_size))
         room = FRAME_ROOM + min(block_size, file.size)
-        for _ in range(min(BUFFERS, self._left)):
+        for _ in range(min(BUFFERS, len(self._indices))):
             self._free.put(memoryview(bytearray(room)))
         self._thread = threading.Thread(target=self._run, name=f"read {file.path.name}", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
-        self._thread.start()
+        try:
+            self._file = self._file.again()
+        except OSError as error:
+            self.error = _unreadable(self._file, error)
+            self._notify()
+        else:
+            self._thread.start()
 
     def take(self) -> ReadyBlock | None:
         """Return the next block if one is ready. After the last, `is_exhausted` is true or `error` is set."""
@@ -116,10 +126,7 @@ class FileSource:
         self._free.put(block.buffer)
 
     def stop(self) -> None:
-        """Stop reading, and close the file. May be called at any time, and again."""
-        if self._thread.ident is None and not self._never_started:
-            self._never_started = True
-            self._file.close()
+        """Stop reading. May be called at any time, and again."""
         self._free.put(None)
 
     @property
@@ -134,13 +141,14 @@ class FileSource:
 
     def _run(self) -> None:
         try:
-            for index in range(self._left):
+            offset = self._indices.start * self._block_size
+            for index in self._indices:
                 buffer = self._free.get()
                 if buffer is None:
                     return
                 frame = buffer[: FRAME_ROOM + block_length(self._file.size, self._block_size, index)]
                 data = frame[FRAME_ROOM:]
-                self._fill(data)
+                offset = self._fill(data, offset)
                 self._ready.append(ReadyBlock(frame, block_digest(data), buffer))
                 self._notify()
             self._file.check_unchanged()
@@ -148,14 +156,20 @@ class FileSource:
         except PunchwireError as error:
             self.error = error
         except OSError as error:
-            self.error = TransferFailed(f"{self._file.path} cannot be read: {error.strerror}")
+            self.error = _unreadable(self._file, error)
         finally:
             self._file.close()
             self._notify()
 
-    def _fill(self, space: memoryview) -> None:
+    def _fill(self, space: memoryview, offset: int) -> int:
+        """Fill `space` from `offset` in the file; return the offset behind it."""
         while space:
-            count = os.readv(self._file.descriptor, [space])
+            count = os.preadv(self._file.descriptor, [space], offset)
             if count == 0:
                 raise SourceChanged(f"{self._file.path} became shorter while it was sent")
-            space = space[count:]
+            space, offset = space[count:], offset + count
+        return offset
+
+
+def _unreadable(file: OpenFile, error: OSError) -> TransferFailed:
+    return TransferFailed(f"{file.path} cannot be read: {error.strerror}")

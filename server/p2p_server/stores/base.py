@@ -23,6 +23,8 @@ __all__ = [
     "Left",
     "Matched",
     "NotMatched",
+    "RelayTicket",
+    "RelayTickets",
     "Signalled",
     "Store",
     "StreamId",
@@ -30,6 +32,19 @@ __all__ = [
 ]
 
 StreamId = NewType("StreamId", str)  # different for every stream of every instance
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTicket:
+    """Lets one peer into the relay of one match, at one instance."""
+
+    ticket: bytes
+    host: str = ""  # of the instance; empty: as the peer dialled
+    port: int = 0  # likewise
+
+
+RelayTickets = Callable[[PeerId, PeerId], tuple[RelayTicket, RelayTicket] | None]
+"""Issues one ticket for each of two matched peers, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,7 @@ class Matched:
     observed: Address | None  # the other side's address
     start_after: float  # s; how long the receiver waits, so that both start together
     one_way: float  # s; the estimated way from the mediator to the receiver
+    relay: RelayTicket | None = None  # the receiver's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +94,11 @@ class NotMatched(Exception):
 
 
 class Store(ABC):
-    """Takes what the peers of one instance do. Events come back through the `Deliver` it was made with."""
+    """Takes what the peers of one instance do. Events come back through the `Deliver` it was made with.
+
+    The instance that makes a match, by the second advertisement, adds its own tickets for both sides: they have to come
+    to the same one.
+    """
 
     @abstractmethod
     async def claim(self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float) -> None:

@@ -1,12 +1,13 @@
 """The store of a mediator that is alone: everything in this process, nothing to install."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from p2p_core.identity import PeerId
 from p2p_core.wire.candidate import Address
 
 from p2p_server.matching import Delivery, Table
-from p2p_server.stores.base import Deliver, Store, StreamId
+from p2p_server.stores.base import Deliver, Matched, RelayTickets, Store, StreamId
 
 __all__ = ["MemoryStore"]
 
@@ -14,9 +15,10 @@ __all__ = ["MemoryStore"]
 class MemoryStore(Store):
     """Delivers before the call that caused it returns."""
 
-    def __init__(self, deliver: Deliver, max_others: int) -> None:
+    def __init__(self, deliver: Deliver, max_others: int, tickets: RelayTickets = lambda *_: None) -> None:
         """Call `deliver` with every event; let a stream want or be matched with `max_others` peers."""
         self._deliver = deliver
+        self._tickets = tickets
         self._table = Table(max_others)
 
     async def claim(self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float) -> None:
@@ -29,7 +31,7 @@ class MemoryStore(Store):
 
     async def advertise(self, stream: StreamId, wanted: PeerId, offer: bytes) -> None:
         """See `Store`."""
-        self._tell(self._table.advertise(stream, wanted, offer))
+        self._tell(self._with_tickets(self._table.advertise(stream, wanted, offer)))
 
     async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
         """See `Store`."""
@@ -46,6 +48,16 @@ class MemoryStore(Store):
     async def close(self) -> None:
         """See `Store`."""
         self._table = Table(0)
+
+    def _with_tickets(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+        match deliveries:
+            case (Delivery(first, Matched() as to_first), Delivery(second, Matched() as to_second)):
+                if (tickets := self._tickets(to_second.peer, to_first.peer)) is not None:
+                    return (
+                        Delivery(first, replace(to_first, relay=tickets[0])),
+                        Delivery(second, replace(to_second, relay=tickets[1])),
+                    )
+        return deliveries
 
     def _tell(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:

@@ -11,11 +11,11 @@ function __p2p_peer_at
             continue
         end
         set takes_value 0
-        if contains -- $word --bits --mediator-id --message --receive --send --state-dir --timeout --wait
+        if contains -- $word --bind --bits --mediator-id --message --receive --send --state-dir --stun --timeout --wait
             set takes_value 1
         else if string match -q -- '-*' $word
             continue
-        else if test "$command$count" = 0; and contains -- $word keygen fingerprint
+        else if test "$command$count" = 0; and contains -- $word keygen fingerprint netcheck
             set command $word
         else
             set count (math $count + 1)
@@ -36,11 +36,19 @@ complete -c p2p-peer -n "__p2p_peer_at ':*'" -l wait -x -d 'wait this long for t
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l timeout -x -d 'be done within this time (no limit)'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -s v -l verbose -d 'tell each step of connecting on stderr, with times'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l json -d 'print events as JSON, one a line, and nothing else on stdout'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l direct-only -d 'never through the mediator\'s relay'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l relay-only -d 'through the relay alone: the other side learns no address of yours'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l ipv4 -d 'over IPv4 only'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l ipv6 -d 'over IPv6 only'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l bind -x -d 'from this address of this computer only'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l no-port-mapping -d 'do not ask the router to open ports'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l stun -x -d 'ask this STUN server as well, HOST[:PORT][/udp|/tcp] (3478, UDP), and none of the configuration\'s'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l mediator-id -x -d 'the id its key must have, whatever is remembered'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l insecure -d 'no TLS to the mediator: it ends somewhere else, and nobody vouches for it'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'where known mediators are remembered (~/.local/state/punchwire)'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a keygen -d 'Make a key pair: DIR/key.pem (0600) and DIR/public.pem.'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a fingerprint -d 'Print a key\'s peer id, and words to read to each other.'
+complete -c p2p-peer -n "__p2p_peer_at ':0'" -a netcheck -d 'Tell what this network is like, and which peers it can reach directly.'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a '(__fish_print_hostnames)'
 complete -c p2p-peer -n "__p2p_peer_at ':2'" -F
 complete -c p2p-peer -n "__p2p_peer_at ':3'" -F
@@ -50,3 +58,13 @@ complete -c p2p-peer -n "__p2p_peer_at 'keygen:*'" -l passphrase -d 'lock the ke
 complete -c p2p-peer -n "__p2p_peer_at 'keygen:0'" -a '(__fish_complete_directories)'
 complete -c p2p-peer -n "__p2p_peer_at 'fingerprint:*'" -s h -l help -d 'show this help message and exit'
 complete -c p2p-peer -n "__p2p_peer_at 'fingerprint:0'" -F
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -s h -l help -d 'show this help message and exit'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l json -d 'print what was found as one JSON object'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -s v -l verbose -d 'tell each step of connecting on stderr, with times'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l insecure -d 'no TLS to the mediator: it ends somewhere else, and nobody vouches for it'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l ipv4 -d 'over IPv4 only'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l ipv6 -d 'over IPv6 only'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l bind -x -d 'from this address of this computer only'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l no-port-mapping -d 'do not ask the router to open ports'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l stun -x -d 'ask this STUN server as well, HOST[:PORT][/udp|/tcp] (3478, UDP), and none of the configuration\'s'
+complete -c p2p-peer -n "__p2p_peer_at 'netcheck:0'" -a '(__fish_print_hostnames)'

@@ -11,7 +11,7 @@ function __p2p_server_at
             continue
         end
         set takes_value 0
-        if contains -- $word --authorized --host --log-format --log-level --port --state-dir --stun-port --tls-cert --tls-key
+        if contains -- $word --authorized --host --log-format --log-level --port --relay-bytes --relay-rate --state-dir --stun-host --stun-port --stun-server --tls-cert --tls-key
             set takes_value 1
         else if string match -q -- '-*' $word
             continue
@@ -30,7 +30,13 @@ complete -c p2p-server -n "__p2p_server_at ':*'" -s h -l help -d 'show this help
 complete -c p2p-server -n "__p2p_server_at ':*'" -l version -d 'show program\'s version number and exit'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l host -x -a '(__fish_print_hostnames)' -d 'address or name to listen on (default: all, IPv4 and IPv6) [P2P_SERVER_HOST]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l port -x -d 'TCP port for peers, 0 for any (default: 54700) [P2P_SERVER_PORT]'
-complete -c p2p-server -n "__p2p_server_at ':*'" -l stun-port -x -d 'TCP port for STUN, 0 for any (default: 54701) [P2P_SERVER_STUN_PORT]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l stun-port -x -d 'port for STUN, with the next one; 0 for any (default: 54701) [P2P_SERVER_STUN_PORT]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l stun-host -x -a '(__fish_print_hostnames)' -d 'a second address of this machine, for STUN (default: none) [P2P_SERVER_STUN_HOST]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l stun-server -x -d 'another STUN server that peers are told of, for a mediator behind a TCP-only tunnel; may be given several times [P2P_SERVER_STUN_SERVER, with spaces between]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l no-stun -d 'answer no STUN: peers are told of the servers of --stun-server only [P2P_SERVER_NO_STUN]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l no-relay -d 'relay nothing: peers that find no direct way do not meet [P2P_SERVER_NO_RELAY]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l relay-rate -x -d 'bytes/s each way of one relay, 0 for no limit (default: 4M); a peer has 4 times that for all its relays [P2P_SERVER_RELAY_RATE]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l relay-bytes -x -d 'bytes of one relay, 0 for no limit (default: 4G); a peer sends at most 4 times that in a day [P2P_SERVER_RELAY_BYTES]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l authorized -x -a '(__fish_complete_directories)' -d 'folder of the keys that are admitted (default: authorized in the state folder) [P2P_SERVER_AUTHORIZED]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'folder of what is kept between starts (default: ~/.local/state/punchwire-mediator) [P2P_SERVER_STATE_DIR]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l open -d 'admit every key that proves itself [P2P_SERVER_OPEN]'

@@ -1,0 +1,155 @@
+"""Which ports a NAT will take next: prediction where it counts up, luck where it draws. docs/protocol/punching.md.
+
+A NAT with address-dependent mapping gives every new destination a new port, so the port a STUN server saw is not the
+one the other peer has to reach. Where ports follow each other, the next ones are probed (prediction). Where they are
+random, the side behind that NAT opens many sockets, and the other side probes many ports: some pair meets, as
+birthdays do. Both go only to an IP address that the other side signed *and* the mediator sees it at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from p2p_core.agreement import Agreement, Side
+from p2p_core.proof import Role
+from p2p_core.wire.candidate import Address, CandidateKind, Transport
+from p2p_core.wire.offer import Mapping
+
+__all__ = ["BIRTHDAY_TIME", "EasySide", "HardSide", "birthday", "predicted"]
+
+PREDICTED = 24  # ports; what else this and other programs open meanwhile takes some of them, on both sides
+BIRTHDAY_TIME = 5.0  # s; by then ten pairs have met on average, so that one in 20 000 tries fails
+GUESSES = 2500  # ports the easy side probes, at most
+GUESSES_PER_TICK, GUESS_TICK = 5, 0.01  # 500 a second: no home router is troubled by that
+SOCKETS = 256  # the hard side has open at once; with 500 guesses a second, two pairs meet each second
+SOCKETS_PER_TICK, SOCKET_TICK = 10, 0.01  # s; all of them in a quarter of a second
+LEAD = 0.6  # s the easy side is ahead: a router with an open input chain spoils what comes too early, see HardSide
+HARD_TARGETS = 2  # addresses each socket of the hard side probes: an easy NAT has one, a second if it just moved
+RENEWAL = 1.0  # s after which the hard side takes other sockets, and thus other ports
+MAX_OPENED = 3 * SOCKETS  # carrier NATs grant a subscriber 1 000 ports and more, and give them back late
+_FIRST_PORT, _PORTS = 1024, 65536 - 1024
+
+
+def predicted(agreement: Agreement, observed: Address | None) -> list[Address]:
+    """Return the addresses the other side's NAT maps it to next, most likely first; none where it does not count.
+
+    If both NATs count, each probe takes a port as well: our p-th probe leaves from our p-th next port, or a few
+    later if something else took some, and must go where the other side's probe to just that port leaves from.
+    With the initiator probing ports 1, 2, 3, … and the responder 1, 3, 5, …, just one pair meets whatever was taken
+    in between: where the initiator lost m and the responder n, the probe with number m + 2n + 1.
+    """
+    other, step = agreement.other.offer, agreement.other.offer.udp_port_step
+    seen = _reflexive(agreement.other, observed)
+    if other.udp_mapping is not Mapping.SEQUENTIAL or not step or not seen:
+        return []
+    last = max(seen, key=lambda address: address.port * step)
+    both = agreement.own.offer.udp_mapping is Mapping.SEQUENTIAL
+    stride = 2 if both and agreement.role is Role.RESPONDER else 1
+    ports = (last.port + step * (1 + stride * count) for count in range(PREDICTED))
+    return [Address(last.ip, _FIRST_PORT + (port - _FIRST_PORT) % _PORTS) for port in ports]
+
+
+def birthday(
+    agreement: Agreement, observed: Address | None, start: float, random: Callable[[], float]
+) -> "EasySide | HardSide | None":
+    """Return our part in birthday probing from `start` (s) on, or None where just one side is not random."""
+    seen = _reflexive(agreement.other, observed)
+    until = start + BIRTHDAY_TIME
+    if seen and _is_easy(agreement.own) and _is_hard(agreement.other):
+        return EasySide(seen[0], start, until, random)
+    if seen and _is_hard(agreement.own) and _is_easy(agreement.other):
+        return HardSide(seen[:HARD_TARGETS], start + LEAD, until)
+    return None
+
+
+@dataclass(slots=True)
+class EasySide:
+    """Probes random ports of the other side's address from one socket, none twice."""
+
+    seen: Address  # where a STUN server saw the other side: the port means nothing
+    due: float
+    until: float
+    random: Callable[[], float]
+    count: int = 0
+    _ports: list[int] = field(default_factory=lambda: list(range(_FIRST_PORT, _FIRST_PORT + _PORTS)))
+
+    @property
+    def version(self) -> int:
+        """Of IP."""
+        return self.seen.ip.version
+
+    @property
+    def said(self) -> str:
+        """What was tried, for people."""
+        return f"{self.count} random ports of {self.seen.ip}"
+
+    def step(self, now: float) -> list[Address]:
+        """Return the addresses to probe now, and set `due` to when to come back."""
+        self.due = max(self.due + GUESS_TICK, now)  # what a slow moment missed is not made good in a burst
+        number = min(GUESSES_PER_TICK, GUESSES - self.count)
+        self.count += number
+        return [Address(self.seen.ip, self._draw()) for _ in range(number)]
+
+    def _draw(self) -> int:
+        ports, at = self._ports, int(self.random() * len(self._ports))
+        ports[at], ports[-1] = ports[-1], ports[at]
+        return ports.pop()
+
+
+@dataclass(slots=True)
+class HardSide:
+    """Sends one probe from each of many sockets, and begins again with new ones after `RENEWAL` seconds.
+
+    Not the same ones again: where the other side's router answered a probe itself because nothing had been sent to
+    that port before, the pair is spoilt for good; new ones meet the ports that were probed meanwhile.
+    """
+
+    targets: list[Address]
+    due: float
+    until: float
+    count: int = 0
+
+    @property
+    def version(self) -> int:
+        """Of IP."""
+        return self.targets[0].ip.version
+
+    @property
+    def said(self) -> str:
+        """What was tried, for people."""
+        return f"{self.targets[0].ip} from {self.count} ports"
+
+    @property
+    def renews(self) -> bool:
+        """Whether what was opened before is to be closed now."""
+        return self.count > 0 and self.count % SOCKETS == 0
+
+    def step(self, now: float) -> int:
+        """Return how many sockets to open and probe from now, and set `due` to when to come back."""
+        number = min(SOCKETS_PER_TICK, SOCKETS - self.count % SOCKETS)
+        self.count += number
+        self.due = self.until if self.count == MAX_OPENED else now + (RENEWAL if self.renews else SOCKET_TICK)
+        return number
+
+
+def _is_hard(side: Side) -> bool:
+    return side.offer.udp_mapping is Mapping.RANDOM
+
+
+def _is_easy(side: Side) -> bool:
+    """Whether a side is reached at the port that STUN saw; if one server alone was asked, it is worth a try."""
+    mapping = side.offer.udp_mapping
+    kinds = {candidate.kind for candidate in side.offer.candidates if candidate.transport is Transport.UDP}
+    seen = CandidateKind.SERVER_REFLEXIVE in kinds
+    return mapping is Mapping.INDEPENDENT or (mapping is Mapping.UNKNOWN and seen)
+
+
+def _reflexive(side: Side, observed: Address | None) -> list[Address]:
+    """Return where STUN servers saw a side's UDP socket, as far as the mediator sees it at that IP address too."""
+    return [
+        candidate.address
+        for candidate in side.offer.candidates
+        if candidate.transport is Transport.UDP
+        and candidate.kind in (CandidateKind.SERVER_REFLEXIVE, CandidateKind.HOST)
+        and observed is not None
+        and candidate.address.ip == observed.ip
+    ]

@@ -1,0 +1,341 @@
+"""UDP hole punching: what to probe when, what to answer, which pair is best. docs/protocol/punching.md.
+
+Both sides probe each other's addresses at the same time, so that each NAT takes the other's packets for answers
+(Ford, Srisuresh & Kegel, "Peer-to-Peer Communication Across Network Address Translators", 2005, §3). An authentic
+probe is answered, and where it came from is probed in turn, as a NAT may show the other peer at an address it does
+not know itself (peer-reflexive, RFC 8445 §7.2.5.3.1). A pair of our socket and an address is *valid* once an answer
+came to a probe of ours on just that pair. Where plain probing cannot help, ports are guessed: `port_guessing`.
+
+The driver numbers the sockets it has from 0 and carries out the actions of `next_action()`. A packet that is not
+what it should be is dropped, and changes nothing; what is remembered has bounds.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from p2p_core.agreement import Agreement, PunchPurpose
+from p2p_core.errors import Malformed, MediatorLied, PunchwireError
+from p2p_core.machines.port_guessing import EasySide, HardSide, birthday, predicted
+from p2p_core.packet_budget import PacketBudget
+from p2p_core.proof import Role
+from p2p_core.wire.candidate import Address
+from p2p_core.wire.probe import PROBE_NONCE_BYTES, Probe, ProbeKind
+
+__all__ = ["Action", "Close", "Exhausted", "Fail", "Found", "Open", "Pair", "Send", "UdpPunch"]
+
+PLAIN_TIME = 2.0  # s; pairs that can connect did so within 0.2 s in the lab, the rest is for loss and late starters
+PLAIN_INTERVAL = 0.05  # s between probes to one address; oftener gains nothing, the common start counts
+PREDICTION_TIME = 3.0  # s
+PREDICTION_INTERVAL = 0.1  # s; two dozen addresses each time
+SPREAD = 0.1  # of an interval, either way: two sides in step could lose the same packets for ever
+PLAIN_ALONE = 0.3  # s, or two round trips: what needs no luck is direct by then, and no port was guessed in vain
+MAX_LEARNED = 16  # addresses that no offer names; an attacker who repeats our packets may not make us probe more
+IPV4_HANDICAP = 1.25  # how much longer a round trip over IPv6 may be to be taken before IPv4 (RFC 8305's spirit)
+NEVER = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One of our sockets, by its number, and an address of the other side."""
+
+    socket: int
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a datagram."""
+
+    pair: Pair
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a socket of IP version 4 or 6 and give it this number. If that fails, what is sent on it is lost."""
+
+    socket: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close a socket that was asked for by `Open`."""
+
+    socket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A pair is valid; `best()` says which, and may say another one later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """Nothing more will be tried; `why` is a clause that says what was. Probes are still answered."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Done: it makes no sense to go on."""
+
+    error: PunchwireError
+
+
+Action = Send | Open | Close | Found | Exhausted | Fail
+
+
+@dataclass(slots=True)
+class _Target:
+    """A pair that is probed, every `interval` seconds from `due` on, until `until` or until it is valid."""
+
+    interval: float
+    due: float
+    until: float
+    is_heard: bool = False  # an authentic probe came from there
+    round_trip: float | None = None  # s; the pair is valid
+
+
+class UdpPunch:
+    """One attempt to find ways to the other peer over UDP."""
+
+    def __init__(
+        self,
+        agreement: Agreement,
+        targets: Iterable[Address],
+        versions: Sequence[int],
+        *,
+        observed: Address | None,
+        start: float,
+        round_trip: float,
+        budget: PacketBudget,
+        random: Callable[[], float],
+        fresh_nonce: Callable[[int], bytes],
+    ) -> None:
+        """Probe `targets` from `start` (s) on, from sockets of these IP `versions`.
+
+        `observed` is where the mediator sees the other side; without it no port is guessed. `round_trip` is in
+        seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes.
+        """
+        self._role = agreement.role
+        self._budget = budget
+        self._random = random
+        self._fresh_nonce = fresh_nonce
+        self._socket_of = {version: number for number, version in reversed(list(enumerate(versions)))}
+        self._next_socket = len(versions)
+        self._opened: set[int] = set()  # sockets that were asked for, and not closed since
+        self._sent: dict[bytes, tuple[Pair, float]] = {}  # by nonce, with when; as many as probes, so bounded too
+        self._targets: dict[Pair, _Target] = {}
+        self._learned = 0
+        self._silenced: set[Address] = set()  # what the budget kept us from
+        self._actions: deque[Action] = deque()
+        self._over = self._is_exhausted = False
+        self._begin = start
+        self._end = start + PLAIN_TIME  # when there is nothing left to try; later if something comes up
+        self._predicted = predicted(agreement, observed)
+        self._add(self._predicted, PREDICTION_INTERVAL, PREDICTION_TIME)
+        self._add(targets, PLAIN_INTERVAL, PLAIN_TIME)
+        self._guesser = birthday(agreement, observed, start + max(PLAIN_ALONE, 2 * round_trip), random)
+        self._guesses = ""  # what was guessed, for people
+        if self._guesser is not None and self._guesser.version not in self._socket_of:
+            self._guesser = None
+        if self._guesser is not None:
+            self._end = self._guesser.until
+        purpose = PunchPurpose.UDP_PROBE
+        self._send_key = agreement.punch_key(self._role, purpose)
+        self._receive_key = agreement.punch_key(self._role.other, purpose)
+        self._mirror_key = agreement.mirrored().punch_key(self._role, purpose)
+
+    def next_action(self) -> Action | None:
+        """Return what the driver is to do next, or None."""
+        return self._actions.popleft() if self._actions else None
+
+    def deadline(self) -> float | None:
+        """When `on_deadline` is to be called; None if nothing is due any more."""
+        if self._over:
+            return None
+        due = [target.due for target in self._targets.values()]
+        if self._guesser is not None:
+            due.append(self._guesser.due)
+        if not self._is_exhausted:
+            due.append(self._end)
+        moment = min(due, default=NEVER)
+        return None if moment == NEVER else moment
+
+    def on_deadline(self, now: float) -> None:
+        """Probe what is due; say so when nothing is left to try."""
+        if self._over:
+            return
+        for pair, target in self._targets.items():
+            if now >= target.until:
+                target.due = NEVER
+            elif now >= target.due:
+                self._probe(pair, target, now)
+        if self._guesser is not None and now >= min(self._guesser.due, self._guesser.until):
+            self._guess(self._guesser, now)
+        if now >= self._end and not self._is_exhausted:
+            self._exhaust()
+
+    def receive(self, socket: int, data: bytes, source: Address, now: float) -> None:
+        """Take a datagram that came to our `socket` from `source`."""
+        if self._over:
+            return
+        try:
+            said = Probe.decode(data, self._receive_key)
+        except Malformed:
+            self._stranger(data)
+            return
+        if said.role is self._role:
+            return
+        pair = Pair(socket, source)
+        if said.kind is ProbeKind.PROBE:
+            self._probed(pair, said.nonce, now)
+        else:
+            self._answered(pair, said.nonce, now)
+
+    def is_heard(self, pair: Pair) -> bool:
+        """Whether an authentic probe came in on `pair`: the responder takes QUIC from nowhere else."""
+        target = self._targets.get(pair)
+        return target is not None and target.is_heard
+
+    def best(self) -> Pair | None:
+        """Return the valid pair with the shortest round trip, IPv6 before IPv4 where they are alike."""
+        valid = {
+            pair: target.round_trip * (IPV4_HANDICAP if pair.address.ip.version == 4 else 1.0)
+            for pair, target in self._targets.items()
+            if target.round_trip is not None
+        }
+        return min(valid, key=lambda pair: valid[pair], default=None)
+
+    def finish(self) -> None:
+        """Do nothing more: a path was taken, here or elsewhere. All sockets are the driver's to close."""
+        self._over = True
+        self._actions.clear()
+
+    def _add(self, addresses: Iterable[Address], interval: float, time: float) -> None:
+        for address in addresses:
+            if (socket := self._socket_of.get(address.ip.version)) is not None:
+                target = _Target(interval, due=self._begin, until=self._begin + time)
+                self._targets.setdefault(Pair(socket, address), target)
+                self._end = max(self._end, target.until)
+
+    def _probe(self, pair: Pair, target: _Target, now: float) -> None:
+        target.due = now + target.interval * (1 + SPREAD * (2 * self._random() - 1))
+        self._send_probe(pair, now)
+
+    def _send_probe(self, pair: Pair, now: float) -> bool:
+        nonce = self._fresh_nonce(PROBE_NONCE_BYTES)
+        self._sent[nonce] = pair, now
+        return self._send(pair, ProbeKind.PROBE, nonce, now)
+
+    def _send(self, pair: Pair, kind: ProbeKind, nonce: bytes, now: float) -> bool:
+        """Send unless as much went there unanswered as may."""
+        if not self._budget.spend(pair.address.ip, now):
+            self._silenced.add(pair.address)
+            return False
+        self._actions.append(Send(pair, Probe(kind, self._role, nonce).encode(self._send_key)))
+        return True
+
+    def _probed(self, pair: Pair, nonce: bytes, now: float) -> None:
+        """Answer; the first time, probe back at once."""
+        target = self._targets.get(pair)
+        if target is None:
+            if self._learned >= MAX_LEARNED:
+                return
+            self._learned += 1
+            target = self._targets[pair] = _Target(PLAIN_INTERVAL, due=now, until=now)
+        self._send(pair, ProbeKind.ANSWER, nonce, now)
+        if target.is_heard:
+            return
+        target.is_heard = True
+        self._end = max(self._end, now + PLAIN_TIME)
+        if target.round_trip is None:
+            target.interval, target.until = PLAIN_INTERVAL, max(target.until, now + PLAIN_TIME)
+            self._probe(pair, target, now)
+
+    def _answered(self, pair: Pair, nonce: bytes, now: float) -> None:
+        """Take note that a pair is valid, if this answers what was sent on it."""
+        sent_on, when = self._sent.get(nonce, (None, now))
+        if sent_on != pair:
+            return
+        del self._sent[nonce]
+        self._budget.answered(pair.address.ip, now)
+        was_found = self.best() is not None
+        target = self._targets.setdefault(pair, _Target(PLAIN_INTERVAL, due=NEVER, until=now))  # a guess has none yet
+        target.round_trip = now - when if target.round_trip is None else min(now - when, target.round_trip)
+        target.due = NEVER
+        if not was_found:
+            self._stop_guessing()
+            self._actions.append(Found())
+
+    def _guess(self, guesser: EasySide | HardSide, now: float) -> None:
+        if now >= guesser.until:
+            self._stop_guessing()
+            return
+        if isinstance(guesser, EasySide):
+            socket = self._socket_of[guesser.version]
+            sent = [self._send_probe(Pair(socket, address), now) for address in guesser.step(now)]
+        else:
+            if guesser.renews:
+                self._close_unlucky()
+            sockets = [self._open(guesser.version) for _ in range(guesser.step(now))]
+            sent = [self._send_probe(Pair(one, address), now) for one in sockets for address in guesser.targets]
+        if not all(sent):
+            self._stop_guessing()
+
+    def _open(self, version: int) -> int:
+        number, self._next_socket = self._next_socket, self._next_socket + 1
+        self._opened.add(number)
+        self._actions.append(Open(number, version))
+        return number
+
+    def _stop_guessing(self) -> None:
+        if self._guesser is not None:
+            self._guesses, self._guesser = self._guesser.said, None
+            self._close_unlucky()
+
+    def _close_unlucky(self) -> None:
+        """Close the sockets that were opened and heard nothing. One of the others may be nominated yet."""
+        lucky = {
+            pair.socket for pair, target in self._targets.items() if target.is_heard or target.round_trip is not None
+        }
+        for number in sorted(self._opened - lucky):
+            self._actions.append(Close(number))
+        self._opened &= lucky
+
+    def _stranger(self, data: bytes) -> None:
+        try:
+            Probe.decode(data, self._mirror_key)
+        except Malformed:
+            return
+        self._over = True
+        self._actions.append(Fail(MediatorLied(f"the mediator told both sides that they are the {self._role.value}")))
+
+    def _exhaust(self) -> None:
+        self._is_exhausted = True
+        if self._role is Role.INITIATOR and self.best() is not None:
+            return  # it is for the initiator to take it
+        predicted = set(self._predicted)
+        tried = {
+            str(pair.address): self._outcome(pair.address, target)
+            for pair, target in self._targets.items()
+            if target.is_heard or pair.address not in predicted
+        }
+        if self._predicted:
+            tried[f"{len(predicted)} predicted ports of {self._predicted[0].ip}"] = "no answer"
+        if self._guesses:
+            tried[self._guesses] = "no answer"
+        said = "; ".join(f"{what}: {outcome}" for what, outcome in tried.items()) or "no address to probe"
+        self._actions.append(Exhausted(f"{said}, within {self._end - self._begin:.0f} s"))
+
+    def _outcome(self, address: Address, target: _Target) -> str:
+        if target.round_trip is not None:
+            return "open, but the other side did not take it"
+        if target.is_heard:
+            return "heard, but it does not hear us"
+        if address in self._silenced:
+            return "as many packets went there unanswered as may"
+        return "no answer"

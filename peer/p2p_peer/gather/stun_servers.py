@@ -1,0 +1,92 @@
+"""Which STUN servers are asked, and in which order: the user's own, and some of those that the mediator names."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterable, Sequence
+
+from p2p_core.errors import Malformed
+from p2p_core.printable import printable
+from p2p_core.targets import may_dial
+from p2p_core.wire.candidate import Address, Transport
+
+from p2p_peer.gather.reflexive import Reflexive
+from p2p_peer.gather.stun import ANSWER_TIME
+from p2p_peer.mediator import StunServer
+
+__all__ = ["ask_all"]
+
+MAX_NAMED = 3  # of each transport: two ports and a second address; more would only make us knock at doors
+
+_log = logging.getLogger(__name__)
+
+
+def ask_all(
+    ports: Sequence[Reflexive],
+    own: Sequence[StunServer],
+    named: Iterable[StunServer],
+    mediator: Address,
+) -> list["asyncio.Task[None]"]:
+    """Ask all servers for all ports of their transport; return a task for each.
+
+    `mediator` is where the mediator answered, see `gather`. TCP is asked first: where a NAT takes the ports of both
+    transports from one sequence, the last one that UDP shows is then where the sequence goes on.
+    """
+    asking = _Asking(ports, mediator)
+    named = list(named)
+    tasks = []
+    for transport in (Transport.TCP, Transport.UDP):
+        allowed = [server for server in named if server.transport is transport][:MAX_NAMED]
+        tasks += [asking.ask(server, trusted=True) for server in own if server.transport is transport]
+        tasks += [asking.ask(server, trusted=False) for server in allowed]
+    return [asyncio.create_task(task) for task in tasks]
+
+
+class _Asking:
+    def __init__(self, ports: Sequence[Reflexive], mediator: Address) -> None:
+        self._ports, self._mediator = ports, mediator
+        self._resolving: dict[str, asyncio.Task[list[str]]] = {}
+
+    async def ask(self, server: StunServer, *, trusted: bool) -> None:
+        """Ask one server over each address family it has: each shows another address of ours."""
+        try:
+            addresses = await self._resolved(server)
+        except TimeoutError:
+            _log.info("STUN server %s: its name was not resolved within %g s", printable(server.host), ANSWER_TIME)
+        except OSError as error:
+            _log.info("STUN server %s: %s", printable(server.host), error.strerror or error)
+        except (ValueError, Malformed) as error:  # what the mediator named is no name at all
+            _log.info("STUN server %s: %s", printable(server.host), error)
+        else:
+            await asyncio.gather(*(self._ask_at(address, server.transport, trusted) for address in addresses))
+
+    async def _ask_at(self, server: Address, transport: Transport, trusted: bool) -> None:
+        if not trusted and not may_dial(server, loopback=self._mediator.ip.is_loopback):
+            _log.info("STUN server %s is not asked: the mediator has no business to name such an address", server)
+            return
+        family = socket.AF_INET6 if server.ip.version == 6 else socket.AF_INET
+        for port in self._ports:
+            if (port.transport, port.family) == (transport, family):
+                await port.ask(server)
+
+    async def _resolved(self, server: StunServer) -> list[Address]:
+        """Return an address of each family that the server has, the mediator's before others: it answers."""
+        try:
+            return [Address.of(server.host, server.port)]
+        except Malformed:
+            hosts = await self._hosts(server.host)
+        addresses = [Address.of(host, server.port) for host in hosts]
+        addresses.sort(key=lambda address: address.ip != self._mediator.ip)
+        return list({address.ip.version: address for address in reversed(addresses)}.values())
+
+    async def _hosts(self, name: str) -> list[str]:
+        """Look a name up once, for all servers that have it: they are then asked in their order."""
+        if name not in self._resolving:
+            self._resolving[name] = asyncio.create_task(_look_up(name))
+        return await asyncio.shield(self._resolving[name])
+
+
+async def _look_up(name: str) -> list[str]:
+    async with asyncio.timeout(ANSWER_TIME):
+        found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for _, _, _, _, address in found]

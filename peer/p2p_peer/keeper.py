@@ -1,0 +1,165 @@
+"""Keeps a session on a channel: makes another when the path is lost, and a direct one when it is only relayed.
+
+Whichever side wants another channel advertises an offer for it, and tells the other side by a signal; what follows is
+an attempt like the first one. docs/protocol/session.md, "Channels".
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+
+from p2p_core.agreement import Agreement, OtherSession, PunchPurpose
+from p2p_core.errors import ConnectionLost, Malformed, PunchwireError
+from p2p_core.proof import PathKind, Role
+from p2p_core.wire import rejoin
+
+from p2p_peer.attempt import Attempts
+from p2p_peer.mediation import HOPELESS, Mediation
+from p2p_peer.options import Paths
+from p2p_peer.session import Session
+
+__all__ = ["Keeper"]
+
+RECOVERY_TIME = 60.0  # s without a channel until the session is given up: a laptop changes networks in a tenth of it
+GONE_TIME = 3.0  # s, once the mediator has said that the other side left it: its program has ended, or it comes again
+COMING_TIME = 10.0  # s for the other side to come to an attempt
+UPGRADE_AFTER = (0.5, 2.0, 5.0, 15.0, 30.0)  # s of relaying before each try of something direct, with fresh sockets
+RETRY_AFTER = 0.5  # s between attempts while there is no channel
+LOOK_EVERY = 0.25  # s between two looks at whether the other side is gone
+
+_log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Watches over one session until it ends. Implements `session.Keeper`."""
+
+    def __init__(self, first: Agreement, attempts: Attempts, mediation: Mediation, paths: Paths) -> None:
+        self._first, self._attempts, self._mediation = first, attempts, mediation
+        self._paths = paths
+        self._watched: Session | None = None
+        self._loop = asyncio.get_running_loop()
+        self._counter = first.counter  # of the present channel, or the last one
+        self._wanted = 0  # the channel that the other side has asked for
+        self._upgrades = 0  # tried since the session was last on a direct path
+        self._lost_at: float | None = None
+        self._woken = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self, session: Session) -> None:
+        """Begin to watch over `session`, which was made with this keeper."""
+        self._watched = session
+        self._run(self._keep())
+
+    async def stop(self) -> None:
+        """Stop watching; returns when nothing is left of it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def channel_lost(self, error: PunchwireError) -> bool:
+        """Take note that the session has lost its channel; True: another one is looked for."""
+        if self._lost_at is None:
+            self._lost_at = self._loop.time()
+            self._run(self._mourn(error))
+            self._woken.set()
+        return True
+
+    @property
+    def _session(self) -> Session:
+        assert self._watched is not None
+        return self._watched
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self) -> None:
+        while True:
+            listening = self._loop.create_task(self._listen())
+            try:
+                await self._wait_until_due()
+                await self._another_channel()
+            finally:
+                listening.cancel()
+                await asyncio.wait([listening])
+
+    async def _listen(self) -> None:
+        """Take the other side's calls for another channel."""
+        key = self._first.punch_key(self._first.role.other, PunchPurpose.REJOIN)
+        while True:
+            peer, body = await self._mediation.client.signalled()
+            if peer != self._attempts.peer:
+                continue
+            try:
+                self._wanted = max(self._wanted, rejoin.decode(body, key))
+            except Malformed as error:
+                _log.info("a signal that is not the other side's: %s", error)
+            self._woken.set()
+
+    async def _wait_until_due(self) -> None:
+        """Return when another channel is wanted."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._upgrade_after()):
+                while self._lost_at is None and self._wanted <= self._counter:
+                    await self._woken.wait()
+                    self._woken.clear()
+                return
+        self._upgrades += 1
+
+    def _upgrade_after(self) -> float | None:
+        """How long to wait before something direct is tried; None: it is not. The initiator tries, the other comes."""
+        relayed = self._session.path is PathKind.RELAY and self._paths is Paths.ANY
+        if not relayed or self._first.role is not Role.INITIATOR or self._upgrades >= len(UPGRADE_AFTER):
+            return None
+        return UPGRADE_AFTER[self._upgrades]
+
+    async def _another_channel(self) -> None:
+        """Try to make one."""
+        number = max(self._counter + 1, self._wanted)
+        try:
+            await self._mediation.renew()
+            await self._call(number)
+            relay = self._lost_at is not None or self._wanted == number  # who asks may have lost its channel
+            made = await self._attempts.further(self._first, number, wait=COMING_TIME, relay=relay)
+        except OtherSession:
+            self._session.give_up(ConnectionLost("the other side has begun a new session"))
+        except PunchwireError as error:
+            _log.info("no channel %d: %s", number, error)
+            await self._go_without(error)
+        else:
+            self._counter, self._lost_at = made.agreement.counter, None
+            if made.channel.path.kind is not PathKind.RELAY:
+                self._upgrades = 0
+            self._session.move_to(made.channel, made.why_no_better)
+
+    async def _call(self, number: int) -> None:
+        """Ask the other side to come, unless it was the one who asked."""
+        if self._wanted < number:
+            key = self._first.punch_key(self._first.role, PunchPurpose.REJOIN)
+            await self._mediation.client.signal(self._attempts.peer, rejoin.encode(number, key))
+
+    async def _go_without(self, error: PunchwireError) -> None:
+        """An attempt came to nothing: wait a moment, or give up."""
+        self._wanted = min(self._wanted, self._counter)  # if the other side still wants one, it says so again
+        if isinstance(error, HOPELESS):
+            self._upgrades = len(UPGRADE_AFTER)
+        if self._lost_at is not None:
+            if isinstance(error, HOPELESS):
+                self._session.give_up(error)
+                return
+            await asyncio.sleep(RETRY_AFTER)
+
+    async def _mourn(self, error: PunchwireError) -> None:
+        """Give the session up when there has been no other channel for too long."""
+        lost_at, gone_since = self._lost_at, None
+        assert lost_at is not None
+        while self._lost_at == lost_at:
+            now = self._loop.time()
+            gone = self._mediation.client.has_left(self._attempts.peer)
+            gone_since = (gone_since or now) if gone else None
+            if now >= lost_at + RECOVERY_TIME or (gone_since is not None and now >= gone_since + GONE_TIME):
+                self._session.give_up(error)
+                return
+            await asyncio.sleep(LOOK_EVERY)

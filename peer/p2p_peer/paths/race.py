@@ -1,0 +1,224 @@
+"""All ways to the other peer at once: TCP and UDP are punched, the relay is made ready, and one of them is taken."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from p2p_core.agreement import Agreement
+from p2p_core.errors import NoPath
+from p2p_core.machines.choosing import Choosing
+from p2p_core.no_path import why_no_path
+from p2p_core.packet_budget import PacketBudget
+from p2p_core.proof import PathKind, Role
+from p2p_core.targets import dialable
+from p2p_core.wire.candidate import Address, Transport
+from p2p_core.wire.offer import Mapping
+
+from p2p_peer.gather.candidates import Gathered
+from p2p_peer.paths import tcp
+from p2p_peer.paths.base import Path
+from p2p_peer.paths.udp import UdpPunching
+
+__all__ = ["Racer", "Start", "race"]
+
+RELAY_READY_AFTER = 0.3  # s from the start; most pairs are connected by then, and cost the mediator nothing
+
+_log = logging.getLogger(__name__)
+
+
+class Racer(Protocol):
+    """A way that may come up: UDP, or the relay."""
+
+    found: "asyncio.Future[None]"  # initiator: it can be nominated
+    nominated: "asyncio.Future[Path]"  # responder: the other side has nominated it
+    exhausted: "asyncio.Future[str]"  # nothing will come of it any more, and why
+
+    def nominate(self) -> Path:
+        """Take it; the path's socket is the caller's."""
+
+    def close(self) -> None:
+        """Let go of everything but a path that was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When both sides begin, on the event loop's clock, and what is known of the way between them."""
+
+    at: float
+    round_trip: float  # s between the peers, estimated
+    observed: Address | None  # where the mediator sees the other side
+
+
+async def race(
+    gathered: Gathered,
+    agreement: Agreement,
+    start: Start,
+    *,
+    budget: PacketBudget,
+    relay: Callable[[], Racer] | None,
+    given_up: "asyncio.Future[None]",
+    without: frozenset[PathKind] = frozenset(),
+) -> Path:
+    """Return the path that the initiator takes. Raises `NoPath` when there is none, `MediatorLied` for equal roles.
+
+    `relay` begins to use the mediator's relay, if that may be; `given_up` is done when there is nobody to reach any
+    more. As the initiator, nothing of the kinds in `without` is taken: it was tried, and broke at once.
+    """
+    path: Path | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            running = _Race(gathered, agreement, start, budget, relay, without, stack)
+            path = await running.run(given_up)
+    except BaseException:
+        if path is not None:  # cancelled while the others were let go of
+            path.socket.close()
+        raise
+    return path
+
+
+@dataclass(slots=True)
+class _Race:
+    gathered: Gathered
+    agreement: Agreement
+    start: Start
+    budget: PacketBudget
+    relay: Callable[[], Racer] | None
+    without: frozenset[PathKind]
+    stack: AsyncExitStack
+    _choosing: Choosing = field(init=False)
+    _racers: dict[PathKind, Racer] = field(default_factory=dict)
+    _tcp: "asyncio.Task[Path] | None" = None
+    _path: Path | None = None  # that was taken
+    _why: dict[PathKind, str] = field(default_factory=dict)
+    _events: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+
+    def __post_init__(self) -> None:
+        self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday=_is_lucky(self.agreement))
+
+    async def run(self, given_up: "asyncio.Future[None]") -> Path:
+        given_up.add_done_callback(self._wake)
+        try:
+            self._begin()
+            while (path := self._taken()) is None:
+                if given_up.done():
+                    raise NoPath("the other side left before there was a connection", advice="Start both sides again.")
+                if self._choosing.is_hopeless:
+                    raise why_no_path(self.agreement, self._why)
+                await self._event()
+            self._path = path
+            return path
+        finally:
+            given_up.remove_done_callback(self._wake)
+
+    def _begin(self) -> None:
+        direct = self.gathered.candidates() and self.agreement.other.offer.candidates
+        without = self.without if self.agreement.role is Role.INITIATOR else frozenset()
+        if direct and PathKind.TCP not in without and self.gathered.tcp_port is not None:
+            self._choosing.awaited.add(PathKind.TCP)
+            targets = self._targets(Transport.TCP)
+            self._tcp = self._loop.create_task(
+                tcp.punch(
+                    self.gathered.tcp_port,
+                    self.agreement,
+                    targets,
+                    start=self.start.at,
+                    round_trip=self.start.round_trip,
+                    budget=self.budget,
+                )
+            )
+            self._tcp.add_done_callback(self._wake)
+            self.stack.push_async_callback(self._end_tcp)
+        if direct and PathKind.QUIC not in without and self.gathered.udp_sockets:
+            punching = UdpPunching(
+                self.gathered.udp_sockets,
+                self.agreement,
+                self._targets(Transport.UDP),
+                start=self.start.at,
+                round_trip=self.start.round_trip,
+                budget=self.budget,
+                observed=self.start.observed,
+            )
+            self._join(PathKind.QUIC, punching)
+        if self.relay is not None:
+            self._choosing.awaited.add(PathKind.RELAY)
+            ready = self.start.at + (RELAY_READY_AFTER if direct else 0.0)
+            timer = self._loop.call_at(ready, self._begin_relay, self.relay)
+            self.stack.callback(timer.cancel)
+
+    def _begin_relay(self, relay: Callable[[], Racer]) -> None:
+        self._join(PathKind.RELAY, relay())
+        self._wake()
+
+    def _join(self, kind: PathKind, racer: Racer) -> None:
+        self.stack.callback(self._leave, racer)
+        self._choosing.awaited.add(kind)
+        self._racers[kind] = racer
+        for future in (racer.found, racer.nominated, racer.exhausted):
+            future.add_done_callback(self._wake)
+
+    def _leave(self, racer: Racer) -> None:
+        racer.close()
+        if racer.nominated.done() and racer.nominated.exception() is None:
+            path = racer.nominated.result()
+            if path is not self._path:
+                path.socket.close()
+
+    def _wake(self, _: object = None) -> None:
+        self._events.put_nowait(None)
+
+    async def _event(self) -> None:
+        """Wait until something happens, or the choice may be another one."""
+        deadline = self._choosing.deadline()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._events.get()
+        except TimeoutError:
+            return
+
+    def _taken(self) -> Path | None:
+        """Take in what has happened; return the path, if that makes one ours."""
+        now = self._loop.time()
+        if self._tcp is not None and self._tcp.done() and PathKind.TCP not in self._why:
+            try:
+                return self._tcp.result()
+            except NoPath as error:
+                self._gone(PathKind.TCP, str(error))
+        for kind, racer in self._racers.items():
+            if racer.nominated.done():
+                return racer.nominated.result()
+            if racer.found.done() and kind in self._choosing.awaited:
+                racer.found.result()
+                _log.debug("%s is possible", kind.value)
+                self._choosing.found(kind, now)
+            if racer.exhausted.done() and kind not in self._why:
+                self._gone(kind, racer.exhausted.result())
+        if self.agreement.role is Role.INITIATOR and (chosen := self._choosing.choice(now)) is not None:
+            _log.debug("%s is nominated", chosen.value)
+            return self._racers[chosen].nominate()
+        return None
+
+    def _gone(self, kind: PathKind, why: str) -> None:
+        _log.debug("%s: %s", kind.value, why)
+        self._why[kind] = why
+        self._choosing.gone(kind)
+
+    async def _end_tcp(self) -> None:
+        assert self._tcp is not None
+        self._tcp.cancel()
+        await asyncio.wait([self._tcp])
+        if not self._tcp.cancelled() and self._tcp.exception() is None and self._tcp.result() is not self._path:
+            self._tcp.result().socket.close()
+
+    def _targets(self, transport: Transport) -> list[Address]:
+        offered, own = self.agreement.other.offer.candidates, self.agreement.own.offer.candidates
+        return dialable(offered, transport, own=own, observed=self.start.observed)
+
+
+def _is_lucky(agreement: Agreement) -> bool:
+    """Whether just one side's NAT takes random ports: then UDP probes meet by chance, sooner or later."""
+    mappings = [side.offer.udp_mapping for side in (agreement.own, agreement.other)]
+    return mappings.count(Mapping.RANDOM) == 1

@@ -1,0 +1,203 @@
+"""One relay: what comes on either of two streams goes out on the other, unread. docs/protocol/relay.md.
+
+Two tasks copy, one for each way, with one message under way in each: who does not read holds up only its own relay.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import grpc
+from p2p_core.identity import PeerId
+from p2p_proto import mediator_pb2 as pb
+
+from p2p_server.authorized import Admits
+from p2p_server.clock import Clock, Timer
+from p2p_server.endings import Ending, StreamEnded
+from p2p_server.limits import Limits
+from p2p_server.relay_accounts import RATE_BURST, Account, RelayAccounts
+from p2p_server.stream import HalfClosed, Stream
+from p2p_server.token_bucket import TokenBucket
+
+__all__ = ["Bridge", "RelayStream", "Seat"]
+
+_PRESENT = pb.RelayMessage(data=b"").SerializeToString()
+_END = pb.RelayMessage(end=pb.End()).SerializeToString()
+_LEAST_COST = 4096  # bytes of its rate that a message takes at least: whatever is in it, it costs as much time
+
+_log = logging.getLogger(__name__)
+
+
+class RelayStream(Stream):
+    """One `Relay` stream."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a message; return when gRPC has taken it. Does nothing when the stream is over."""
+        if self._over:
+            return
+        writing = self._writing = asyncio.get_running_loop().create_future()
+        try:
+            await self._context.write(data)
+        except grpc.aio.BaseError:  # the call is gone, and its handler learns it by itself
+            self._lost = True
+        finally:
+            self._writing = None
+            if not writing.done():  # whoever waited for it may have been cancelled
+                writing.set_result(None)
+
+
+class Seat:
+    """One peer's side of a bridge, to be taken once, with a stream."""
+
+    def __init__(self, bridge: "Bridge", peer: PeerId) -> None:
+        self.peer = peer
+        self.stream: RelayStream | None = None
+        self.is_finished = False  # the peer has half-closed, and what it sent is written
+        self._bridge = bridge
+        self._account: Account | None = None
+        self._over = asyncio.get_running_loop().create_future()
+
+    async def hold(self, stream: RelayStream) -> None:
+        """Relay until there is nothing more to relay, or the stream is ended. Raises `StreamEnded`."""
+        self._account = self._bridge.accounts.enter(self.peer)
+        self.stream = stream
+        self._bridge.join()
+        await self._over
+
+    def release(self) -> None:
+        """Let `hold` return."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def left(self) -> None:
+        """Give back all that was held: the end of the stream is certain."""
+        self.release()
+        if self._account is not None:
+            self._bridge.accounts.leave(self.peer)
+        self._bridge.left()
+
+    @property
+    def account(self) -> Account:
+        """Of the peer, which has taken the seat."""
+        assert self._account is not None
+        return self._account
+
+
+class Bridge:
+    """Two peers that were matched, and their streams once they come."""
+
+    def __init__(
+        self, peers: tuple[PeerId, PeerId], limits: Limits, clock: Clock, accounts: RelayAccounts, admits: Admits
+    ) -> None:
+        """Make two seats, for `peers`; nothing is held for them until one is taken."""
+        self.accounts = accounts
+        self.seats = Seat(self, peers[0]), Seat(self, peers[1])
+        self._limits = limits
+        self._clock = clock
+        self._admits = admits
+        self._bytes = 0
+        self._heard = 0.0
+        self._timer: Timer | None = None
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._copying: list[asyncio.Task[None]] = []
+
+    def join(self) -> None:
+        """Begin if both seats are taken, else wait for the other. Raises `StreamEnded` if that was taken and left."""
+        if self._ended.done():
+            raise StreamEnded(Ending.RELAY_PEER_GONE)
+        streams = [seat.stream for seat in self.seats if seat.stream is not None]
+        if len(streams) < len(self.seats):
+            self._call_in(self._limits.relay_ticket_life, lambda: self._end(Ending.RELAY_PEER_GONE))
+            return
+        first, second = self.seats
+        _log.debug("relaying between %s and %s", first.peer.short, second.peer.short)
+        self._heard = self._clock.now()
+        self._beat()
+        self._copying = [
+            asyncio.create_task(self._copy(first, streams[0], second, streams[1])),
+            asyncio.create_task(self._copy(second, streams[1], first, streams[0])),
+        ]
+
+    def left(self) -> None:
+        """Let the relay end, since a stream has."""
+        if self._ended.done():
+            return
+        self._set_ended()
+        # In a moment: whatever ends one stream may be about to end the other, and to say why.
+        asyncio.get_running_loop().call_soon(self._end, Ending.RELAY_PEER_GONE)
+
+    async def _copy(self, source: Seat, incoming: RelayStream, sink: Seat, outgoing: RelayStream) -> None:
+        try:
+            await outgoing.write(_PRESENT)
+            await self._pass_on(source.account, incoming, outgoing)
+        except HalfClosed:
+            await outgoing.write(_END)
+            source.is_finished = True
+            if sink.is_finished and not self._ended.done():
+                self._set_ended()
+                source.release()
+                sink.release()
+        except StreamEnded as ended:
+            self._end(ended.ending, str(ended))
+        except grpc.aio.BaseError:  # a stream is gone, and its handler learns it by itself
+            return
+        except Exception:
+            _log.exception("a relay failed")
+            self._end(Ending.INTERNAL)
+
+    async def _pass_on(self, account: Account, incoming: RelayStream, outgoing: RelayStream) -> None:
+        """Copy messages, no sooner than the limits allow. Raises `HalfClosed`, `StreamEnded` and what gRPC raises."""
+        rate = self._limits.relay_rate
+        rates = TokenBucket(rate, rate * RATE_BURST, self._clock.now()), account.rate
+        while True:
+            data = await incoming.read_bytes()
+            self._heard = now = self._clock.now()
+            self._count(len(data), account, now)
+            for bucket in rates:
+                bucket.take(max(len(data), _LEAST_COST), now)
+            free = max(bucket.free_at(now) for bucket in rates)
+            if free > now:
+                await self._until(free)
+            await outgoing.write(data)
+
+    def _count(self, size: int, account: Account, now: float) -> None:
+        self._bytes += size
+        if 0 < self._limits.relay_bytes < self._bytes:
+            raise StreamEnded(Ending.RELAY_LIMIT, "as much was relayed for this session as may be")
+        account.volume.take(size, now)
+        if account.volume.free_at(now) > now:
+            raise StreamEnded(Ending.RELAY_LIMIT, "a peer has sent as much as is relayed for it in a day")
+
+    async def _until(self, when: float) -> None:
+        """Wait until `when`, or the end of the relay."""
+        due = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_at(when, lambda: due.set_result(None))
+        await asyncio.wait((due, self._ended), return_when=asyncio.FIRST_COMPLETED)
+        timer.cancel()
+
+    def _beat(self) -> None:
+        """Look from time to time whether anything is said, by peers that are still admitted."""
+        if self._clock.now() >= self._heard + self._limits.relay_idle:
+            self._end(Ending.RELAY_IDLE)
+            return
+        for seat in self.seats:
+            if seat.stream is not None and not self._admits(seat.peer):
+                seat.stream.end(Ending.NOT_ADMITTED)
+                return
+        self._call_in(self._limits.heartbeat, self._beat)
+
+    def _end(self, ending: Ending, detail: str = "") -> None:
+        for seat in self.seats:
+            if seat.stream is not None:
+                seat.stream.end(ending, detail)
+
+    def _set_ended(self) -> None:
+        self._ended.set_result(None)
+        _log.debug("a relay is over after %d bytes", self._bytes)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _call_in(self, seconds: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_at(self._clock.now() + seconds, callback)
