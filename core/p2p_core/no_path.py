@@ -1,4 +1,4 @@
-"""Why there is no path, or no better one, as far as one side can tell: what was tried, and what of the networks is known."""
+"""Why there is no path, or no better one, as far as one side can tell: what was tried, what the networks are like."""
 
 from collections.abc import Iterable, Mapping
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address
 
 import grpc
+from p2p_core.allocator import keep_freed_memory
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId
 
@@ -128,6 +129,8 @@ async def run(config: Config, announce: Callable[[Listening], None]) -> None:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
 
+    if config.limits.relay:
+        keep_freed_memory()
     mediator = await Mediator.start(config)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

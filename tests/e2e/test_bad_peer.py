@@ -28,7 +28,6 @@ from p2p_core.wire.frames import (
     KeyProof,
     MessageAck,
     Ping,
-    Pong,
     TextMessage,
     encode,
 )

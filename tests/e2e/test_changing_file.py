@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from p2p_core import limits
-from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, Ping, Pong
+from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, Ping
 
 from tests.e2e.conftest import World
 from tests.e2e.hostile import meet

@@ -50,10 +50,9 @@ def wait_for_second_attempt(used: Peer) -> None:
         ("INDEPENDENT", MOST, True),
         ("SEQUENTIAL", MOST, False),
         ("RANDOM", MOST, True),
-        ("INDEPENDENT", LESS, True),
         ("RANDOM", LESS, False),
     ],
-    ids=["silent", "sequential", "random", "silent again and again", "refusing again and again"],
+    ids=["silent", "sequential", "random", "refusing again and again"],
 )
 def test_a_victim_gets_few_packets_however_often_it_is_named(
     mapping: str, most: int, silent: bool, programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from p2p_core import limits
+from p2p_core.allocator import keep_freed_memory
 from p2p_core.errors import Malformed, MediatorUnreachable, RemoteProtocolError
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire import relay
@@ -152,6 +153,7 @@ class _RelayStream:
 
 async def _bridge(ours: socket.socket, stream: _RelayStream) -> None:
     """Copy both ways until the stream ends, or the other end of the socket pair is closed."""
+    keep_freed_memory()
     ways = [asyncio.create_task(_send(ours, stream)), asyncio.create_task(_receive(ours, stream))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)

@@ -43,7 +43,10 @@ async def punch(
     `start` is on the event loop's clock, `round_trip` in seconds. Raises `NoPath` with what was tried, or
     `MediatorLied`. The port stays the caller's.
     """
-    driver = _Driver(port, agreement, targets, start, round_trip, budget)
+    machine = TcpPunch(
+        agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
+    )
+    driver = _Driver(port, machine, budget)
     try:
         return await driver.run()
     finally:
@@ -58,21 +61,11 @@ class _Held:
 
 
 class _Driver:
-    def __init__(
-        self,
-        port: PunchPort,
-        agreement: Agreement,
-        targets: Iterable[Address],
-        start: float,
-        round_trip: float,
-        budget: PacketBudget,
-    ) -> None:
+    def __init__(self, port: PunchPort, machine: TcpPunch, budget: PacketBudget) -> None:
         self._port = port
         self._budget = budget
         self._loop = asyncio.get_running_loop()
-        self._machine = TcpPunch(
-            agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
-        )
+        self._machine = machine
         self._dials: dict[Address, asyncio.Task[None]] = {}
         self._told: dict[Address, str] = {}  # what was last logged of each dial: it goes the same way many times over
         self._held: dict[int, _Held] = {}
