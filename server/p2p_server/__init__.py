@@ -3,5 +3,6 @@ steps aside. docs/protocol/mediator.md.
 
     cli → app → meet → handshake, heartbeat, stream      one peer's conversation
                   └──→ stores → matching                 who is matched with whom, who is told
+              → relay → relay_desk → relay_bridge        tickets, and bytes between two that have them
               → stun_responder                           "from this address, as I see it"
 """

@@ -8,7 +8,7 @@ from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, RemoteProtocolError, TransferFailed
 from p2p_core.file_root import FileRoot, block_digest
 from p2p_core.machines.events import FileAccepted, FileArrived, FileFailed, FileOffered, FileRefused, FileSent
-from p2p_core.machines.session import MAX_OFFERED
+from p2p_core.machines.transfers import MAX_OFFERED
 from p2p_core.proof import Role, sign
 from p2p_core.statements import Speaker
 from p2p_core.wire.frames import BlockHeader, Cancel, FileAnswer, FileEnd, FileOffer, FileReceipt, Frame

@@ -12,7 +12,8 @@ import pytest
 from p2p_core.errors import RemoteProtocolError
 from p2p_core.file_root import FileRoot, block_digest
 from p2p_core.machines.events import FileAccepted, FileArrived, FileOffered, FileSent, MessageReceived
-from p2p_core.machines.session import MAX_OFFERED, SessionMachine
+from p2p_core.machines.session import SessionMachine
+from p2p_core.machines.transfers import MAX_OFFERED
 from p2p_core.proof import Role, sign
 from p2p_core.statements import Speaker
 from p2p_core.wire import frames
@@ -139,7 +140,7 @@ class Victim:
         answers = self._drain()
         assert events <= MAX_OFFERED + 4
         assert len(answers) <= MAX_OFFERED + 4
-        assert len(self.machine._incoming) <= MAX_OFFERED
+        assert len(self.machine._transfers._incoming) <= MAX_OFFERED
 
     def _drain(self) -> list[Frame]:
         found = []
@@ -199,7 +200,7 @@ class Liar:
             return frames.encode(answer)
         if choice < 0.5 and self._offer:
             return frames.encode(Cancel(self._dice.choice([1, 3, self._offer]), "enough"))
-        for transfer in self._victim.machine._incoming:
+        for transfer in self._victim.machine._transfers._incoming:
             index = self._sent[transfer] = self._sent.get(transfer, -1) + 1
             return block(transfer, index) if index < 2 else frames.encode(signed_end(transfer, 2))
         return frames.encode(self._dice.choice([MessageAck(2), Ping(7), Pong(self._dice.randrange(4), 4)]))
@@ -281,7 +282,7 @@ def test_a_hundred_thousand_offers_that_come_and_go_leave_nothing_behind() -> No
         victim.machine.receive(Cancel(number, ""), 0.0)
         while victim.machine.next_event() is not None:
             pass
-    assert not victim.machine._incoming
+    assert not victim.machine._transfers._incoming
     assert victim.machine.next_frame() is None
 
 

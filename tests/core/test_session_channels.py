@@ -9,7 +9,8 @@ from p2p_core.errors import ConnectionLost, RemoteProtocolError, TransferFailed
 from p2p_core.file_root import block_digest
 from p2p_core.machines.events import Closed, FileFailed, FileRefused, FileRewound, FileSent, MessageReceived
 from p2p_core.machines.liveness import DEAD_AFTER
-from p2p_core.machines.session import FAREWELL_TIME, MAX_UNHEARD
+from p2p_core.machines.session import FAREWELL_TIME
+from p2p_core.machines.transfers import MAX_UNHEARD
 from p2p_core.wire.frames import (
     BlockHeader,
     Cancel,

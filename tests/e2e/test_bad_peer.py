@@ -49,7 +49,7 @@ QUICK = {"p2p_peer.channel.pump.LINGER": 0.1, "p2p_peer.cli.errand._QUIET": 0.1}
 HANDSHAKE = {"p2p_peer.channel.channel.HANDSHAKE_TIME": 0.4}
 SILENCE = {"p2p_core.machines.liveness.DEAD_AFTER": 0.4}
 ASK_OFTEN = {"p2p_core.machines.liveness.PING_EVERY": 0.05}
-ANSWER = {"p2p_core.machines.liveness.ANSWER_TIME": 0.4, "p2p_core.machines.session.ANSWER_TIME": 0.4} | ASK_OFTEN
+ANSWER = {"p2p_core.machines.liveness.ANSWER_TIME": 0.4, "p2p_core.machines.channels.ANSWER_TIME": 0.4} | ASK_OFTEN
 RECEIPT = {"p2p_core.machines.duties.RECEIPT_TIME": 0.3, "p2p_core.machines.session.RECEIPT_TIME": 0.3} | ASK_OFTEN
 FAREWELL = {"p2p_core.machines.session.FAREWELL_TIME": 0.2}
 

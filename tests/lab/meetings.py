@@ -18,9 +18,11 @@ from tests.lab.matrix import Pair
 from tests.lab.nat import Lab
 from tests.programs import Keys, Mediator, Peer, Programs, Start
 
-__all__ = ["HTTPS", "MEETING_TIME", "MeetingPlace", "Outcome", "on"]
+__all__ = ["HTTPS", "MEETING_TIME", "STUN_PORT", "MeetingPlace", "Outcome", "on"]
 
 MEETING_TIME: Final = 25.0  # s for two peers from their start to their end; a hopeless pair gives up before
+MEDIATOR_PORT: Final = 54700
+STUN_PORT: Final = 54701
 HTTPS: Final = 443  # the one port that the strictest firewalls let through
 MESSAGES: Final = {"a": "from a", "b": "from b"}
 
@@ -43,8 +45,8 @@ class MeetingPlace:
     """A mediator in the lab, and how its peers are started.
 
     `folder` is for the mediator's files and the peers' states; `keys` are those of the peers on "a" and "b". The
-    mediator ends with `programs`; it is started with `flags`, on `host` (its public address) and `port` (any). Peers
-    dial the same host, or `dial`.
+    mediator ends with `programs`; it is started with `flags`, on `host` (its public address) and `port`, and answers
+    STUN at STUN_PORT. Peers dial the same host, or `dial`.
     """
 
     def __init__(
@@ -55,14 +57,15 @@ class MeetingPlace:
         folder: Path,
         *flags: str | Path,
         host: str | None = None,
-        port: int = 0,
+        port: int = MEDIATOR_PORT,
         dial: str | None = None,
     ) -> None:
         self.lab = lab
         self._folder = folder
         self._keys = dict(zip(("a", "b"), keys, strict=True))
         where = {"start": on(lab, "med"), "host": host or lab.mediator_address}
-        self.mediator: Mediator = programs.mediator(folder / "mediator", keys, "--port", str(port), *flags, **where)
+        ports = ("--port", str(port), "--stun-port", str(STUN_PORT))
+        self.mediator: Mediator = programs.mediator(folder / "mediator", keys, *ports, *flags, **where)
         self.mediator.host = dial or self.mediator.host
 
     @classmethod
@@ -72,7 +75,7 @@ class MeetingPlace:
 
         Peers that may use port 443 only find the mediator there.
         """
-        port = HTTPS if "udp-blocked" in (pair.a, pair.b) else 0
+        port = HTTPS if "udp-blocked" in (pair.a, pair.b) else MEDIATOR_PORT
         with Lab(**pair.lab, **options) as lab, Programs() as programs:
             yield cls(lab, programs, keys, folder, port=port)
 

@@ -26,15 +26,15 @@ def on(cable: Cable, host: str) -> Start:
 
 
 def meet(
-    cable: Cable, programs: Programs, keys: tuple[Keys, Keys], folder: Path, alices: str, bobs: str
+    cable: Cable, programs: Programs, keys: tuple[Keys, Keys], folder: Path, alices: str, bobs: str, *flags: str
 ) -> tuple[Peer, Peer]:
     """Let Alice on a and Bob on b send each other a message, each through one of the mediator's addresses."""
     alice, bob = keys
     (folder / "file").write_text("content")
     mediator = programs.mediator(folder / "mediator", keys, start=on(cable, "med"), host="::")
     a, b = (altered(limits=QUICK, start=on(cable, host)) for host in ("a", "b"))
-    sends = ["--message", "from a", "--send", folder / "file"]
-    receives = ["--message", "from b", "--receive", folder / "inbox", "--yes"]
+    sends = [*flags, "--message", "from a", "--send", folder / "file"]
+    receives = [*flags, "--message", "from b", "--receive", folder / "inbox", "--yes"]
     one = programs.peer("alice", replace(mediator, host=alices), alice, bob, *sends, start=a)
     other = programs.peer("bob", replace(mediator, host=bobs), bob, alice, *receives, start=b)
     return one, other
@@ -72,9 +72,17 @@ def test_two_hosts_meet_over_what_both_have(
         assert (tmp_path / "inbox" / "file").read_text() == "content"
 
 
-def test_nothing_in_common_is_6(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:
+def test_nothing_in_common_is_relayed(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:
     with Cable({"med": [MED6, MED4], "a": [A6], "b": [B4]}) as cable:
         alice, bob = meet(cable, programs, keys, tmp_path, MED6, MED4)
+        assert (alice.exit_code(), bob.exit_code()) == (0, 0)
+        assert [peer.wait_for("connected")["path"] for peer in (alice, bob)] == ["relay", "relay"]
+        assert (tmp_path / "inbox" / "file").read_text() == "content"
+
+
+def test_nothing_in_common_and_no_relay_is_6(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:
+    with Cable({"med": [MED6, MED4], "a": [A6], "b": [B4]}) as cable:
+        alice, bob = meet(cable, programs, keys, tmp_path, MED6, MED4, "--direct-only")
         assert (alice.exit_code(), bob.exit_code()) == (6, 6)
         assert f"{B4}:" in alice.all("error")[0]["message"]
         assert f"[{A6}]:" in bob.all("error")[0]["message"]

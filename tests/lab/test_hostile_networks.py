@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab import disturbances, ipv6, stranger, tunnel
-from tests.lab.meetings import HTTPS, MeetingPlace, on
+from tests.lab.meetings import HTTPS, STUN_PORT, MeetingPlace, on
 from tests.lab.nat import Lab
 from tests.lab.rst_storm import RstStorm
 from tests.programs import Keys, Mediator, Peer, Programs
@@ -122,7 +122,7 @@ class TestBehindATunnel:
     def stun_servers(self, lab: Lab, programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> list[str]:
         """Somebody else's: another mediator, on the host's other address."""
         where = {"start": on(lab, "med"), "host": lab.mediator_addresses[1]}
-        other: Mediator = programs.mediator(tmp_path / "other", keys, **where)
+        other: Mediator = programs.mediator(tmp_path / "other", keys, "--stun-port", str(STUN_PORT), **where)
         return [f"{other.host}:{other.stun_port}/{transport}" for transport in ("udp", "tcp")]
 
     def tunnelled(

@@ -16,6 +16,7 @@ from p2p_core.errors import (
 from p2p_core.identity import PeerId
 from p2p_core.machines import liveness as liveness_module
 from p2p_core.machines import session as session_machine
+from p2p_core.machines.transfers import MAX_OFFERED
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.frames import (
     Cancel,
@@ -520,10 +521,10 @@ async def test_what_may_be_ignored(honest: Honest, frame: Frame | bytes) -> None
 async def test_too_many_offers(honest: Honest) -> None:
     peer, other = honest
     first = 2 if peer.session.role is Role.INITIATOR else 1
-    offers = [FileOffer(first + 2 * number, "a", 0, 0, 0, 4096) for number in range(session_machine.MAX_OFFERED + 1)]
+    offers = [FileOffer(first + 2 * number, "a", 0, 0, 0, 4096) for number in range(MAX_OFFERED + 1)]
     other.send(*offers)
     assert isinstance(await peer.end(), RemoteProtocolError)
-    assert len(peer.all(FileOffered)) == session_machine.MAX_OFFERED
+    assert len(peer.all(FileOffered)) == MAX_OFFERED
 
 
 @pytest.fixture(params=[Role.INITIATOR, Role.RESPONDER], ids=["initiator", "responder"])

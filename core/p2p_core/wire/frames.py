@@ -43,6 +43,7 @@ __all__ = [
     "encode",
     "may_be_ignored",
     "parse_header",
+    "sendable",
 ]
 
 _HEADER = struct.Struct(">IB")
@@ -354,6 +355,11 @@ def _file_offer(body: pb.FileOffer) -> FileOffer:
     offer = FileOffer(body.transfer, body.name, body.size, body.mode, body.mtime_ns, body.block_size)
     check_offer(offer)
     return offer
+
+
+def sendable(reason: str) -> str:
+    """Return `reason` as a frame can carry it: cut to length, and a file name's stray bytes as question marks."""
+    return reason.encode(errors="replace")[: limits.MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def _reason(text: str) -> str:
