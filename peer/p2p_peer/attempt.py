@@ -6,6 +6,7 @@ The first one begins a session. Later ones, with fresh sockets, secrets and offe
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import logging
 import os
 import time
@@ -274,6 +275,7 @@ class _Attempt:
         _log.info("offer %s; waiting for the other peer", "advertised" if is_first else "renewed")
         if is_first:
             self._notify(Advertised(offer.candidates))
+            importlib.import_module("p2p_peer.channel.quic")  # while nothing waits for it: it takes 20 ms
 
     async def _match_until_it_is_old(self, gathered: Gathered) -> Introduction | None:
         """Wait for a match; None once the offer should be renewed, for its age or because candidates have changed."""

@@ -90,7 +90,7 @@ class Channels:
         return self.outbox.take()
 
     def deadline(self) -> float | None:
-        """When to look for `overdue` receipts or to call `on_deadline`, of which there is none between two channels."""
+        """When a sign of life or a receipt is due; None between two channels."""
         if not self.is_there:
             return None
         due = (self.liveness.deadline(), self.duties.deadline())
