@@ -60,7 +60,7 @@ class Contestant:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and print the table; return the exit code."""
-    options = _parse(arguments)
+    options = parse(arguments)
     try:
         rootless.enter()
         end_in_order()
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    print(json.dumps(_as_data(measured, options), indent=2) if options.json else _as_text(measured, options))
+    print(json.dumps(_as_data(measured, options), indent=2) if options.json else as_text(measured, options))
     return 0 if all(ours.seconds for ours, _ in measured.values()) else 1
 
 
@@ -119,7 +119,8 @@ class IceMeetings:
         return self._lab.popen(host, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def _as_text(measured: dict[str, list[Contestant]], options: argparse.Namespace) -> str:
+def as_text(measured: dict[str, list[Contestant]], options: argparse.Namespace) -> str:
+    """Lay out what was measured of each pair."""
     on = machine()
     heading = ("pair", "who", "connected", "path", "milliseconds, median (min–max)")
     rows = [
@@ -156,7 +157,8 @@ def _as_data(measured: dict[str, list[Contestant]], options: argparse.Namespace)
     }
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line; `pairs` of the result are those of the matrix."""
     parser = argparse.ArgumentParser(prog="connect.py", description="Compare how soon Punchwire and aioice connect.")
     parser.add_argument("pairs", metavar="PAIR", nargs="*", help=f"as of `make lab` ({' '.join(PAIRS)})")
     parser.add_argument("--rounds", metavar="N", type=positive, default=10, help="that count (10)")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from p2p_core import limits
 from p2p_core.clocks import check_times
-from p2p_core.errors import LocalProtocolError, SameKey
+from p2p_core.errors import LocalProtocolError, OfferRejected, SameKey
 from p2p_core.fields import digest, encode, u16
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript
@@ -71,7 +71,10 @@ class Agreement:
         return cls._of(role, own, other, b"")
 
     def further(self, own: Side, other: Side) -> "Agreement":
-        """Agree on a further channel of this session, whose roles stay. Raises as `between`."""
+        """Agree on a further channel of this session, whose roles stay.
+
+        Raises as `between`, and `OfferRejected` for a channel that is too far ahead of ours.
+        """
         if (own.peer, other.peer) != (self.own.peer, self.other.peer):
             raise LocalProtocolError("a session stays with its two peers")
         return self._of(self.role, own, other, self.session_id)
@@ -82,6 +85,10 @@ class Agreement:
             raise LocalProtocolError("our own offer is one for another session")
         if other.offer.session_id != session:
             raise OtherSession
+        if other.offer.channel > own.offer.channel + limits.MAX_CHANNELS_AHEAD:
+            raise OfferRejected(
+                f"the other side offered channel {other.offer.channel}, and we are at {own.offer.channel}"
+            )
         check_times(own.offer, other.offer)
         return cls(role, own, other) if role is Role.INITIATOR else cls(role, other, own)
 

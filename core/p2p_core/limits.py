@@ -23,6 +23,7 @@ MAX_OFFER_BYTES = 16 * 1024  # sealed
 MAX_OFFER_LIFE = 600  # s; long enough for a slow match, short enough that a stolen offer is soon worthless
 MAX_CLOCK_SKEW = 120  # s between the end of one offer and the issue of the other, by two clocks
 MAX_CANDIDATES = 32  # more would make an offer a list of targets
+MAX_CHANNELS_AHEAD = 64  # channels of a session that one side may count more than the other; the number has 32 bits
 MAX_SIGNAL_BYTES = 16 * 1024
 MAX_START_DELAY = 2.0  # s a mediator may make a peer wait before it starts
 

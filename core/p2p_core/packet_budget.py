@@ -1,8 +1,8 @@
 """How many packets may go to an address from which nothing comes back: nobody is used to flood a third party.
 
 An offer is signed, but its signer may be hostile and name a victim, in one offer after the other. So one budget
-lives as long as the process, and everything that punches asks it before each packet: UDP probes and TCP dials, in
-every attempt and with every peer.
+lives as long as the process, and everything that is sent to where somebody else wants it asks it before: UDP probes and
+TCP dials, and STUN for the servers that a mediator names, in every attempt and with every peer.
 """
 
 from dataclasses import dataclass

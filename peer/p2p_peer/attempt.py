@@ -6,7 +6,6 @@ The first one begins a session. Later ones, with fresh sockets, secrets and offe
 import asyncio
 import contextlib
 import hashlib
-import importlib
 import logging
 import os
 import time
@@ -32,7 +31,7 @@ from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Candidate
 from p2p_core.wire.offer import Offer
 
-from p2p_peer.channel.channel import Channel, establish
+from p2p_peer.channel.channel import Channel, establish, prepare_quic
 from p2p_peer.events import (
     Advertised,
     Authenticated,
@@ -224,8 +223,10 @@ class _Attempt:
         mediation = self._setting.mediation
         named = [replace(server, host=server.host or mediation.host) for server in mediation.client.welcome.stun]
         # What we dialled, not what the mediator says of us: nobody talks us into trying our own services.
+        asyncio.get_running_loop().run_in_executor(None, prepare_quic)  # the answers take their time, and cost none
         setting = self._setting
-        return await gather(setting.options, mediation.identity.address, named, keep, setting.port_mapping)
+        where = mediation.identity.address
+        return await gather(setting.options, where, named, keep, setting.port_mapping, budget=_BUDGET)
 
     def _relay(self, introduction: Introduction, role: Role) -> Callable[[], Racer] | None:
         ticket = introduction.relay
@@ -275,7 +276,6 @@ class _Attempt:
         _log.info("offer %s; waiting for the other peer", "advertised" if is_first else "renewed")
         if is_first:
             self._notify(Advertised(offer.candidates))
-            importlib.import_module("p2p_peer.channel.quic")  # while nothing waits for it: it takes 20 ms
 
     async def _match_until_it_is_old(self, gathered: Gathered) -> Introduction | None:
         """Wait for a match; None once the offer should be renewed, for its age or because candidates have changed."""

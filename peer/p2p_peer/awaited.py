@@ -12,7 +12,10 @@ _T = TypeVar("_T")
 
 
 class Awaited(Generic[_T]):
-    """Futures by rising numbers. Nobody is warned of an error that is not awaited: an event tells of it too."""
+    """Futures by rising numbers; what happens to a number that has none, or whose future is done, makes no difference.
+
+    Nobody is warned of an error that is not awaited: the session's events tell of it too.
+    """
 
     def __init__(self) -> None:
         self._futures: dict[int, asyncio.Future[_T]] = {}
@@ -26,8 +29,8 @@ class Awaited(Generic[_T]):
 
     def came(self, number: int, value: _T) -> None:
         """It is done."""
-        future = self._futures.pop(number)
-        if not future.done():
+        future = self._futures.pop(number, None)
+        if future is not None and not future.done():
             future.set_result(value)
 
     def all_came(self, last: int, value: _T) -> None:
@@ -36,7 +39,7 @@ class Awaited(Generic[_T]):
             self.came(number, value)
 
     def failed(self, number: int, error: PunchwireError) -> None:
-        """It has come to nothing; no matter if it is none of these."""
+        """It has come to nothing."""
         future = self._futures.pop(number, None)
         if future is not None and not future.done():
             future.set_exception(error)

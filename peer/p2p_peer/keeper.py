@@ -9,6 +9,7 @@ import contextlib
 import logging
 from collections.abc import Coroutine
 
+from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession, PunchPurpose
 from p2p_core.errors import ConnectionLost, Malformed, PunchwireError
 from p2p_core.proof import PathKind, Role
@@ -26,13 +27,17 @@ GONE_TIME = 3.0  # s, once the mediator has said that the other side left it: it
 COMING_TIME = 10.0  # s for the other side to come to an attempt
 UPGRADE_AFTER = (0.5, 2.0, 5.0, 15.0, 30.0)  # s of relaying before each try of something direct, with fresh sockets
 RETRY_AFTER = 0.5  # s between attempts while there is no channel
+# The other side may call again and again, and each attempt asks STUN servers and the router: so many at once, and then
+# one in so many seconds. An honest one that fails takes longer by itself.
+ATTEMPTS_AT_ONCE = 10
+ATTEMPT_EVERY = 5.0  # s
 LOOK_EVERY = 0.25  # s between two looks at whether the other side is gone
 
 _log = logging.getLogger(__name__)
 
 
 class Keeper:
-    """Watches over one session until it ends. Implements `session.Keeper`."""
+    """Watches over one session until it ends. Implements `session_driver.Keeper`."""
 
     def __init__(self, first: Agreement, attempts: Attempts, mediation: Mediation, paths: Paths) -> None:
         self._first, self._attempts, self._mediation = first, attempts, mediation
@@ -43,6 +48,7 @@ class Keeper:
         self._wanted = 0  # the channel that the other side has asked for
         self._upgrades = 0  # tried since the session was last on a direct path
         self._lost_at: float | None = None
+        self._paid_until = 0.0  # when all attempts made so far will have had `ATTEMPT_EVERY` each
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -93,7 +99,9 @@ class Keeper:
             if peer != self._attempts.peer:
                 continue
             try:
-                self._wanted = max(self._wanted, rejoin.decode(body, key))
+                number = rejoin.decode(body, key)
+                if number <= self._counter + limits.MAX_CHANNELS_AHEAD:
+                    self._wanted = max(self._wanted, number)
             except Malformed as error:
                 _log.info("a signal that is not the other side's: %s", error)
             self._woken.set()
@@ -115,15 +123,23 @@ class Keeper:
             return None
         return UPGRADE_AFTER[self._upgrades]
 
+    async def _pace(self) -> None:
+        """Wait until one more attempt may be made."""
+        now = self._loop.time()
+        self._paid_until = max(self._paid_until, now) + ATTEMPT_EVERY
+        await asyncio.sleep(self._paid_until - now - ATTEMPTS_AT_ONCE * ATTEMPT_EVERY)
+
     async def _another_channel(self) -> None:
         """Try to make one."""
         number = max(self._counter + 1, self._wanted)
         try:
             await self._mediation.renew()
+            await self._pace()
             await self._call(number)
             relay = self._lost_at is not None or self._wanted == number  # who asks may have lost its channel
             made = await self._attempts.further(self._first, number, wait=COMING_TIME, relay=relay)
         except OtherSession:
+            self._wanted = min(self._wanted, self._counter)
             self._session.give_up(ConnectionLost("the other side has begun a new session"))
         except PunchwireError as error:
             _log.info("no channel %d: %s", number, error)

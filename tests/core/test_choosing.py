@@ -5,7 +5,7 @@ from p2p_core.machines.choosing import MIN_GRACE, RELAY_AFTER, RELAY_AFTER_BIRTH
 from p2p_core.proof import PathKind
 
 TCP, QUIC, RELAY = PathKind.TCP, PathKind.QUIC, PathKind.RELAY
-ROUND_TRIP = 0.08
+ROUND_TRIP = 0.12
 
 
 def choosing(*awaited: PathKind, birthday: bool = False, round_trip: float = ROUND_TRIP) -> Choosing:
@@ -24,8 +24,8 @@ def test_quic_waits_a_round_trip_for_tcp() -> None:
     machine = choosing()
     machine.found(QUIC, 10.1)
     assert machine.choice(10.1) is None
-    assert machine.deadline() == pytest.approx(10.18)
-    assert machine.choice(10.18) is QUIC
+    assert machine.deadline() == pytest.approx(10.22)
+    assert machine.choice(10.22) is QUIC
 
 
 def test_quic_does_not_wait_when_tcp_should_have_come_by_now_or_will_not_come() -> None:

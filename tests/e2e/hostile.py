@@ -63,8 +63,8 @@ async def meet(mediator: Mediator, own: Keys, victim: Keys, folder: Path) -> Hos
     met: list[Hostile] = []
     real = attempt.gather
 
-    async def gather(*arguments: Any) -> Gathered:
-        return replace(await real(*arguments), udp_sockets=())  # the victim may be the one who chooses
+    async def gather(*arguments: Any, **named: Any) -> Gathered:
+        return replace(await real(*arguments, **named), udp_sockets=())  # the victim may be the one who chooses
 
     async def stop(path: PeerPath, holding: Agreement, key: RSAPrivateKey, other: RSAPublicKey, **_: Any) -> NoReturn:
         # `connect` closes its socket when it fails; a second descriptor keeps the connection.

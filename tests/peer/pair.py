@@ -21,7 +21,8 @@ from p2p_peer.events import FileOffered, FileReceived, SessionEvent
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.paths import tcp
 from p2p_peer.paths.base import Path as PeerPath
-from p2p_peer.session import Keeper, Session
+from p2p_peer.session import Session
+from p2p_peer.session_driver import Keeper
 
 from tests.keys import key
 

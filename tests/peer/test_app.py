@@ -408,7 +408,7 @@ async def test_loopback_is_offered_only_where_we_dialled_it(monkeypatch: pytest.
     """What the mediator says of us is not asked: it could have us try services of our own."""
     told: list[Address] = []
 
-    async def gather(options: Any, mediator: Address, named: Any, *_: Any) -> Any:
+    async def gather(options: Any, mediator: Address, named: Any, *_: Any, **__: Any) -> Any:
         told.append(mediator)
         raise NoPath("that is all we wanted to know")
 
@@ -427,7 +427,7 @@ async def test_the_stun_servers_that_the_mediator_names_are_on_its_own_host_if_t
 ) -> None:
     asked: list[tuple[str, int]] = []
 
-    async def gather(options: Any, mediator: Any, named: list[StunServer], *_: Any) -> Any:
+    async def gather(options: Any, mediator: Any, named: list[StunServer], *_: Any, **__: Any) -> Any:
         asked.extend((server.host, server.port) for server in named)
         raise NoPath("that is all we wanted to know")
 

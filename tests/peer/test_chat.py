@@ -82,7 +82,7 @@ async def test_chat_says_that_the_other_side_is_leaving(scene: Scene) -> None:
     scene.lines.type("hello")
     await scene.other.wait_for(TextMessage)
     scene.other.send(Close())
-    await until(lambda: scene.session._other_leaves)
+    await until(lambda: scene.session._driver._other_leaves)
     scene.lines.type("too late")
     await scene.notice("the other side is leaving")
     scene.other.send(MessageAck(1))
@@ -231,7 +231,7 @@ async def test_chat_answers_too_late(scene: Scene, command: str) -> None:
     scene.begin_chat()
     offer = scene.offer()
     await scene.notice("/accept takes it")
-    scene.session._incoming.drop(offer.transfer)  # as a Cancel does, whose event is still on its way
+    scene.session._driver.incoming.drop(offer.transfer)  # as a Cancel does, whose event is still on its way
     scene.lines.type(command, "hello")
     assert await scene.texts(1) == ["hello"]
     assert ("a.txt is not offered any more" in scene.said.notices) is (command == "/accept")
@@ -289,11 +289,11 @@ async def test_chat_goes_on_over_another_path(scene: Scene) -> None:
     """What is typed meanwhile waits for it; /status says which it is."""
     scene.begin_chat()
     await scene.notice(HINT)
-    scene.session._emit(PathLost(ConnectionLost("why")))
+    scene.session._driver._emit(PathLost(ConnectionLost("why")))
     await until(lambda: len(scene.said.events) == 1)
     scene.lines.type("/status")
     await scene.notice("path          lost at ")
-    scene.session._emit(PathChanged(PathKind.RELAY, Address.of("192.0.2.1", 54700), "no luck"))
+    scene.session._driver._emit(PathChanged(PathKind.RELAY, Address.of("192.0.2.1", 54700), "no luck"))
     await until(lambda: len(scene.said.events) == 2)
     scene.lines.type("/status")
     await scene.notice("path          through the mediator's relay (no luck)")

@@ -36,7 +36,7 @@ async def test_errand_messages_are_said_before_the_farewell_is_heard(scene: Scen
     """The other side may have done its own errand before ours has begun."""
     scene.other.send(Close())
     scene.begin_errand(Wanted(messages=("one",)))
-    await until(lambda: scene.session._other_leaves)
+    await until(lambda: scene.session._driver._other_leaves)
     assert await scene.texts(1) == ["one"]
     await scene.leave_after_close()
     await scene.end()
@@ -71,7 +71,7 @@ async def test_errand_file_that_does_not_arrive(scene: Scene, tmp_path: Path, ho
     if how == "leaving":
         await scene.other.wait_for(TextMessage)
         scene.other.send(Close())
-        await until(lambda: scene.session._other_leaves)
+        await until(lambda: scene.session._driver._other_leaves)
         scene.other.send(MessageAck(1))
     else:
         offer = await scene.other.wait_for(FileOffer)

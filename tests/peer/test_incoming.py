@@ -319,7 +319,7 @@ async def test_the_other_side_goes_while_a_file_gets_its_name(
     if word == "with a farewell":
         other.send(Close("interrupted"))
     closing = asyncio.create_task(other.pump.close())
-    await until(lambda: peer.session._pump._over)
+    await until(lambda: peer.session._driver._pump._over)
     assert not peer.session.is_over
     gate.set()
     received = await peer.wait_for(FileReceived)
@@ -354,7 +354,7 @@ async def test_given_up_in_the_middle_of_a_block(honest: Honest, inbox: Path) ->
     await accepted(peer, other, offer, inbox)
     (whole,) = blocks_of(offer, content)
     other.send(whole[:1000])
-    await until(lambda: peer.session._incoming._arriving is not None)
+    await until(lambda: peer.session._driver.incoming._arriving is not None)
     peer.session.cancel_file(offer.transfer, "enough")
     other.send(whole[1000:])
     await still_there(peer, other)
@@ -371,7 +371,7 @@ async def test_given_up_while_the_disk_holds_it_up(
     await accepted(peer, other, offer, inbox)
     with closed_gate(monkeypatch):
         other.send(*blocks_of(offer, content))
-        await until(lambda: peer.session._pump.is_held_up)
+        await until(lambda: peer.session._driver._pump.is_held_up)
         peer.session.cancel_file(offer.transfer, "too slow")
         await still_there(peer, other)
     await until(lambda: list(inbox.iterdir()) == [])
@@ -416,12 +416,12 @@ async def test_the_session_ends_in_the_middle(pair: Pair, how: str, monkeypatch:
     with closed_gate(monkeypatch) as gate:
         pair.responder.accept_all(pair.inbox)
         sending = asyncio.create_task(pair.initiator.session.send_file(pair.file("a", 8 * MIB)))
-        await until(lambda: pair.responder.session._pump.is_held_up)
+        await until(lambda: pair.responder.session._driver._pump.is_held_up)
         if how == "reset":
-            sock = pair.initiator.session._channel.stream.socket
+            sock = pair.initiator.session._driver.channel.stream.socket
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-            pair.initiator.session._pump._lose(ConnectionLost("cut"))
-            pair.initiator.session._pump.abandon()
+            pair.initiator.session._driver._pump._lose(ConnectionLost("cut"))
+            pair.initiator.session._driver._pump.abandon()
         ours, theirs = pair.sessions
         ends = [ours.abort("no time") if how == "abort" else ours.close(), theirs.wait_closed()]
         ending = asyncio.gather(*ends)
@@ -449,7 +449,7 @@ async def test_a_slow_disk_holds_up_the_sender(pair: Pair, monkeypatch: pytest.M
     with closed_gate(monkeypatch) as gate:
         pair.responder.accept_all(pair.inbox)
         sending = asyncio.create_task(pair.initiator.session.send_file(path))
-        await until(lambda: pair.responder.session._pump.is_held_up)
+        await until(lambda: pair.responder.session._driver._pump.is_held_up)
         # The other direction is as quick as ever.
         pair.responder.session.send_message("slow here")
         await pair.initiator.wait_for(MessageReceived)
@@ -472,7 +472,7 @@ async def test_a_disk_that_stands_still_for_long_is_no_silent_peer(
     with closed_gate(monkeypatch) as gate:
         pair.responder.accept_all(pair.inbox)
         sending = asyncio.create_task(pair.initiator.session.send_file(path))
-        await until(lambda: pair.responder.session._pump.is_held_up)
+        await until(lambda: pair.responder.session._driver._pump.is_held_up)
         for _ in range(12):
             clock.advance(liveness_module.PING_EVERY)
             now = clock()

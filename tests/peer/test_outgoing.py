@@ -234,7 +234,7 @@ async def test_given_up_when_the_last_block_is_out(
     task, offer = await sending(peer, other, sparse(tmp_path / "a", 5))
     other.send(FileAnswer(offer.transfer, accepted=True))
     await until(lambda: bytes(5) in other.came)
-    source = peer.session._outgoing._accepted[offer.transfer].source
+    source = peer.session._driver.outgoing._accepted[offer.transfer].source
     monkeypatch.setattr(source, "_notify", lambda: None)  # as if the news were still on its way
     gate.set()
     source.join()

@@ -83,7 +83,7 @@ async def test_pipe_says_so_when_a_line_comes_too_late(scene: Scene) -> None:
     scene.lines.type("hello")
     await scene.other.wait_for(TextMessage)
     scene.other.send(Close())
-    await until(lambda: scene.session._other_leaves)
+    await until(lambda: scene.session._driver._other_leaves)
     scene.lines.type("too late", None)
     with pytest.raises(ConnectionLost, match="every line"):
         await scene.end()

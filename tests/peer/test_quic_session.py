@@ -61,7 +61,7 @@ def peer(pair: Pair, role: Role) -> Peer:
 
 
 def sockets(pair: Pair) -> set[int]:
-    return {session._channel.path.socket.fileno() for session in pair.sessions}
+    return {session._driver.channel.path.socket.fileno() for session in pair.sessions}
 
 
 async def followed(left: Peer) -> None:

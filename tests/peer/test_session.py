@@ -34,7 +34,7 @@ from p2p_core.wire.frames import (
     TextMessage,
     encode,
 )
-from p2p_peer import session as session_module
+from p2p_peer import event_queue
 from p2p_peer.channel import pump as pump_module
 from p2p_peer.events import (
     FileOffered,
@@ -376,7 +376,7 @@ async def test_the_connection_is_cut(honest: Honest, how: str) -> None:
     elif how == "end of stream":
         sock.shutdown(socket.SHUT_WR)
     else:
-        peer.session._channel.stream.socket.shutdown(socket.SHUT_RDWR)
+        peer.session._driver.channel.stream.socket.shutdown(socket.SHUT_RDWR)
     error = await peer.end()
     assert isinstance(error, ConnectionLost)
     for waiting in (delivery, sending):
@@ -530,7 +530,7 @@ async def test_too_many_offers(honest: Honest) -> None:
 @pytest.fixture(params=[Role.INITIATOR, Role.RESPONDER], ids=["initiator", "responder"])
 async def unread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Unread]:
     """A live session whose events nobody reads, with little patience for that, and the other side's end."""
-    monkeypatch.setattr(session_module, "MAX_UNREAD", 20_000)
+    monkeypatch.setattr(event_queue, "MAX_UNREAD", 20_000)
     monkeypatch.setattr(pump_module, "LINGER", 0.01)
     role: Role = request.param
     made = dict(zip((Role.INITIATOR, Role.RESPONDER), await channels(), strict=True))
@@ -545,20 +545,20 @@ async def test_offers_that_are_taken_back_count_as_well(unread: Unread) -> None:
     first = 2 if session.role is Role.INITIATOR else 1
     numbers = range(first, first + 200, 2)
     other.send(*(frame for n in numbers for frame in (FileOffer(n, "a", 0, 0, 0, 4096), Cancel(n, "x" * 900))))
-    await until(lambda: session._pump.is_held_up)
-    assert session._events.qsize() < 30
+    await until(lambda: session._driver._pump.is_held_up)
+    assert len(session._driver.events) < 30
 
 
 async def test_what_nobody_takes_is_read_no_further(unread: Unread, clock: Clock) -> None:
     session, other = unread
     texts = [f"message {number}" for number in range(100)]
     other.send(*(other.message(number, text) for number, text in enumerate(texts, 1)))
-    await until(lambda: session._pump.is_held_up)
+    await until(lambda: session._driver._pump.is_held_up)
     for _ in range(100):
         await asyncio.sleep(0)
-    assert session._events.qsize() < 30
+    assert len(session._driver.events) < 30
     clock.advance(2 * liveness_module.ANSWER_TIME)  # it is nobody's fault but ours
-    session._on_deadline()
+    session._driver._on_deadline()
     assert not session.is_over
     got = []
     async for event in session:
@@ -567,7 +567,7 @@ async def test_what_nobody_takes_is_read_no_further(unread: Unread, clock: Clock
         if len(got) == len(texts):
             break
     assert got == texts
-    assert not session._pump.is_held_up
+    assert not session._driver._pump.is_held_up
 
 
 async def test_offers_that_nobody_takes_are_read_no_further(unread: Unread) -> None:
@@ -575,15 +575,15 @@ async def test_offers_that_nobody_takes_are_read_no_further(unread: Unread) -> N
     first = 2 if session.role is Role.INITIATOR else 1
     for number in range(first, 1000 + first, 2):
         other.send(FileOffer(number, "a", 0, 0, 0, 4096), Cancel(number, "never mind"))
-    await until(lambda: session._pump.is_held_up)
-    assert session._events.qsize() < 100
+    await until(lambda: session._driver._pump.is_held_up)
+    assert len(session._driver.events) < 100
 
 
 async def test_who_leaves_reads_what_the_end_needs(unread: Unread) -> None:
     session, other = unread
     session.send_message("are you there?")
     other.send(*(other.message(number, "blah " * 100) for number in range(1, 20)))
-    await until(lambda: session._pump.is_held_up)
+    await until(lambda: session._driver._pump.is_held_up)
     other.send(MessageAck(1), Close())
     await soon(session.close())
     await other.wait_for(Close)
@@ -596,7 +596,7 @@ async def test_who_leaves_is_not_talked_to_for_ever(unread: Unread) -> None:
     closing = asyncio.create_task(session.close())
     other.send(*(other.message(number, "blah " * 100) for number in range(1, 100)))
     await soon(closing)
-    assert session._events.qsize() < 50
+    assert len(session._driver.events) < 50
     with pytest.raises(ConnectionLost, match="went on talking"):
         async for _ in session:
             pass
@@ -620,7 +620,7 @@ async def test_a_flood_puts_no_deadline_off(honest: Honest, monkeypatch: pytest.
 
     def flood() -> None:
         if not peer.session.is_over:
-            peer.session.frame_received(Pong(99, 0))
+            peer.session._driver.frame_received(Pong(99, 0))
             asyncio.get_running_loop().call_soon(flood)
 
     flood()
@@ -633,7 +633,7 @@ async def test_a_peer_that_reads_and_never_acknowledges(honest: Honest) -> None:
     delivery = peer.session.send_message("hello?")
     await other.wait_for(TextMessage)
     peer.session._machine.liveness._asked -= liveness_module.PING_EVERY
-    peer.session._on_deadline()
+    peer.session._driver._on_deadline()
     await until(lambda: any(isinstance(frame, Ping) and frame.id > 1 for frame in other.came))
     other.send(*(other.pong(frame) for frame in other.came if isinstance(frame, Ping)))
     error = await peer.end()

@@ -11,7 +11,7 @@ from p2p_core.machines.liveness import DEAD_AFTER
 from p2p_core.machines.session import FAREWELL_TIME
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.frames import Frame, MessageAck, Ping, Resume, TextMessage
-from p2p_peer import session as session_module
+from p2p_peer import event_queue
 from p2p_peer.events import (
     FileFailed,
     FileProgress,
@@ -199,9 +199,9 @@ async def test_a_new_channel_that_breaks_before_a_word_is_one_loss_with_the_old_
 
 async def test_a_channel_that_has_gone_silent_is_lost(moving: Moving, clock: Clock) -> None:
     session = moving.pair.initiator.session
-    session._pump._stop_reading()
+    session._driver._pump._stop_reading()
     clock.advance(DEAD_AFTER)
-    session._on_deadline()
+    session._driver._on_deadline()
     assert str(moving.keepers[0].lost[0]) == "the other side has gone silent"
     await moving.move()
     await soon(session.send_message("hello"))
@@ -297,7 +297,7 @@ async def test_lost_while_a_disk_holds_it_up(
         theirs.accept_all(moving.pair.inbox)
         path = moving.pair.file("a", 8 * MIB)
         sending = asyncio.create_task(ours.session.send_file(path))
-        await until(lambda: theirs.session._pump.is_held_up)
+        await until(lambda: theirs.session._driver._pump.is_held_up)
         moving.wires[-1].cut()
         await ours.wait_for(PathLost)
         first, second = await moving.new_channels()
@@ -369,25 +369,25 @@ async def test_a_file_that_changed_while_there_was_no_channel(moving: Moving) ->
 
 
 async def test_a_full_session_still_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "MAX_UNREAD", 1024)
+    monkeypatch.setattr(event_queue, "MAX_UNREAD", 1024)
     moving = await Moving.begin(tmp_path)
     peer = moving.pair.responder
     reading = asyncio.Event()
-    real_get = peer.session._events.get
+    real_get = peer.session._driver.events.get
 
     async def get() -> SessionEvent | None:
         await reading.wait()
         return await real_get()
 
-    monkeypatch.setattr(peer.session._events, "get", get)
+    monkeypatch.setattr(peer.session._driver.events, "get", get)
     session = moving.pair.initiator.session
     sending = asyncio.create_task(session.send_file(moving.pair.file("a", 1)))
-    await until(lambda: bool(session._sendings))
+    await until(lambda: bool(session._driver.sendings._futures))
     deliveries = [session.send_message("x" * 2000) for _ in range(2)]
-    await until(lambda: peer.session._pump.is_held_up)
+    await until(lambda: peer.session._driver._pump.is_held_up)
     await moving.move()
     peer.session.cancel_file(1)  # one event more
-    await until(lambda: peer.session._machine.is_talking and peer.session._pump.is_held_up)
+    await until(lambda: peer.session._machine.is_talking and peer.session._driver._pump.is_held_up)
     deliveries.append(session.send_message("more"))
     reading.set()
     await soon(asyncio.gather(*deliveries))

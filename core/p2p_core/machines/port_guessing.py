@@ -14,7 +14,7 @@ from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
-__all__ = ["BIRTHDAY_TIME", "EasySide", "HardSide", "birthday", "predicted"]
+__all__ = ["BIRTHDAY_TIME", "EasySide", "HardSide", "birthday", "predicted", "takes_luck"]
 
 PREDICTED = 24  # ports; what else this and other programs open meanwhile takes some of them, on both sides
 BIRTHDAY_TIME = 5.0  # s; by then ten pairs have met on average, so that one in 20 000 tries fails
@@ -52,13 +52,19 @@ def birthday(
     agreement: Agreement, observed: Address | None, start: float, random: Callable[[], float]
 ) -> "EasySide | HardSide | None":
     """Return our part in birthday probing from `start` (s) on, or None where just one side is not random."""
-    seen = _reflexive(agreement.other, observed)
-    until = start + BIRTHDAY_TIME
-    if seen and _is_easy(agreement.own) and _is_hard(agreement.other):
+    if not takes_luck(agreement, observed):
+        return None
+    seen, until = _reflexive(agreement.other, observed), start + BIRTHDAY_TIME
+    if _is_hard(agreement.other):
         return EasySide(seen[0], start, until, random)
-    if seen and _is_hard(agreement.own) and _is_easy(agreement.other):
-        return HardSide(seen[:HARD_TARGETS], start + LEAD, until)
-    return None
+    return HardSide(seen[:HARD_TARGETS], start + LEAD, until)
+
+
+def takes_luck(agreement: Agreement, observed: Address | None) -> bool:
+    """Say whether just one side's ports are random, and known well enough to be guessed at."""
+    own, other = agreement.own, agreement.other
+    one_is_hard = (_is_easy(own) and _is_hard(other)) or (_is_hard(own) and _is_easy(other))
+    return one_is_hard and bool(_reflexive(other, observed))
 
 
 @dataclass(slots=True)

@@ -4,9 +4,11 @@ docs/protocol/session.md. Nothing that comes before the other side's proof has p
 """
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import ConnectionLost, ProofFailed, RemoteProtocolError
@@ -20,7 +22,7 @@ from p2p_peer.channel.stream import Stream, StreamEnded, Wait
 from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.paths.base import Path
 
-__all__ = ["Channel", "establish"]
+__all__ = ["Channel", "establish", "prepare_quic"]
 
 HANDSHAKE_TIME = 10.0  # s for it and both proofs: three round trips on the slowest link, and two RSA signatures
 
@@ -44,6 +46,15 @@ class Channel:
     def address(self) -> Address:
         """Where the other side is, as we see it."""
         return self.stream.address or self.path.address
+
+
+@cache
+def prepare_quic() -> None:
+    """Do beforehand, in any thread, what a process's first QUIC handshake takes its time for: 50 ms and more."""
+    from p2p_peer.channel.quic_connection import prepare
+
+    importlib.import_module("p2p_peer.channel.quic")
+    prepare()
 
 
 def _ignore() -> None:

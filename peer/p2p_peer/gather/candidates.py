@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from p2p_core import limits
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
@@ -89,10 +90,13 @@ async def gather(
     named: Iterable[StunServer],
     keep: AsyncExitStack,
     port_mapping: PortMapping | None = None,
+    *,
+    budget: PacketBudget | None = None,
 ) -> Gathered:
     """Open the ports to punch from, and gather candidates for them; all that has to stay open belongs to `keep`.
 
-    Ports are mapped by `port_mapping`, if it is given and `options` do not forbid it; it outlives `keep`.
+    Ports are mapped by `port_mapping`, if it is given and `options` do not forbid it; it outlives `keep`, and so does
+    `budget`, which is for the servers that the mediator names.
     `mediator` is where the mediator answered, `named` the STUN servers it names, each with a host. If the mediator is
     this machine, the other peer may be here too; else no server on this machine is asked that the mediator names, as it
     may mean another service. Returns within `ANSWER_TIME`, and mostly after one or two round trips. Raises `NoPath`
@@ -120,7 +124,7 @@ async def gather(
         ),
         *(Reflexive(Transport.UDP, one.family, one, own, heard=heard) for one in sockets),
     )
-    asking = ask_all(reflexive, options.stun, named, mediator)
+    asking = ask_all(reflexive, options.stun, named, mediator, budget)
     # With the mediator on this machine, the other peer is as well, or this is a trial.
     may_map = options.port_mapping and not mediator.ip.is_loopback
     mappings = _mapped(port_mapping, hosts) if port_mapping is not None and may_map else None

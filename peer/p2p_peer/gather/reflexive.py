@@ -52,10 +52,10 @@ class Reflexive:
         self._questions: list[_Question] = []  # in the order asked
         self._moved: Address | None = None  # where a keepalive saw us last
 
-    async def ask(self, server: Address) -> None:
-        """Ask one server, once."""
+    async def ask(self, server: Address) -> bool:
+        """Ask one server, once, and say whether it answered."""
         if any(server == question.server for question in self._questions):
-            return
+            return False
         question = _Question(server)
         self._questions.append(question)
         _log.debug("asking STUN server %s over %s", server, self.transport.value)
@@ -63,11 +63,12 @@ class Reflexive:
             question.mapped = await self._asker.ask(server)
         except StunFailed as error:
             _log.info("STUN server %s (%s)", error, self.transport.value)
-            return
+            return False
         _log.info("STUN server %s sees us at %s (%s)", server, question.mapped, self.transport.value)
         for earlier in self._answered()[:-1]:
             self._drop(earlier.server)
         self._heard()
+        return True
 
     async def hold(self) -> None:
         """Ask the last server that answered again and again, so that the NAT keeps the mapping. Does not return."""

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable, Sequence
 
 from p2p_core.errors import Malformed
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.printable import printable
 from p2p_core.targets import may_dial
 from p2p_core.wire.candidate import Address, Transport
@@ -16,6 +17,7 @@ from p2p_peer.mediator import StunServer
 
 __all__ = ["ask_all"]
 
+_PACKETS = 3  # that a server gets which does not answer, at most
 MAX_NAMED = 3  # of each transport: two ports and a second address; more would only make us knock at doors
 
 _log = logging.getLogger(__name__)
@@ -26,13 +28,15 @@ def ask_all(
     own: Sequence[StunServer],
     named: Iterable[StunServer],
     mediator: Address,
+    budget: PacketBudget | None = None,
 ) -> list["asyncio.Task[None]"]:
     """Ask all servers for all ports of their transport; return a task for each.
 
-    `mediator` is where the mediator answered, see `gather`. TCP is asked first: where a NAT takes the ports of both
-    transports from one sequence, the last one that UDP shows is then where the sequence goes on.
+    `mediator` is where the mediator answered, see `gather`; `budget` is for the servers that it names. TCP is asked
+    first: where a NAT takes the ports of both transports from one sequence, the last one that UDP shows is then where
+    the sequence goes on.
     """
-    asking = _Asking(ports, mediator)
+    asking = _Asking(ports, mediator, budget or PacketBudget())
     named = list(named)
     tasks = []
     for transport in (Transport.TCP, Transport.UDP):
@@ -43,8 +47,8 @@ def ask_all(
 
 
 class _Asking:
-    def __init__(self, ports: Sequence[Reflexive], mediator: Address) -> None:
-        self._ports, self._mediator = ports, mediator
+    def __init__(self, ports: Sequence[Reflexive], mediator: Address, budget: PacketBudget) -> None:
+        self._ports, self._mediator, self._budget = ports, mediator, budget
         self._resolving: dict[str, asyncio.Task[list[str]]] = {}
 
     async def ask(self, server: StunServer, *, trusted: bool) -> None:
@@ -67,7 +71,14 @@ class _Asking:
         family = socket.AF_INET6 if server.ip.version == 6 else socket.AF_INET
         for port in self._ports:
             if (port.transport, port.family) == (transport, family):
-                await port.ask(server)
+                if not trusted and not self._may_cost(server):
+                    _log.info("STUN server %s is not asked: as many packets went there unanswered as may", server)
+                elif await port.ask(server):
+                    self._budget.answered(server.ip, asyncio.get_running_loop().time())
+
+    def _may_cost(self, server: Address) -> bool:
+        now = asyncio.get_running_loop().time()
+        return all(self._budget.spend(server.ip, now) for _ in range(_PACKETS))
 
     async def _resolved(self, server: StunServer) -> list[Address]:
         """Return an address of each family that the server has, the mediator's before others: it answers."""

@@ -10,12 +10,12 @@ from typing import Protocol
 from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath
 from p2p_core.machines.choosing import Choosing
+from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.no_path import why_no_path
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.targets import dialable
 from p2p_core.wire.candidate import Address, Transport
-from p2p_core.wire.offer import Mapping
 
 from p2p_peer.gather.candidates import Gathered
 from p2p_peer.paths import tcp
@@ -97,7 +97,8 @@ class _Race:
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def __post_init__(self) -> None:
-        self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday=_is_lucky(self.agreement))
+        birthday = takes_luck(self.agreement, self.start.observed)
+        self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday)
 
     async def run(self, given_up: "asyncio.Future[None]") -> Path:
         given_up.add_done_callback(self._wake)
@@ -216,9 +217,3 @@ class _Race:
     def _targets(self, transport: Transport) -> list[Address]:
         offered, own = self.agreement.other.offer.candidates, self.agreement.own.offer.candidates
         return dialable(offered, transport, own=own, observed=self.start.observed)
-
-
-def _is_lucky(agreement: Agreement) -> bool:
-    """Whether just one side's NAT takes random ports: then UDP probes meet by chance, sooner or later."""
-    mappings = [side.offer.udp_mapping for side in (agreement.own, agreement.other)]
-    return mappings.count(Mapping.RANDOM) == 1

@@ -18,6 +18,7 @@ from p2p_core import limits
 from p2p_core.allocator import keep_freed_memory
 from p2p_core.errors import Malformed, MediatorUnreachable, RemoteProtocolError
 from p2p_core.proof import PathKind, Role
+from p2p_core.targets import may_dial
 from p2p_core.wire import relay
 from p2p_core.wire.candidate import Address
 from p2p_proto import mediator_pb2 as pb
@@ -209,4 +210,7 @@ async def _address(ticket: RelayTicket, dialled: Address) -> Address:
         found = await asyncio.get_running_loop().getaddrinfo(ticket.host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise MediatorUnreachable(f"the mediator's relay has a name that nobody knows: {ticket.host}") from None
-    return Address.of(*found[0][4][:2])
+    address = Address.of(*found[0][4][:2])
+    if not may_dial(address, loopback=dialled.ip.is_loopback):  # nobody talks us into trying our own services
+        raise MediatorUnreachable(f"the mediator names {address} as its relay, where it has no business")
+    return address

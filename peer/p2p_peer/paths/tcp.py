@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -162,6 +163,8 @@ class _Driver:
         sock = None
         try:
             sock = self._port.socket_towards(address)
+            if sys.platform == "linux":  # elsewhere, no more go out unless the round trip is above 1 s
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, _PACKETS - 1)
             await self._loop.sock_connect(sock, (address.host, address.port))
         except OSError as error:
             if sock is not None:

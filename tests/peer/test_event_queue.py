@@ -1,0 +1,44 @@
+import pytest
+from p2p_core.errors import TransferFailed
+from p2p_core.wire.frames import FileOffer
+from p2p_peer import event_queue
+from p2p_peer.event_queue import EventQueue
+from p2p_peer.events import FileFailed, FileOffered, MessageReceived, PeerDone, SessionEvent
+
+HEAVY: list[SessionEvent] = [
+    MessageReceived(1, 0, "x" * 1000),
+    FileOffered(FileOffer(1, "x" * 1000, 0, 0, 0, 4096)),
+    FileFailed(1, TransferFailed("x" * 1000), None),
+    FileFailed(1, TransferFailed(""), "x" * 1000),
+]
+
+
+@pytest.mark.parametrize("event", HEAVY, ids=lambda event: type(event).__name__)
+async def test_what_the_other_side_causes_fills_it(event: SessionEvent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_queue, "MAX_UNREAD", 4047)  # two of them are one byte more
+    queue = EventQueue()
+    for _ in range(2):
+        assert not queue.is_full
+        queue.put(event)
+    assert queue.is_full
+    assert not queue.is_overfull
+    for _ in range(2):
+        queue.put(event)
+    assert queue.is_overfull
+    for _ in range(3):
+        assert await queue.get() == event
+    assert not queue.is_full
+
+
+async def test_what_it_does_not_cause_weighs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_queue, "MAX_UNREAD", 0)
+    queue = EventQueue()
+    queue.put(PeerDone())
+    assert not queue.is_full
+
+
+async def test_the_end_comes_last_and_stays() -> None:
+    queue = EventQueue()
+    queue.put(PeerDone())
+    queue.end()
+    assert [await queue.get() for _ in range(3)] == [PeerDone(), None, None]
