@@ -9,9 +9,10 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession, Side
@@ -21,17 +22,18 @@ from p2p_core.errors import (
     ConnectionLost,
     MediatorLied,
     PeerDidNotCome,
+    PunchwireError,
     SameKey,
 )
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_core.no_path import why_no_better
 from p2p_core.packet_budget import PacketBudget
-from p2p_core.proof import PathKind, Role
+from p2p_core.proof import PathKind
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Candidate
 from p2p_core.wire.offer import Offer
 
-from p2p_peer.channel.channel import Channel, establish, prepare_quic
+from p2p_peer.channel.channel import HANDSHAKE_TIME, Channel, establish, prepare_quic
 from p2p_peer.events import (
     Advertised,
     Authenticated,
@@ -55,7 +57,8 @@ OFFER_LIFE = 300  # s; half of what is allowed, and renewed before it ends
 RENEW_AFTER = 240.0  # s
 DEPARTURE_GRACE = 1.0  # s a peer that has left the mediator may still take to connect to us; most need 0.2
 OFFERS_KNOWN = 64  # the mediator may match an offer that a renewal or another attempt is just replacing
-AGAIN_WAIT = 10.0  # s for the other side to come again, after a path that broke before it was a channel
+AGAIN_WAIT = HANDSHAKE_TIME + 5.0  # s for the other side to come again; it may notice as late that a path is broken
+WITHDRAW_TIME = 1.0  # s for a mediator that does not listen
 OTHER_SESSION_PAUSE = 1.0  # s for the other side to end a session that we know nothing of
 FIRST_TRIES = 3  # paths that may break before they are a channel, until the first attempt is given up
 
@@ -161,7 +164,7 @@ class _Attempt:
         self._session, self._channel = session, channel
         self._may_relay = relay and setting.options.paths is not Paths.DIRECT_ONLY
         self._without, self._notify = without, notify
-        self._current: set[bytes] = set()  # hashes of the offers made in this attempt
+        self._current: list[bytes] = []  # hashes of the offers made in this attempt
         self.path: PathKind | None = None  # that was found, whatever became of it
 
     async def run(self, wait: float | None, *, unless: "asyncio.Future[None] | None" = None) -> Made:
@@ -198,7 +201,7 @@ class _Attempt:
                 observed=introduction.observed,
             ),
             budget=_BUDGET,
-            relay=self._relay(introduction, agreement.role),
+            relay=self._relay(introduction, agreement),
             given_up=given_up,
             without=self._without,
         )
@@ -228,11 +231,11 @@ class _Attempt:
         where = mediation.identity.address
         return await gather(setting.options, where, named, keep, setting.port_mapping, budget=_BUDGET)
 
-    def _relay(self, introduction: Introduction, role: Role) -> Callable[[], Racer] | None:
+    def _relay(self, introduction: Introduction, agreement: Agreement) -> Callable[[], Racer] | None:
         ticket = introduction.relay
-        if not self._may_relay or ticket is None:
+        if not self._may_relay or agreement.other.offer.direct_only or ticket is None:
             return None
-        return lambda: Relaying(self._setting.mediation.identity, ticket, role)
+        return lambda: Relaying(self._setting.mediation.identity, ticket, agreement.role)
 
     async def _introduced(
         self, gathered: Gathered, wait: float | None, unless: "asyncio.Future[None] | None"
@@ -240,14 +243,23 @@ class _Attempt:
         """Advertise, renew the offer while it is waited for, and return the match."""
         name, waited = self._setting.peer.short, "" if wait is None else f" within {wait:g} s"
         try:
-            async with asyncio.timeout(wait), _cut_short(unless):
-                while True:
+            async with asyncio.timeout(wait):
+                match = None
+                while match is None:
                     await self._advertise(gathered)
-                    match = await self._match_until_it_is_old(gathered)
-                    if match is not None:
-                        return match
+                    match = await self._match_until_it_is_old(gathered, unless)
         except TimeoutError:
+            await self._withdraw()
             raise PeerDidNotCome(f"the other peer ({name}) did not come{waited}") from None
+        if match.own_offer_hash != self._current[-1]:  # it crossed with a renewal
+            await self._withdraw()
+        return match
+
+    async def _withdraw(self) -> None:
+        """Take the last offer back: whoever were matched with it would punch towards nobody."""
+        with contextlib.suppress(PunchwireError, TimeoutError):
+            async with asyncio.timeout(WITHDRAW_TIME):
+                await self._client.withdraw(self._setting.peer)
 
     async def _advertise(self, gathered: Gathered) -> None:
         setting = self._setting
@@ -263,11 +275,12 @@ class _Attempt:
             udp_mapping=gathered.udp_mapping,
             tcp_mapping=gathered.tcp_mapping,
             udp_port_step=gathered.udp_port_step,
+            direct_only=not self._may_relay,
         )
         sealed = seal_offer(offer, setting.key, setting.peer_key)
         digest = hashlib.sha256(sealed).digest()
         is_first = not self._current
-        self._current.add(digest)
+        self._current.append(digest)
         setting.offers[digest] = _OwnOffer(offer, sealed)
         while len(setting.offers) > OFFERS_KNOWN:
             del setting.offers[next(iter(setting.offers))]
@@ -277,13 +290,23 @@ class _Attempt:
         if is_first:
             self._notify(Advertised(offer.candidates))
 
-    async def _match_until_it_is_old(self, gathered: Gathered) -> Introduction | None:
-        """Wait for a match; None once the offer should be renewed, for its age or because candidates have changed."""
+    async def _match_until_it_is_old(
+        self, gathered: Gathered, unless: "asyncio.Future[None] | None"
+    ) -> Introduction | None:
+        """Wait for a match; None once the offer should be renewed, for its age or because candidates have changed.
+
+        Raises `TimeoutError` once `unless` is done.
+        """
         offered = gathered.candidates()
         matching, changing = asyncio.create_task(self._match()), asyncio.create_task(_changed(gathered, offered))
         try:
-            await asyncio.wait([matching, changing], timeout=RENEW_AFTER, return_when=asyncio.FIRST_COMPLETED)
-            return matching.result() if matching.done() else None
+            ends: list[asyncio.Future[Any]] = [matching, changing, *([] if unless is None else [unless])]
+            await asyncio.wait(ends, timeout=RENEW_AFTER, return_when=asyncio.FIRST_COMPLETED)
+            if matching.done():
+                return matching.result()
+            if unless is not None and unless.done():
+                raise TimeoutError
+            return None
         finally:
             for task in (matching, changing):
                 task.cancel()  # a match that comes in this moment stays with the client
@@ -319,23 +342,6 @@ async def _changed(gathered: Gathered, offered: tuple[Candidate, ...]) -> None:
     while gathered.candidates() == offered:
         gathered.changed.clear()
         await gathered.changed.wait()
-
-
-@asynccontextmanager
-async def _cut_short(by: "asyncio.Future[None] | None") -> AsyncIterator[None]:
-    """Raise `TimeoutError` once `by` is done."""
-    async with asyncio.timeout(None) as deadline:
-
-        def now(_: object) -> None:
-            deadline.reschedule(asyncio.get_running_loop().time())
-
-        if by is not None:
-            by.add_done_callback(now)
-        try:
-            yield
-        finally:
-            if by is not None:
-                by.remove_done_callback(now)
 
 
 def _tell_match(agreement: Agreement, introduction: Introduction) -> None:

@@ -45,7 +45,7 @@ class Keeper:
         self._watched: Session | None = None
         self._loop = asyncio.get_running_loop()
         self._counter = first.counter  # of the present channel, or the last one
-        self._wanted = 0  # the channel that the other side has asked for
+        self._wanted = 0  # the channel that the other side has asked for since the last attempt began
         self._upgrades = 0  # tried since the session was last on a direct path
         self._lost_at: float | None = None
         self._paid_until = 0.0  # when all attempts made so far will have had `ATTEMPT_EVERY` each
@@ -82,11 +82,12 @@ class Keeper:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self) -> None:
-        while True:
+        while not self._session.is_over:
             listening = self._loop.create_task(self._listen())
             try:
                 await self._wait_until_due()
-                await self._another_channel()
+                if not self._session.is_over:
+                    await self._another_channel()
             finally:
                 listening.cancel()
                 await asyncio.wait([listening])
@@ -131,15 +132,16 @@ class Keeper:
 
     async def _another_channel(self) -> None:
         """Try to make one."""
-        number = max(self._counter + 1, self._wanted)
+        called, self._wanted = self._wanted, 0
+        number = max(self._counter + 1, called)
         try:
             await self._mediation.renew()
             await self._pace()
-            await self._call(number)
-            relay = self._lost_at is not None or self._wanted == number  # who asks may have lost its channel
+            if called < number:
+                await self._call(number)
+            relay = self._lost_at is not None or called == number  # who calls says in its offer whether it relays
             made = await self._attempts.further(self._first, number, wait=COMING_TIME, relay=relay)
         except OtherSession:
-            self._wanted = min(self._wanted, self._counter)
             self._session.give_up(ConnectionLost("the other side has begun a new session"))
         except PunchwireError as error:
             _log.info("no channel %d: %s", number, error)
@@ -151,14 +153,12 @@ class Keeper:
             self._session.move_to(made.channel, made.why_no_better)
 
     async def _call(self, number: int) -> None:
-        """Ask the other side to come, unless it was the one who asked."""
-        if self._wanted < number:
-            key = self._first.punch_key(self._first.role, PunchPurpose.REJOIN)
-            await self._mediation.client.signal(self._attempts.peer, rejoin.encode(number, key))
+        """Ask the other side to come."""
+        key = self._first.punch_key(self._first.role, PunchPurpose.REJOIN)
+        await self._mediation.client.signal(self._attempts.peer, rejoin.encode(number, key))
 
     async def _go_without(self, error: PunchwireError) -> None:
         """An attempt came to nothing: wait a moment, or give up."""
-        self._wanted = min(self._wanted, self._counter)  # if the other side still wants one, it says so again
         if isinstance(error, HOPELESS):
             self._upgrades = len(UPGRADE_AFTER)
         if self._lost_at is not None:
@@ -171,7 +171,7 @@ class Keeper:
         """Give the session up when there has been no other channel for too long."""
         lost_at, gone_since = self._lost_at, None
         assert lost_at is not None
-        while self._lost_at == lost_at:
+        while self._lost_at == lost_at and not self._session.is_over:
             now = self._loop.time()
             gone = self._mediation.client.has_left(self._attempts.peer)
             gone_since = (gone_since or now) if gone else None

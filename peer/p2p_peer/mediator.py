@@ -129,6 +129,10 @@ class MediatorClient:
         """Say that we want to meet `wanted`, with our sealed offer; again to refresh it."""
         await self._write(pb.ToMediator(advertise=pb.Advertise(wanted=wanted, offer=offer)))
 
+    async def withdraw(self, wanted: PeerId) -> None:
+        """Say that nobody stands behind the last offer any more, if it was not matched yet."""
+        await self._write(pb.ToMediator(withdraw=pb.Withdraw(wanted=wanted)))
+
     async def leave(self, peer: PeerId) -> None:
         """Say that the session with `peer` is over, or that it is no longer wanted."""
         await self._write(pb.ToMediator(leave=pb.Leave(peer=peer)))

@@ -65,6 +65,7 @@ class ToMediator(_message.Message):
     SIGNAL_FIELD_NUMBER: _builtins.int
     LEAVE_FIELD_NUMBER: _builtins.int
     PONG_FIELD_NUMBER: _builtins.int
+    WITHDRAW_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -77,6 +78,8 @@ class ToMediator(_message.Message):
     def leave(self) -> Global___Leave: ...
     @_builtins.property
     def pong(self) -> Global___Pong: ...
+    @_builtins.property
+    def withdraw(self) -> Global___Withdraw: ...
     def __init__(
         self,
         *,
@@ -86,12 +89,13 @@ class ToMediator(_message.Message):
         signal: Global___Signal | None = ...,
         leave: Global___Leave | None = ...,
         pong: Global___Pong | None = ...,
+        withdraw: Global___Withdraw | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "hello", b"hello", "leave", b"leave", "pong", b"pong", "proof", b"proof", "signal", b"signal", "step", b"step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "hello", b"hello", "leave", b"leave", "pong", b"pong", "proof", b"proof", "signal", b"signal", "step", b"step", "withdraw", b"withdraw"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "hello", b"hello", "leave", b"leave", "pong", b"pong", "proof", b"proof", "signal", b"signal", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advertise", b"advertise", "hello", b"hello", "leave", b"leave", "pong", b"pong", "proof", b"proof", "signal", b"signal", "step", b"step", "withdraw", b"withdraw"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["hello", "proof", "advertise", "signal", "leave", "pong"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["hello", "proof", "advertise", "signal", "leave", "pong", "withdraw"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
@@ -322,6 +326,28 @@ class Advertise(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Advertise: _TypeAlias = Advertise  # noqa: Y015
+
+@_typing.final
+class Withdraw(_message.Message):
+    """The offer that was advertised last is good no more, if nobody was matched with it yet. A match stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WANTED_FIELD_NUMBER: _builtins.int
+    wanted: _builtins.bytes
+    """peer id, 32 bytes"""
+    def __init__(
+        self,
+        *,
+        wanted: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["wanted", b"wanted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Withdraw: _TypeAlias = Withdraw  # noqa: Y015
 
 @_typing.final
 class Match(_message.Message):

@@ -24,21 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15p2p_proto/offer.proto\x12\x0cpunchwire.v1\"\xa2\x02\n\tOfferBody\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06issued\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\x04\x12\r\n\x05nonce\x18\x04 \x01(\x0c\x12\x13\n\x0bpunch_share\x18\x05 \x01(\x0c\x12\x12\n\nsession_id\x18\x06 \x01(\x0c\x12\x0f\n\x07\x63hannel\x18\x07 \x01(\r\x12*\n\x0budp_mapping\x18\x08 \x01(\x0e\x32\x15.punchwire.v1.Mapping\x12*\n\x0btcp_mapping\x18\t \x01(\x0e\x32\x15.punchwire.v1.Mapping\x12+\n\ncandidates\x18\n \x03(\x0b\x32\x17.punchwire.v1.Candidate\x12\x15\n\rudp_port_step\x18\x0b \x01(\x11\"\x85\x01\n\tCandidate\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.punchwire.v1.CandidateKind\x12\x33\n\ttransport\x18\x02 \x01(\x0e\x32 .punchwire.v1.CandidateTransport\x12\n\n\x02ip\x18\x03 \x01(\x0c\x12\x0c\n\x04port\x18\x04 \x01(\r*h\n\x07Mapping\x12\x13\n\x0fMAPPING_UNKNOWN\x10\x00\x12\x18\n\x14\x45NDPOINT_INDEPENDENT\x10\x01\x12\x18\n\x14\x44\x45PENDENT_SEQUENTIAL\x10\x02\x12\x14\n\x10\x44\x45PENDENT_RANDOM\x10\x03*f\n\rCandidateKind\x12\x1e\n\x1a\x43\x41NDIDATE_KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04HOST\x10\x01\x12\x14\n\x10SERVER_REFLEXIVE\x10\x02\x12\n\n\x06MAPPED\x10\x03\x12\t\n\x05RELAY\x10\x04*U\n\x12\x43\x61ndidateTransport\x12#\n\x1f\x43\x41NDIDATE_TRANSPORT_UNSPECIFIED\x10\x00\x12\x0c\n\x08OVER_UDP\x10\x01\x12\x0c\n\x08OVER_TCP\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15p2p_proto/offer.proto\x12\x0cpunchwire.v1\"\xb7\x02\n\tOfferBody\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06issued\x18\x02 \x01(\x04\x12\x0f\n\x07\x65xpires\x18\x03 \x01(\x04\x12\r\n\x05nonce\x18\x04 \x01(\x0c\x12\x13\n\x0bpunch_share\x18\x05 \x01(\x0c\x12\x12\n\nsession_id\x18\x06 \x01(\x0c\x12\x0f\n\x07\x63hannel\x18\x07 \x01(\r\x12*\n\x0budp_mapping\x18\x08 \x01(\x0e\x32\x15.punchwire.v1.Mapping\x12*\n\x0btcp_mapping\x18\t \x01(\x0e\x32\x15.punchwire.v1.Mapping\x12+\n\ncandidates\x18\n \x03(\x0b\x32\x17.punchwire.v1.Candidate\x12\x15\n\rudp_port_step\x18\x0b \x01(\x11\x12\x13\n\x0b\x64irect_only\x18\x0c \x01(\x08\"\x85\x01\n\tCandidate\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.punchwire.v1.CandidateKind\x12\x33\n\ttransport\x18\x02 \x01(\x0e\x32 .punchwire.v1.CandidateTransport\x12\n\n\x02ip\x18\x03 \x01(\x0c\x12\x0c\n\x04port\x18\x04 \x01(\r*h\n\x07Mapping\x12\x13\n\x0fMAPPING_UNKNOWN\x10\x00\x12\x18\n\x14\x45NDPOINT_INDEPENDENT\x10\x01\x12\x18\n\x14\x44\x45PENDENT_SEQUENTIAL\x10\x02\x12\x14\n\x10\x44\x45PENDENT_RANDOM\x10\x03*f\n\rCandidateKind\x12\x1e\n\x1a\x43\x41NDIDATE_KIND_UNSPECIFIED\x10\x00\x12\x08\n\x04HOST\x10\x01\x12\x14\n\x10SERVER_REFLEXIVE\x10\x02\x12\n\n\x06MAPPED\x10\x03\x12\t\n\x05RELAY\x10\x04*U\n\x12\x43\x61ndidateTransport\x12#\n\x1f\x43\x41NDIDATE_TRANSPORT_UNSPECIFIED\x10\x00\x12\x0c\n\x08OVER_UDP\x10\x01\x12\x0c\n\x08OVER_TCP\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'p2p_proto.offer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MAPPING']._serialized_start=468
-  _globals['_MAPPING']._serialized_end=572
-  _globals['_CANDIDATEKIND']._serialized_start=574
-  _globals['_CANDIDATEKIND']._serialized_end=676
-  _globals['_CANDIDATETRANSPORT']._serialized_start=678
-  _globals['_CANDIDATETRANSPORT']._serialized_end=763
+  _globals['_MAPPING']._serialized_start=489
+  _globals['_MAPPING']._serialized_end=593
+  _globals['_CANDIDATEKIND']._serialized_start=595
+  _globals['_CANDIDATEKIND']._serialized_end=697
+  _globals['_CANDIDATETRANSPORT']._serialized_start=699
+  _globals['_CANDIDATETRANSPORT']._serialized_end=784
   _globals['_OFFERBODY']._serialized_start=40
-  _globals['_OFFERBODY']._serialized_end=330
-  _globals['_CANDIDATE']._serialized_start=333
-  _globals['_CANDIDATE']._serialized_end=466
+  _globals['_OFFERBODY']._serialized_end=351
+  _globals['_CANDIDATE']._serialized_start=354
+  _globals['_CANDIDATE']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

@@ -92,6 +92,7 @@ class OfferBody(_message.Message):
     TCP_MAPPING_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     UDP_PORT_STEP_FIELD_NUMBER: _builtins.int
+    DIRECT_ONLY_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     issued: _builtins.int
     """seconds since the epoch"""
@@ -109,6 +110,8 @@ class OfferBody(_message.Message):
     tcp_mapping: Global___Mapping.ValueType
     udp_port_step: _builtins.int
     """ports from one mapping to the next where udp_mapping is sequential, else 0"""
+    direct_only: _builtins.bool
+    """the sender does not come to the mediator's relay"""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]: ...
     def __init__(
@@ -125,10 +128,11 @@ class OfferBody(_message.Message):
         tcp_mapping: Global___Mapping.ValueType = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         udp_port_step: _builtins.int = ...,
+        direct_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "channel", b"channel", "expires", b"expires", "issued", b"issued", "nonce", b"nonce", "punch_share", b"punch_share", "session_id", b"session_id", "tcp_mapping", b"tcp_mapping", "udp_mapping", b"udp_mapping", "udp_port_step", b"udp_port_step", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "channel", b"channel", "direct_only", b"direct_only", "expires", b"expires", "issued", b"issued", "nonce", b"nonce", "punch_share", b"punch_share", "session_id", b"session_id", "tcp_mapping", b"tcp_mapping", "udp_mapping", b"udp_mapping", "udp_port_step", b"udp_port_step", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -89,6 +89,11 @@ class Table:
             return ()
         return _match(other, own)
 
+    def withdraw(self, stream: StreamId, wanted: PeerId) -> None:
+        """Want a peer no more. A match stays."""
+        if (own := self._by_stream.get(stream)) is not None:
+            own.wanted.pop(wanted, None)
+
     def signal(self, stream: StreamId, to: PeerId, body: bytes) -> tuple[Delivery, ...]:
         """Pass `body` on to a match."""
         own = self._by_stream.get(stream)

@@ -1,7 +1,7 @@
 """The `Meet` stream: one peer's conversation with the mediator. docs/protocol/mediator.md.
 
-Hello → Challenge → Proof → Welcome, and then, in any order: Advertise, Signal, Leave, Pong in; Match, Signal, Leave,
-Ping out
+Hello → Challenge → Proof → Welcome, and then, in any order: Advertise, Withdraw, Signal, Leave, Pong in; Match,
+Signal, Leave, Ping out
 """
 
 import asyncio
@@ -195,6 +195,8 @@ class _Conversation:
             match message.WhichOneof("step"):
                 case "advertise":
                     await self._advertise(stream, peer, message.advertise)
+                case "withdraw":
+                    await setting.store.withdraw(stream, _peer_id(message.withdraw.wanted))
                 case "signal":
                     await self._signal(stream, message.signal)
                 case "leave":

@@ -28,6 +28,7 @@ _FIRST_OFFERS = st.builds(
     udp_mapping=st.sampled_from(Mapping),
     tcp_mapping=st.sampled_from(Mapping),
     udp_port_step=st.integers(-(2**31), 2**31 - 1),
+    direct_only=st.booleans(),
 )
 _FURTHER_OFFERS = st.builds(
     lambda offer, session, channel: replace(offer, session_id=session, channel=channel),

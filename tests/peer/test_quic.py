@@ -12,7 +12,7 @@ from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frames import KeyProof, encode
 from p2p_peer.channel import channel as channel_module
-from p2p_peer.channel import quic_connection
+from p2p_peer.channel import quic, quic_connection
 from p2p_peer.channel.channel import Channel, establish
 from p2p_peer.channel.quic import QuicStream
 from p2p_peer.channel.quic_connection import WINDOW, Connection
@@ -322,6 +322,30 @@ async def test_garbage_later_on(nat: Nat) -> None:
     await write(ours, b"hello")
     assert await read(theirs, 5) == b"hello"
     assert theirs.address == nat.address_of(INITIATOR)
+    for each in (ours, theirs, stranger):
+        each.close()
+
+
+async def test_whoever_sends_far_more_than_he_says_is_left(
+    paths: dict[Role, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A window of data that waits is nothing like it, nor is what strangers send."""
+    monkeypatch.setattr(quic, "MAX_BESIDE", 50_000)
+    ours, theirs = await streams(*paths.values())
+    stranger = udp_socket()
+    for _ in range(40):
+        stranger.sendto(b"\x40" + bytes(1300), paths[RESPONDER].socket.getsockname())
+        paths[INITIATOR].socket.sendto(b"\x40" + bytes(1300), paths[RESPONDER].socket.getsockname())
+    for _ in range(20):
+        await write(ours, bytes(10_000))
+        await read(theirs, 10_000)
+    connection: Any = ours._connection
+    for number in range(3000):
+        connection._core.send_ping(number)
+        ours._go_on()
+        await asyncio.sleep(0)
+    with pytest.raises(ConnectionLost, match="it sent far more than it said"):
+        await read(theirs, 1)
     for each in (ours, theirs, stranger):
         each.close()
 

@@ -52,6 +52,7 @@ class Offer:
     udp_mapping: Mapping = Mapping.UNKNOWN
     tcp_mapping: Mapping = Mapping.UNKNOWN
     udp_port_step: int = 0  # ports from one UDP mapping to the next, where the NAT is sequential
+    direct_only: bool = False  # this side does not come to the mediator's relay
 
 
 def encode(offer: Offer) -> bytes:
@@ -67,6 +68,7 @@ def encode(offer: Offer) -> bytes:
         udp_mapping=offer.udp_mapping.value,
         tcp_mapping=offer.tcp_mapping.value,
         udp_port_step=offer.udp_port_step,
+        direct_only=offer.direct_only,
         candidates=[
             pb.Candidate(
                 kind=_KINDS[candidate.kind],
@@ -115,6 +117,7 @@ def decode(data: bytes) -> Offer:
         udp_mapping=_mapping(body.udp_mapping),
         tcp_mapping=_mapping(body.tcp_mapping),
         udp_port_step=body.udp_port_step,
+        direct_only=body.direct_only,
     )
 
 

@@ -18,7 +18,7 @@ from p2p_core.wire.candidate import Address
 from qh3.quic.events import HandshakeCompleted, ProtocolNegotiated, StopSendingReceived, StreamDataReceived, StreamReset
 
 from p2p_peer.channel.certificate import ThrowawayCertificate
-from p2p_peer.channel.quic_connection import Connection, configuration, reason
+from p2p_peer.channel.quic_connection import WINDOW, Connection, configuration, reason
 from p2p_peer.channel.quic_socket import QuicSocket
 from p2p_peer.channel.stream import KEY_EXCHANGE, StreamEnded, Wait
 from p2p_peer.channel.unread import Unread
@@ -27,6 +27,11 @@ __all__ = ["QuicStream"]
 
 MAX_UNSENT = 256 * 1024  # bytes that wait to be sent for the first time; then none are taken until half of them are
 TURN_READS = 16  # calls to the system before others get their turn in the event loop: up to 1 MiB
+# Bytes that the other side may send beside what is handed on. qh3 keeps an answer to each PATH_CHALLENGE (RFC 9000
+# §19.17), which takes twenty times the bytes, until it can be sent: for ever, if nothing is acknowledged. Of an honest
+# side come acknowledgements, and a window of data that has to wait for a lost packet.
+MAX_BESIDE = WINDOW + 1024 * 1024  # at once
+BESIDE_RATE = 4096  # more each second: pings, and looks for the MTU
 _CLIENTS_STREAM, _SERVERS_STREAM = 2, 3  # the first of each that go one way (RFC 9000 §2.1)
 
 _log = logging.getLogger(__name__)
@@ -53,6 +58,7 @@ class QuicStream:
         self._was_greeted = self._shook_hands = False  # there was a ClientHello; there were both Finished
         self._has_ended = self._is_closed = False
         self._lost: ConnectionLost | None = None
+        self._beside, self._beside_at = 0.0, self._loop.time()
         self._reader: Callable[[], None] | None = None
         self._writer: Callable[[], None] | None = None
         self._has_news = False  # for the reader
@@ -131,6 +137,7 @@ class QuicStream:
             return None
         self._is_blocked = False
         part = data[: MAX_UNSENT - self._connection.get_send_buffer_size(self._outward)]
+        self._makes_up_for(len(part) / 2)  # acknowledgements take less
         with self._blaming_the_other_side():
             self._connection.send_stream_data(self._outward, part)
         self._check()
@@ -204,7 +211,17 @@ class QuicStream:
                 self._connection = Connection.of(data[:size], source, self._configuration, self._unread, now)
                 data = data[size:]
             if self._connection is not None and data:
-                self._connection.receive_gro_buffer(data, size, source, now)
+                self._came_beside(self._connection.receive(data, size, source, now), now)
+
+    def _came_beside(self, count: int, now: float) -> None:
+        """Count what came, until what it says is handed on."""
+        self._makes_up_for(BESIDE_RATE * (now - self._beside_at))
+        self._beside, self._beside_at = self._beside + count, now
+        if self._beside > MAX_BESIDE:
+            self._lose("it sent far more than it said")
+
+    def _makes_up_for(self, count: float) -> None:
+        self._beside = max(0.0, self._beside - count)
 
     # Moving things on.
 
@@ -250,6 +267,7 @@ class QuicStream:
             self._has_news = True
             if isinstance(event, StreamDataReceived) and event.stream_id == self._inward:
                 self._unread.append(event.data)
+                self._makes_up_for(2 * len(event.data))  # it was counted as well
                 self._has_ended = self._has_ended or event.end_stream
             elif isinstance(event, StreamDataReceived | StreamReset | StopSendingReceived):
                 self._lose("it broke the rules: each side has one stream, and neither gives it up")

@@ -4,6 +4,7 @@
 - events taken only when they are wanted: qh3 gives the other side fresh credit (RFC 9000 §4.1) for what is taken;
 - how it ended, at once: qh3 tells of a close only when the draining period is over (RFC 9000 §10.2);
 - datagrams to send without a look at each for a log: a fifth of the sender's time;
+- how much of what came is the other side's: what anybody may send is not held against it;
 - whether everything sent has been acknowledged, and where the other side is now (RFC 9000 §9).
 
 docs/decisions/qh3-internals.md has the reasons and what happens should a name go away.
@@ -127,6 +128,15 @@ class Connection(QuicConnection):
         assert self._core is not None
         host, port, *_ = self._core.active_path[2]
         return host, port
+
+    def receive(self, buffer: bytes, size: int, source: tuple[str, int], now: float) -> int:
+        """Take datagrams of `size` bytes each; return how many bytes of them, about, are the other side's, and new."""
+        if self._core is None or not self._handshake_complete:
+            self.receive_gro_buffer(buffer, size, source, now)
+            return 0
+        _, _, packets, *_ = self._core.receive_gro_buffer(buffer, size, source, now)
+        self._drain_core()
+        return min(packets * size, len(buffer))
 
     def take_events(self) -> None:
         """Take what was left because there was no room."""

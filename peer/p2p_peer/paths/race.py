@@ -91,6 +91,7 @@ class _Race:
     _choosing: Choosing = field(init=False)
     _racers: dict[PathKind, Racer] = field(default_factory=dict)
     _tcp: "asyncio.Task[Path] | None" = None
+    _tcp_is_chosen: bool = False  # and nothing else may be nominated, though its task has not ended yet
     _path: Path | None = None  # that was taken
     _why: dict[PathKind, str] = field(default_factory=dict)
     _events: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
@@ -129,6 +130,7 @@ class _Race:
                     start=self.start.at,
                     round_trip=self.start.round_trip,
                     budget=self.budget,
+                    chosen=self._tcp_chosen,
                 )
             )
             self._tcp.add_done_callback(self._wake)
@@ -168,6 +170,9 @@ class _Race:
             if path is not self._path:
                 path.socket.close()
 
+    def _tcp_chosen(self) -> None:
+        self._tcp_is_chosen = True
+
     def _wake(self, _: object = None) -> None:
         self._events.put_nowait(None)
 
@@ -188,6 +193,8 @@ class _Race:
                 return self._tcp.result()
             except NoPath as error:
                 self._gone(PathKind.TCP, str(error))
+        if self._tcp_is_chosen and PathKind.TCP not in self._why:
+            return None
         for kind, racer in self._racers.items():
             if racer.nominated.done():
                 return racer.nominated.result()

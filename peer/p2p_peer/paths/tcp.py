@@ -9,7 +9,7 @@ import random
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from p2p_core.agreement import Agreement
@@ -38,16 +38,18 @@ async def punch(
     start: float,
     round_trip: float,
     budget: PacketBudget,
+    chosen: Callable[[], None] = lambda: None,
 ) -> Path:
     """Return a TCP path to the other peer, its preambles read and written.
 
-    `start` is on the event loop's clock, `round_trip` in seconds. Raises `NoPath` with what was tried, or
-    `MediatorLied`. The port stays the caller's.
+    `start` is on the event loop's clock, `round_trip` in seconds. `chosen` is called in the moment in which the path is
+    nominated: from then on the other side takes it. Raises `NoPath` with what was tried, or `MediatorLied`. The port
+    stays the caller's.
     """
     machine = TcpPunch(
         agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
     )
-    driver = _Driver(port, machine, budget)
+    driver = _Driver(port, machine, budget, chosen)
     try:
         return await driver.run()
     finally:
@@ -62,9 +64,10 @@ class _Held:
 
 
 class _Driver:
-    def __init__(self, port: PunchPort, machine: TcpPunch, budget: PacketBudget) -> None:
+    def __init__(self, port: PunchPort, machine: TcpPunch, budget: PacketBudget, chosen: Callable[[], None]) -> None:
         self._port = port
         self._budget = budget
+        self._chosen = chosen
         self._loop = asyncio.get_running_loop()
         self._machine = machine
         self._dials: dict[Address, asyncio.Task[None]] = {}
@@ -133,6 +136,7 @@ class _Driver:
         self._loop.remove_reader(held.socket)
         self._budget.answered(held.address.ip, self._loop.time())
         self._result.set_result(Path(PathKind.TCP, held.socket, held.address))
+        self._chosen()
 
     def _tell(self, address: Address, what: str) -> None:
         """Log what becomes of a dial, unless it became that before."""

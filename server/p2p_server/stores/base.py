@@ -116,6 +116,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def withdraw(self, stream: StreamId, wanted: PeerId) -> None:
+        """Want `wanted` no more, if there is no match with it yet. One that there is stays."""
+
+    @abstractmethod
     async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
         """Send `body` to a match. Raises `NotMatched` if there never was this match, or this side left it.
 

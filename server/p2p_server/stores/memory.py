@@ -33,6 +33,10 @@ class MemoryStore(Store):
         """See `Store`."""
         self._tell(self._with_tickets(self._table.advertise(stream, wanted, offer)))
 
+    async def withdraw(self, stream: StreamId, wanted: PeerId) -> None:
+        """See `Store`."""
+        self._table.withdraw(stream, wanted)
+
     async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
         """See `Store`."""
         self._tell(self._table.signal(stream, to, body))
