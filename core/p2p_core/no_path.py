@@ -17,9 +17,12 @@ _DEPENDENT = (PortMapping.SEQUENTIAL, PortMapping.RANDOM)
 
 def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
     """Return the error; `tried` says of each kind of path what came of it."""
-    each = "; ".join(f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()) or "nothing to try"
-    what = f"no connection to the other side came up ({each})"
-    for side, whose in ((agreement.own, "this computer"), (agreement.other, "the other side")):
+    outcomes = [f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()]
+    sides = ((agreement.own, "this computer"), (agreement.other, "the other side"))
+    if PathKind.RELAY not in tried:
+        outcomes += [f"the relay: {whose} wants a direct path" for side, whose in sides if side.offer.direct_only]
+    what = f"no connection to the other side came up ({'; '.join(outcomes) or 'nothing to try'})"
+    for side, whose in sides:
         if not _known_from_outside(side.offer.candidates):
             return NoPath(
                 f"{what}, and {whose} knows no public address of its own",

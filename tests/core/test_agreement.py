@@ -2,8 +2,9 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession, PunchPurpose, Side, punch_key, session_id
-from p2p_core.errors import ClocksDiffer, LocalProtocolError, ProofFailed, SameKey
+from p2p_core.errors import ClocksDiffer, LocalProtocolError, OfferRejected, ProofFailed, SameKey
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role, prove, verify
 
 from tests.core.two_peers import INITIATOR_KEY, NOW, RESPONDER_KEY, agreement, offer, side
@@ -131,6 +132,16 @@ def test_a_further_channel_keeps_session_and_roles_and_has_keys_of_its_own() -> 
 def test_sides_that_have_lost_count_agree_on_the_higher_number() -> None:
     ours, theirs = further_side(Role.INITIATOR, 3), further_side(Role.RESPONDER, 5)
     assert INITIATOR.further(ours, theirs).counter == RESPONDER.further(theirs, ours).counter == 5
+
+
+def test_nobody_counts_far_more_channels_than_the_other() -> None:
+    """There would be no number for the next one."""
+    ours = further_side(Role.INITIATOR, 3)
+    near, far = (further_side(Role.RESPONDER, 3 + limits.MAX_CHANNELS_AHEAD + more) for more in (0, 1))
+    assert INITIATOR.further(ours, near).counter == near.offer.channel
+    assert RESPONDER.further(far, ours).counter == far.offer.channel  # whose own it is, has no reason to doubt it
+    with pytest.raises(OfferRejected):
+        INITIATOR.further(ours, far)
 
 
 def test_an_offer_for_another_session_is_told_apart() -> None:

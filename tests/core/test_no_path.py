@@ -44,6 +44,20 @@ def test_what_is_known_of_the_networks(own: tuple[Candidate, ...], other: tuple[
     assert ("STUN server" in error.advice) is ("public" in why)
 
 
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        (True, False, "this computer wants a direct path"),
+        (False, True, "the other side wants a direct path"),
+        (True, True, "this computer wants a direct path; the relay: the other side wants a direct path"),
+    ],
+)
+def test_who_does_not_come_to_the_relay(own: bool, other: bool, said: str) -> None:
+    tried = {PathKind.TCP: "no answer"}
+    held = between(at(AT_HOME, direct_only=own), at(AT_HOME, direct_only=other))
+    assert f"(TCP: no answer; the relay: {said})" in str(why_no_path(held, tried))
+
+
 def test_nothing_was_tried() -> None:
     assert "(nothing to try)" in str(why_no_path(between(at(AT_HOME), at()), {}))
 

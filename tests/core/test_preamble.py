@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core.errors import Malformed
 from p2p_core.proof import Role
-from p2p_core.wire import preamble
-from p2p_core.wire.preamble import PREAMBLE_BYTES, Preamble, PreambleKind
+from p2p_core.wire import punch_record
+from p2p_core.wire.preamble import Preamble, PreambleKind
+from p2p_core.wire.punch_record import RECORD_BYTES
 
 from tests.core.wire_strategies import mutated
 
@@ -20,7 +21,7 @@ PLAIN = Preamble(PreambleKind.HELLO, Role.INITIATOR, b"n" * 16)
 @given(PREAMBLES, st.binary(min_size=32, max_size=32))
 def test_a_preamble_survives(sent: Preamble, key: bytes) -> None:
     data = sent.encode(key)
-    assert len(data) == PREAMBLE_BYTES
+    assert len(data) == RECORD_BYTES
     assert Preamble.decode(data, key) == sent
 
 
@@ -52,7 +53,7 @@ def test_another_key_does_not_open_it() -> None:
 def test_an_unknown_version_kind_or_role_is_refused_even_under_the_key(magic: bytes, kind: int, role: int) -> None:
     content = struct.pack(">4sBB2x16s", magic, kind, role, bytes(16))
     with pytest.raises(Malformed, match="unknown"):
-        Preamble.decode(content + preamble._mac(KEY, content), KEY)
+        Preamble.decode(content + punch_record._mac(KEY, content), KEY)
 
 
 @given(st.binary(max_size=60) | mutated(PREAMBLES.map(lambda sent: sent.encode(KEY))))

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core.errors import Malformed
 from p2p_core.proof import Role
-from p2p_core.wire import probe
-from p2p_core.wire.probe import PROBE_BYTES, Probe, ProbeKind
+from p2p_core.wire import punch_record
+from p2p_core.wire.probe import Probe, ProbeKind
+from p2p_core.wire.punch_record import RECORD_BYTES
 
 from tests.core.wire_strategies import mutated
 
@@ -18,7 +19,7 @@ PLAIN = Probe(ProbeKind.PROBE, Role.INITIATOR, b"n" * 16)
 @given(PROBES, st.binary(min_size=32, max_size=32))
 def test_a_probe_survives(sent: Probe, key: bytes) -> None:
     data = sent.encode(key)
-    assert len(data) == PROBE_BYTES <= 64
+    assert len(data) == RECORD_BYTES <= 64
     assert Probe.decode(data, key) == sent
 
 
@@ -55,7 +56,7 @@ def test_another_key_does_not_open_it() -> None:
 def test_an_unknown_version_kind_or_role_is_refused_even_under_the_key(magic: bytes, kind: int, role: int) -> None:
     content = struct.pack(">4sBB2x16s", magic, kind, role, bytes(16))
     with pytest.raises(Malformed, match="unknown"):
-        Probe.decode(content + probe._mac(KEY, content), KEY)
+        Probe.decode(content + punch_record._mac(KEY, content), KEY)
 
 
 @given(st.binary(max_size=60) | mutated(PROBES.map(lambda sent: sent.encode(KEY))))

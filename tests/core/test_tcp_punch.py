@@ -11,7 +11,8 @@ from p2p_core.machines import tcp_punch
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.preamble import PREAMBLE_BYTES, Preamble, PreambleKind
+from p2p_core.wire.preamble import Preamble, PreambleKind
+from p2p_core.wire.punch_record import RECORD_BYTES
 
 from tests.core.made_up_network import MadeUpNetwork, Node, Plan
 from tests.core.two_peers import agreement, side
@@ -304,7 +305,7 @@ def test_both_sides_say_hello_at_once_with_fresh_nonces() -> None:
         machine = punch(role)
         nonces = {connect(machine, number) for number in range(5)}
         assert len(nonces) == 5
-        assert machine.wanted(0) == PREAMBLE_BYTES
+        assert machine.wanted(0) == RECORD_BYTES
 
 
 def test_the_initiator_nominates_the_first_that_answers() -> None:
@@ -345,15 +346,15 @@ def test_preambles_may_come_in_pieces_and_back_to_back(chunk: int) -> None:
 
 
 @pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("said", [bytes(PREAMBLE_BYTES), b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n" + bytes(9)])
+@pytest.mark.parametrize("said", [bytes(RECORD_BYTES), b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n" + bytes(9)])
 def test_a_stranger_is_shown_out_and_nobody_else(role: Role, said: bytes) -> None:
     machine = punch(role)
     connect(machine, 1)
     connect(machine, 2)
-    machine.received(1, said[:PREAMBLE_BYTES])
+    machine.received(1, said[:RECORD_BYTES])
     assert actions(machine) == [Close(1)]
     assert machine.wanted(1) == 0
-    assert machine.wanted(2) == PREAMBLE_BYTES
+    assert machine.wanted(2) == RECORD_BYTES
     assert machine.deadline() is not None
 
 
@@ -450,7 +451,7 @@ def test_a_stranger_that_was_shown_out_makes_room() -> None:
     machine = punch(Role.INITIATOR)
     for number in range(tcp_punch.MAX_CONNECTIONS):
         connect(machine, number)
-    machine.received(0, bytes(PREAMBLE_BYTES))
+    machine.received(0, bytes(RECORD_BYTES))
     machine.lost(1, 0.0)
     assert actions(machine) == [Close(0)]
     connect(machine, 1000)

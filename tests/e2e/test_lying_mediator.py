@@ -24,7 +24,8 @@ from p2p_core.proof import Role
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Offer
-from p2p_core.wire.preamble import NONCE_BYTES, Preamble, PreambleKind
+from p2p_core.wire.preamble import Preamble, PreambleKind
+from p2p_core.wire.punch_record import NONCE_BYTES
 from p2p_peer import load_key_pair, load_public_key
 from p2p_proto import mediator_pb2 as pb
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from p2p_core.wire.preamble import PREAMBLE_BYTES
+from p2p_core.wire.punch_record import RECORD_BYTES
 
 from tests.lab.nat import Lab, Topology
 from tests.programs import Keys, Mediator, Peer, Programs
@@ -111,7 +111,7 @@ def test_an_onlooker_sees_preambles_and_tls_and_nothing_else(
     preambles = {own: 2, other: 1} if role == "initiator" else {own: 1, other: 2}
     for source, payload in peer_streams.items():
         assert payload.startswith(b"PWT\x01")
-        _assert_tls_records(payload[preambles[source] * PREAMBLE_BYTES :])
+        _assert_tls_records(payload[preambles[source] * RECORD_BYTES :])
 
     mediated = b"".join(s.payload for s in streams if mediator.port in (s.source[1], s.destination[1]))
     everything = b"".join(s.payload for s in streams)

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from p2p_core.errors import (
     SameKey,
 )
 from p2p_core.identity import PeerId
+from p2p_core.machines import session as session_machine
 from p2p_core.machines import tcp_punch
 from p2p_core.proof import PathKind, Role
 from p2p_core.sealing import open_offer, seal_offer
@@ -43,7 +43,9 @@ from p2p_peer.events import (
     Matched,
     MediatorReached,
     MessageReceived,
+    PathChanged,
     PathFound,
+    PathLost,
 )
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import Vouched
@@ -52,10 +54,9 @@ from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId
 from p2p_proto import mediator_pb2 as pb
 from p2p_server.app import Mediator
-from p2p_server.config import Config
-from p2p_server.limits import Limits
 
 from tests.keys import key
+from tests.peer.a_mediator import real_mediator
 from tests.peer.mediator_script import Script, Stream, scripted_mediator
 from tests.peer.pair import offer, sha256, soon, until
 
@@ -71,23 +72,6 @@ STEPS = [
     Encrypted,
     Authenticated,
 ]
-
-
-@asynccontextmanager
-async def real_mediator(folder: Path, **changed: Any) -> AsyncIterator[Mediator]:
-    config = Config(
-        state_dir=folder / "mediator",
-        authorized=None,
-        host="127.0.0.1",
-        port=0,
-        stun_port=0,
-        limits=Limits(stop_grace=0.05),
-    )
-    mediator = await Mediator.start(replace(config, **changed))
-    try:
-        yield mediator
-    finally:
-        await mediator.stop()
 
 
 @pytest.fixture
@@ -466,6 +450,55 @@ async def test_a_session_outlives_the_mediator(start: Start, tmp_path: Path) -> 
     await soon(asyncio.gather(session.close(), other.close()))
     async for _ in session:
         pass
+
+
+async def test_a_lost_channel_is_replaced(start: Start, mediator: Mediator) -> None:
+    session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    session._driver.channel.stream.close()
+    session._driver.channel_lost(ConnectionLost("cut"))
+    await soon(session.send_message("on the next one"))
+    events = [event async for event in _until_moved(session)]
+    assert [type(event) for event in events] == [PathLost, PathChanged]
+    await soon(asyncio.gather(session.close(), other.close()))
+
+
+async def _until_moved(session: Session) -> AsyncIterator[object]:
+    async for event in session:
+        if isinstance(event, PathLost | PathChanged):
+            yield event
+        if isinstance(event, PathChanged):
+            return
+
+
+@pytest.mark.parametrize("how", ["it is aborted", "it is closed"])
+async def test_a_session_that_ends_in_the_middle_of_an_attempt(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It leaves no task, and the fixtures of this folder say that it leaves no socket."""
+    monkeypatch.setattr(session_machine, "FAREWELL_TIME", 0.01)
+    sessions = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    assert any(map(_is_the_peers, asyncio.all_tasks()))
+    racing: list[None] = []
+
+    async def race(*_: Any, **__: Any) -> None:
+        racing.append(None)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(attempt, "race", race)
+    for session in sessions:
+        session._driver.channel.stream.close()
+        session._driver.channel_lost(ConnectionLost("cut"))
+    await until(lambda: len(racing) == 2)
+    if how == "it is aborted":
+        await soon(asyncio.gather(*(session.abort("enough") for session in sessions)))
+    else:
+        await soon(asyncio.gather(*(session.close() for session in sessions)))
+    await until(lambda: not any(map(_is_the_peers, asyncio.all_tasks())))
+
+
+def _is_the_peers(task: "asyncio.Task[Any]") -> bool:
+    coroutine: Any = task.get_coro()
+    return "/p2p_peer/" in coroutine.cr_code.co_filename
 
 
 async def test_a_stranger_takes_the_connection(

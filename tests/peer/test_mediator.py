@@ -333,6 +333,7 @@ async def test_advertise_and_leave() -> None:
         await stream.admit()
         said.append(await stream.read("advertise"))
         said.append(await stream.read("advertise"))
+        said.append(await stream.read("withdraw"))
         said.append(await stream.read("leave"))
         await stream.send(match=match())
         await stream.stay()
@@ -340,11 +341,13 @@ async def test_advertise_and_leave() -> None:
     async with scripted_mediator(script) as mediator, client_of(mediator) as client:
         await soon(client.advertise(OTHER, b"one"))
         await soon(client.advertise(OTHER, b"two"))
+        await soon(client.withdraw(OTHER))
         await soon(client.leave(OTHER))
         await soon(client.introduction())
     assert said == [
         pb.Advertise(wanted=OTHER, offer=b"one"),
         pb.Advertise(wanted=OTHER, offer=b"two"),
+        pb.Withdraw(wanted=OTHER),
         pb.Leave(peer=OTHER),
     ]
 

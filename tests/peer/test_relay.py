@@ -261,6 +261,22 @@ async def test_a_ticket_can_be_good_elsewhere(start: Start, relaying: Go) -> Non
     assert ours.address == Address.of("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "::ffff:127.0.0.1"])
+async def test_no_distant_mediator_has_us_dial_our_own_services(start: Start, relaying: Go, host: str) -> None:
+    _, identity = await start()
+    distant = replace(identity, address=Address.of("203.0.113.1", 54700))
+    relay = relaying(distant, RelayTicket(bytes(32), host, identity.address.port), Role.INITIATOR)
+    assert "where it has no business" in await soon(relay.exhausted)
+
+
+@pytest.mark.parametrize("host", ["a\0b", "a..b", "\x1b[2J", "x" * 300])
+async def test_a_relay_with_no_name_at_all(start: Start, relaying: Go, host: str) -> None:
+    _, identity = await start()
+    why = await soon(relaying(identity, RelayTicket(bytes(32), host), Role.INITIATOR).exhausted)
+    assert "a name that nobody knows" in why
+    assert why.isprintable()
+
+
 async def test_the_mediator_that_stops_ends_the_path(start: Start, relaying: Go) -> None:
     mediator, identity = await start()
     sides = await both(identity, relaying)

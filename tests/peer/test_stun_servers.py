@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from p2p_core.packet_budget import MAX_UNANSWERED, PacketBudget
 from p2p_core.wire.candidate import Address, Transport
 from p2p_peer.gather import stun_servers
 from p2p_peer.gather.reflexive import Reflexive
@@ -180,3 +181,29 @@ async def test_a_name_that_is_not_resolved_in_time_fails_alone(
     ]
     late = "STUN server slow.example: its name was not resolved within 0.02 s"
     assert [message for message in log.messages if "slow" in message] == [late, late]
+
+
+async def test_servers_that_are_silent_are_asked_no_more_than_the_budget_allows(
+    ports: Ports, log: pytest.LogCaptureFixture
+) -> None:
+    """A mediator may name a victim, and with a peer's help make attempt after attempt."""
+    budget = PacketBudget()
+    for number in range(MAX_UNANSWERED):
+        await soon(asyncio.gather(*ask_all(ports.all, [], [udp("203.0.113.9", 1 + number)], MEDIATOR, budget)))
+    assert len(ports.asked) == MAX_UNANSWERED // 3  # packets that each may cost
+    assert "is not asked: as many packets" in log.messages[-1]
+    own = [udp("203.0.113.9", 60000)]
+    await soon(asyncio.gather(*ask_all(ports.all, own, [udp("203.0.113.8")], MEDIATOR, budget)))
+    assert ports.asked[-2:] == [("udp", "203.0.113.9:60000"), ("udp", "203.0.113.8:3478")]
+
+
+async def test_an_answer_begins_the_count_anew() -> None:
+    class Asker:
+        async def ask(self, server: Address) -> Address:
+            return Address.of("198.51.100.7", 5000)
+
+    budget = PacketBudget()
+    for _ in range(MAX_UNANSWERED):
+        port = Reflexive(Transport.UDP, socket.AF_INET, Asker(), [], heard=lambda: None)
+        await soon(asyncio.gather(*ask_all([port], [], [udp("203.0.113.9")], MEDIATOR, budget)))
+        assert port.candidate is not None

@@ -12,7 +12,7 @@ from p2p_core.machines import tcp_punch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.preamble import PREAMBLE_BYTES
+from p2p_core.wire.punch_record import RECORD_BYTES
 from p2p_peer.gather import punch_port
 from p2p_peer.gather.interfaces import EVERYWHERE
 from p2p_peer.gather.punch_port import PunchPort
@@ -162,7 +162,7 @@ def say_nothing(sock: socket.socket) -> None:
 
 
 def say_garbage(sock: socket.socket) -> None:
-    sock.send(bytes(range(PREAMBLE_BYTES)) * 3)
+    sock.send(bytes(range(RECORD_BYTES)) * 3)
 
 
 def say_a_little(sock: socket.socket) -> None:
@@ -345,7 +345,7 @@ async def test_cancelled_while_it_waits(ports: tuple[PunchPort, PunchPort], stac
     stranger = Strangers(say_nothing)
     punching = asyncio.create_task(punch(ports[0], INITIATOR, stranger.port, ports[1].number))
     knocker = await knock(ports[0], stack)
-    assert len(await soon(asyncio.get_running_loop().sock_recv(knocker, 100))) == PREAMBLE_BYTES
+    assert len(await soon(asyncio.get_running_loop().sock_recv(knocker, 100))) == RECORD_BYTES
     await until(lambda: len(stranger.accepted) == 1)
     await cancel(punching)
     with pytest.raises(ConnectionResetError):

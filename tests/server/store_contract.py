@@ -84,6 +84,9 @@ class Stream:
     async def signal(self, to: PeerId, body: bytes) -> None:
         await self.store.signal(self.id, to, body)
 
+    async def withdraw(self, wanted: PeerId) -> None:
+        await self.store.withdraw(self.id, wanted)
+
     async def leave(self, other: PeerId) -> None:
         await self.store.leave(self.id, other)
 
@@ -201,6 +204,34 @@ class StoreContract:
         await b.advertise(A)
         await a.advertise(B, b"anew")
         assert (await b.matched()).role is Role.INITIATOR
+
+    async def test_what_is_withdrawn_is_not_matched(self, world: World) -> None:
+        a, b = await world.here(A), await world.there(B)
+        await a.advertise(B, b"withdrawn")
+        await a.withdraw(B)
+        await b.advertise(A)
+        await a.advertise(B, b"anew")
+        matched = await b.matched()
+        assert (matched.role, matched.offer) == (Role.INITIATOR, b"anew")
+
+    async def test_withdrawing_ends_no_match(self, world: World) -> None:
+        a, b = await pair(world)
+        await a.advertise(B, b"withdrawn")
+        await a.withdraw(B)
+        await a.withdraw(B)
+        await b.signal(A, b"still matched")
+        await a.signal(B, b"still matched")
+        assert await a.next() == Signalled(B, b"still matched")
+        assert await b.next() == Signalled(A, b"still matched")
+        await b.advertise(A)
+        await a.advertise(B, b"anew")
+        assert (await b.matched()).offer == b"anew"
+
+    async def test_withdrawing_nothing_is_harmless(self, world: World) -> None:
+        a = await world.here(A)
+        await a.withdraw(B)
+        await a.forget()
+        await a.withdraw(B)
 
     async def test_leaving_nobody_is_harmless(self, world: World) -> None:
         a = await world.here(A)

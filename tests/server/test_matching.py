@@ -102,6 +102,13 @@ class Model(RuleBasedStateMachine):
         for delivery in delivered:
             assert delivery == Delivery(self.current[to], Signalled(self.peer_of[own], b"x"))
 
+    @rule(stream=st.integers(1, 30), wanted=peers)
+    def withdraw(self, stream: int, wanted: PeerId) -> None:
+        own = StreamId(str(stream))
+        self.table.withdraw(own, wanted)
+        if own in self.wants and self.current.get(self.peer_of[own]) == own:
+            self.wants[own].pop(wanted, None)
+
     @rule(stream=st.integers(1, 30), other=peers)
     def leave(self, stream: int, other: PeerId) -> None:
         own = StreamId(str(stream))

@@ -137,6 +137,20 @@ async def test_leave_withdraws_an_advertisement(mediator: Mediator, peer: OpenPe
     assert (await b.read("match")).role == pb.INITIATOR
 
 
+async def test_what_is_withdrawn_is_not_matched(mediator: Mediator, peer: OpenPeer) -> None:
+    a, b = await matched(mediator, peer)
+    await a.advertise(b.id, b"withdrawn")
+    await a.send(withdraw=pb.Withdraw(wanted=b.id))
+    await a.taken()
+    await b.advertise(a.id)
+    await b.taken()
+    await a.advertise(b.id, b"anew")
+    assert (await b.read("match")).offer == b"anew"
+    await a.read("match")
+    await a.signal(b.id, b"the match before was not ended")
+    await b.read("signal")
+
+
 async def test_the_end_of_a_stream_withdraws_what_it_advertised(mediator: Mediator, peer: OpenPeer) -> None:
     a, b = await pair(mediator, peer)
     await a.advertise(b.id)
@@ -316,6 +330,7 @@ async def test_a_peer_cannot_want_itself(mediator: Mediator, peer: OpenPeer) -> 
         ({"signal": pb.Signal(peer=bytes(32))}, "malformed"),
         ({"signal": pb.Signal(peer=bytes(32), body=bytes(16 * 1024 + 1))}, "too-large"),
         ({"signal": pb.Signal(peer=bytes(32), body=b"x")}, "not-your-match"),
+        ({"withdraw": pb.Withdraw(wanted=bytes(31))}, "malformed"),
         ({"leave": pb.Leave(peer=b"")}, "malformed"),
     ],
 )

@@ -17,7 +17,8 @@ from p2p_core.agreement import Agreement, PunchPurpose
 from p2p_core.errors import Malformed, MediatorLied, NoPath, PunchwireError
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.preamble import NONCE_BYTES, PREAMBLE_BYTES, Preamble, PreambleKind
+from p2p_core.wire.preamble import Preamble, PreambleKind
+from p2p_core.wire.punch_record import NONCE_BYTES, RECORD_BYTES
 
 __all__ = ["Abort", "Action", "Close", "Dial", "Fail", "Keep", "Outcome", "Send", "TcpPunch"]
 
@@ -187,13 +188,13 @@ class TcpPunch:
     def wanted(self, connection: int) -> int:
         """How many bytes to read from a connection, at most: what follows a preamble is not ours."""
         held = self._connections.get(connection)
-        return 0 if held is None or self._over else PREAMBLE_BYTES - len(held.data)
+        return 0 if held is None or self._over else RECORD_BYTES - len(held.data)
 
     def received(self, connection: int, data: bytes) -> None:
         """Take `data`, at most `wanted(connection)` bytes."""
         held = self._connections[connection]
         held.data += data
-        if self._over or len(held.data) < PREAMBLE_BYTES:
+        if self._over or len(held.data) < RECORD_BYTES:
             return
         record = bytes(held.data)
         held.data.clear()

@@ -20,7 +20,8 @@ from p2p_core.machines.port_guessing import EasySide, HardSide, birthday, predic
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.probe import PROBE_NONCE_BYTES, Probe, ProbeKind
+from p2p_core.wire.probe import Probe, ProbeKind
+from p2p_core.wire.punch_record import NONCE_BYTES
 
 __all__ = ["Action", "Close", "Exhausted", "Fail", "Found", "Open", "Pair", "Send", "UdpPunch"]
 
@@ -227,7 +228,7 @@ class UdpPunch:
         self._send_probe(pair, now)
 
     def _send_probe(self, pair: Pair, now: float) -> bool:
-        nonce = self._fresh_nonce(PROBE_NONCE_BYTES)
+        nonce = self._fresh_nonce(NONCE_BYTES)
         self._sent[nonce] = pair, now
         return self._send(pair, ProbeKind.PROBE, nonce, now)
 

@@ -11,23 +11,16 @@ The first byte tells it from STUN (0–3) and QUIC (64–127, 192–255) on the 
 An answer is as long as the probe, so that nobody can make a peer send more than it was sent.
 """
 
-import hmac
-import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
 from p2p_core.errors import Malformed
 from p2p_core.proof import Role
+from p2p_core.wire import punch_record
 
-__all__ = ["PROBE_BYTES", "PROBE_NONCE_BYTES", "Probe", "ProbeKind"]
+__all__ = ["Probe", "ProbeKind"]
 
-_LAYOUT = struct.Struct(">4sBB2x16s")
 _MAGIC = b"\x9fPW\x01"
-_MAC_BYTES = 16
-PROBE_NONCE_BYTES = 16
-PROBE_BYTES = _LAYOUT.size + _MAC_BYTES
-_ROLES = {Role.INITIATOR: 1, Role.RESPONDER: 2}
-_ROLE_OF = {value: role for role, value in _ROLES.items()}
 
 
 class ProbeKind(IntEnum):
@@ -50,20 +43,12 @@ class Probe:
 
     def encode(self, key: bytes) -> bytes:
         """Return its bytes, authenticated under the sender's punch key."""
-        content = _LAYOUT.pack(_MAGIC, self.kind, _ROLES[self.role], self.nonce)
-        return content + _mac(key, content)
+        return punch_record.pack(_MAGIC, self.kind, self.role, self.nonce, key)
 
     @classmethod
     def decode(cls, data: bytes, key: bytes) -> "Probe":
         """Read one datagram. Raises `Malformed` when it is no probe or answer, or not one made under `key`."""
-        content, mac = data[: _LAYOUT.size], data[_LAYOUT.size :]
-        if len(data) != PROBE_BYTES or not hmac.compare_digest(mac, _mac(key, content)):
-            raise Malformed("not a probe of this session")
-        magic, kind, role, nonce = _LAYOUT.unpack(content)
-        if magic != _MAGIC or kind not in _KIND_OF or role not in _ROLE_OF:
-            raise Malformed("a probe of an unknown version, kind or role")
-        return cls(_KIND_OF[kind], _ROLE_OF[role], nonce)
-
-
-def _mac(key: bytes, content: bytes) -> bytes:
-    return hmac.digest(key, content, "sha256")[:_MAC_BYTES]
+        kind, role, nonce = punch_record.unpack(data, _MAGIC, key, "probe")
+        if kind not in _KIND_OF:
+            raise Malformed("a probe of an unknown kind")
+        return cls(_KIND_OF[kind], role, nonce)

@@ -18,6 +18,7 @@ import grpc.aio
 from p2p_core import limits
 from p2p_core.allocator import keep_freed_memory
 from p2p_core.errors import Malformed, MediatorUnreachable, RemoteProtocolError
+from p2p_core.printable import printable
 from p2p_core.proof import PathKind, Role
 from p2p_core.targets import may_dial
 from p2p_core.wire import relay
@@ -245,9 +246,10 @@ async def _address(ticket: RelayTicket, dialled: Address) -> Address:
         return Address(dialled.ip, port)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(ticket.host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        raise MediatorUnreachable(f"the mediator's relay has a name that nobody knows: {ticket.host}") from None
-    address = Address.of(*found[0][4][:2])
+        address = Address.of(*found[0][4][:2])
+    except (OSError, ValueError, Malformed):  # some are no names at all
+        name = printable(ticket.host)
+        raise MediatorUnreachable(f"the mediator's relay has a name that nobody knows: {name}") from None
     if not may_dial(address, loopback=dialled.ip.is_loopback):  # nobody talks us into trying our own services
         raise MediatorUnreachable(f"the mediator names {address} as its relay, where it has no business")
     return address

@@ -24,7 +24,9 @@ from p2p_peer.paths.base import Path
 
 __all__ = ["punch"]
 
-_PACKETS = 2  # of a dial that nobody answers: a SYN, and one more after 1 s if it is not given up before
+_PACKETS = (
+    3  # of a dial that nobody answers, at most: a SYN, and one more after 1 s and 2 s if it is not given up before
+)
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: a connection that was not chosen leaves no TIME_WAIT behind
 
 _log = logging.getLogger(__name__)
@@ -167,8 +169,10 @@ class _Driver:
         sock = None
         try:
             sock = self._port.socket_towards(address)
-            if sys.platform == "linux":  # elsewhere, no more go out unless the round trip is above 1 s
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, _PACKETS - 1)
+            if (
+                sys.platform == "linux"
+            ):  # elsewhere, and where the round trip is above 1 s, more than `_PACKETS` may go out
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, 1)
             await self._loop.sock_connect(sock, (address.host, address.port))
         except OSError as error:
             if sock is not None:

@@ -1,0 +1,145 @@
+"""Attempts against the real mediator: the first one's rules are in `test_app`, here are those of the further ones."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from p2p_core.agreement import OtherSession
+from p2p_core.errors import NoPath, PeerDidNotCome
+from p2p_peer import attempt
+from p2p_peer.attempt import Attempts, Made
+from p2p_peer.mediation import Mediation
+from p2p_peer.options import ConnectOptions, Paths
+
+from tests.keys import key
+from tests.peer.a_mediator import real_mediator
+from tests.peer.pair import soon, until
+
+A_MOMENT = 0.2  # s in which nobody comes
+
+
+class Side:
+    """One peer at the mediator."""
+
+    def __init__(self, port: int, folder: Path, n: int, paths: Paths = Paths.ANY) -> None:
+        options = ConnectOptions(state_dir=folder / f"peer {n}", paths=paths)
+        self.mediation = Mediation("127.0.0.1", port, key(n), options)
+        self.attempts = Attempts(key(n), key(1 - n).public_key(), self.mediation, options)
+        self.made: list[Made] = []
+
+    async def first(self) -> None:
+        self.made.append(await self.attempts.first(lambda event: None))
+
+    async def further(self, number: int, wait: float = 10.0, *, relay: bool = True) -> None:
+        agreement = self.made[0].agreement
+        self.made.append(await self.attempts.further(agreement, number, wait=wait, relay=relay))
+
+    async def end(self) -> None:
+        for made in self.made:
+            made.channel.stream.close()
+        await self.attempts.close()
+        await self.mediation.close()
+
+
+@pytest.fixture
+async def sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
+    """Two peers that are connected."""
+    async with real_mediator(tmp_path) as mediator:
+        sides = Side(mediator.listening.port, tmp_path, 0), Side(mediator.listening.port, tmp_path, 1)
+        try:
+            for side in sides:
+                await soon(side.mediation.open(lambda event: None))
+            await soon(asyncio.gather(*(side.first() for side in sides)))
+            yield sides
+        finally:
+            for side in sides:
+                await soon(side.end())
+
+
+async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
+    await soon(asyncio.gather(sides[0].further(3), sides[1].further(1)))
+    first, further = sides[0].made[0].agreement, sides[0].made[1].agreement
+    assert (further.session_id, further.role, further.counter) == (first.session_id, first.role, 3)
+
+
+async def test_nobody_is_matched_with_who_has_given_up_waiting(sides: tuple[Side, Side]) -> None:
+    """Else the other side would punch towards ports that are closed, while this side waits once more."""
+    ours, theirs = sides
+    with pytest.raises(PeerDidNotCome):
+        await soon(ours.further(1, A_MOMENT))
+    with pytest.raises(PeerDidNotCome):
+        await soon(theirs.further(1, A_MOMENT))
+    await soon(asyncio.gather(ours.further(2), theirs.further(2)))
+
+
+async def test_a_renewal_that_crossed_with_its_match_is_taken_back(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be matched with the next offer of the other side, which is for the session that began meanwhile."""
+    ours, theirs = sides
+    real = attempt._Attempt._match_until_it_is_old
+
+    async def match(self: Any, *arguments: Any) -> Any:
+        found = await real(self, *arguments)
+        if found is not None and self._setting.own == ours.attempts._setting.own:
+            renewed.append(await self._advertise(arguments[0]))
+        return found
+
+    renewed: list[None] = []
+    monkeypatch.setattr(attempt._Attempt, "_match_until_it_is_old", match)
+    await soon(asyncio.gather(ours.further(1), theirs.further(1)))
+    assert len(renewed) == 1
+    with pytest.raises(PeerDidNotCome):
+        await soon(theirs.further(2, A_MOMENT))
+
+
+@pytest.mark.parametrize("relay", [True, False])
+async def test_nobody_waits_at_the_relay_for_who_does_not_come_there(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch, relay: bool
+) -> None:
+    relays: dict[Any, bool] = {}
+
+    async def race(gathered: Any, agreement: Any, *_: Any, relay: Any, **__: Any) -> None:
+        relays[agreement.own.peer] = relay is not None
+        raise NoPath("none")
+
+    monkeypatch.setattr(attempt, "race", race)
+    ends = asyncio.gather(sides[0].further(1, relay=relay), sides[1].further(1), return_exceptions=True)
+    assert [type(end) for end in await soon(ends)] == [NoPath, NoPath]
+    assert set(relays.values()) == {relay}
+
+
+async def test_a_peer_that_has_begun_anew(sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that has not ends its session; the new one waits until it has."""
+    monkeypatch.setattr(attempt, "OTHER_SESSION_PAUSE", 0.0)
+    ours, theirs = sides
+    anew = asyncio.create_task(theirs.first())
+    with pytest.raises(OtherSession):
+        await soon(ours.further(1))
+    await soon(asyncio.gather(ours.first(), anew))
+    assert ours.made[-1].agreement.session_id == theirs.made[-1].agreement.session_id
+    assert ours.made[-1].agreement.session_id != ours.made[0].agreement.session_id
+
+
+@pytest.mark.parametrize("when", ["it waits", "it races"])
+async def test_cancelled_in_the_middle(sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """No socket and no task is left; the fixtures of this folder say so."""
+    racing: list[None] = []
+
+    async def race(*_: Any, **__: Any) -> None:
+        racing.append(None)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(attempt, "race", race)
+    before = asyncio.all_tasks()
+    tasks = [asyncio.create_task(side.further(1)) for side in sides[: 1 if when == "it waits" else 2]]
+    if when == "it races":
+        await until(lambda: len(racing) == 2)
+    else:
+        await until(lambda: bool(sides[0].attempts._setting.offers) and len(asyncio.all_tasks()) > len(before) + 2)
+    for task in tasks:
+        task.cancel()
+    await soon(asyncio.gather(*tasks, return_exceptions=True))
+    await until(lambda: asyncio.all_tasks() <= before)
