@@ -242,17 +242,17 @@ class _Attempt:
     ) -> Introduction:
         """Advertise, renew the offer while it is waited for, and return the match."""
         name, waited = self._setting.peer.short, "" if wait is None else f" within {wait:g} s"
+        match = None
         try:
             async with asyncio.timeout(wait):
-                match = None
                 while match is None:
                     await self._advertise(gathered)
                     match = await self._match_until_it_is_old(gathered, unless)
         except TimeoutError:
-            await self._withdraw()
             raise PeerDidNotCome(f"the other peer ({name}) did not come{waited}") from None
-        if match.own_offer_hash != self._current[-1]:  # it crossed with a renewal
-            await self._withdraw()
+        finally:
+            if match is None or match.own_offer_hash != self._current[-1]:  # the match crossed with a renewal
+                await self._withdraw()
         return match
 
     async def _withdraw(self) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession, PunchPurpose
@@ -15,7 +16,7 @@ from p2p_core.errors import ConnectionLost, Malformed, PunchwireError
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire import rejoin
 
-from p2p_peer.attempt import Attempts
+from p2p_peer.attempt import Attempts, Made
 from p2p_peer.mediation import HOPELESS, Mediation
 from p2p_peer.options import Paths
 from p2p_peer.session import Session
@@ -36,6 +37,15 @@ LOOK_EVERY = 0.25  # s between two looks at whether the other side is gone
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """An attempt."""
+
+    number: int  # of the channel
+    relay: bool
+    patience: asyncio.Timeout
+
+
 class Keeper:
     """Watches over one session until it ends. Implements `session_driver.Keeper`."""
 
@@ -45,6 +55,8 @@ class Keeper:
         self._watched: Session | None = None
         self._loop = asyncio.get_running_loop()
         self._counter = first.counter  # of the present channel, or the last one
+        self._next = first.counter + 1  # the channel that is tried next, unless the other side asks for a later one
+        self._under_way: _UnderWay | None = None
         self._wanted = 0  # the channel that the other side has asked for since the last attempt began
         self._upgrades = 0  # tried since the session was last on a direct path
         self._lost_at: float | None = None
@@ -69,6 +81,8 @@ class Keeper:
             self._lost_at = self._loop.time()
             self._run(self._mourn(error))
             self._woken.set()
+            if self._under_way is not None and not self._under_way.relay:
+                self._cut_short()
         return True
 
     @property
@@ -103,6 +117,8 @@ class Keeper:
                 number = rejoin.decode(body, key)
                 if number <= self._counter + limits.MAX_CHANNELS_AHEAD:
                     self._wanted = max(self._wanted, number)
+                    if self._under_way is not None and number > self._under_way.number:
+                        self._cut_short()  # the other side has
             except Malformed as error:
                 _log.info("a signal that is not the other side's: %s", error)
             self._woken.set()
@@ -133,24 +149,46 @@ class Keeper:
     async def _another_channel(self) -> None:
         """Try to make one."""
         called, self._wanted = self._wanted, 0
-        number = max(self._counter + 1, called)
+        number = max(self._next, called)
         try:
             await self._mediation.renew()
             await self._pace()
             if called < number:
                 await self._call(number)
             relay = self._lost_at is not None or called == number  # who calls says in its offer whether it relays
-            made = await self._attempts.further(self._first, number, wait=COMING_TIME, relay=relay)
+            if (made := await self._attempt(number, relay)) is not None:
+                self._move_to(made)
         except OtherSession:
             self._session.give_up(ConnectionLost("the other side has begun a new session"))
         except PunchwireError as error:
             _log.info("no channel %d: %s", number, error)
             await self._go_without(error)
-        else:
-            self._counter, self._lost_at = made.agreement.counter, None
-            if made.channel.path.kind is not PathKind.RELAY:
-                self._upgrades = 0
-            self._session.move_to(made.channel, made.why_no_better)
+
+    async def _attempt(self, number: int, relay: bool) -> Made | None:
+        """Make one; None when that was cut short."""
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._under_way = _UnderWay(number, relay, patience)
+                return await self._attempts.further(self._first, number, wait=COMING_TIME, relay=relay)
+        except TimeoutError:
+            _log.info("no channel %d: the next one promises more", number)
+            self._next = number + 1  # which tells the other side to leave the attempt, too
+            return None
+        finally:
+            self._under_way = None
+
+    def _move_to(self, made: Made) -> None:
+        self._counter, self._lost_at = made.agreement.counter, None
+        self._next = self._counter + 1
+        if made.channel.path.kind is not PathKind.RELAY:
+            self._upgrades = 0
+        self._session.move_to(made.channel, made.why_no_better)
+
+    def _cut_short(self) -> None:
+        """End the attempt that is under way, for another one."""
+        if self._under_way is not None:
+            self._under_way.patience.reschedule(self._loop.time())
+            self._under_way = None
 
     async def _call(self, number: int) -> None:
         """Ask the other side to come."""

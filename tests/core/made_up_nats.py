@@ -269,7 +269,7 @@ class Internet:
         for number, address in node.sockets.items():
             if address == reached:
                 if data == QUIC:
-                    if node.machine.is_heard(Pair(number, source)):
+                    if node.machine.is_nominated(Pair(number, source)):
                         node.nominated = Pair(number, source)
                 else:
                     node.machine.receive(number, data, source, self.now)
@@ -280,6 +280,7 @@ class Internet:
         node = self.nodes[0]
         pair = node.machine.best()
         assert pair is not None
+        self.send(node, pair.socket, node.machine.nomination(pair), pair.address)
         self.send(node, pair.socket, QUIC, pair.address)
         self.later(0.1, self._nominate)
 

@@ -48,7 +48,7 @@ def test_another_key_does_not_open_it() -> None:
         (b"\x9fPW\x02", 1, 1),
         (b"XXXX", 1, 1),
         (b"\x9fPW\x01", 0, 1),
-        (b"\x9fPW\x01", 3, 1),
+        (b"\x9fPW\x01", 4, 1),
         (b"\x9fPW\x01", 1, 0),
         (b"\x9fPW\x01", 1, 3),
     ],

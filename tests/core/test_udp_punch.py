@@ -250,6 +250,14 @@ def begun(role: Role = Role.INITIATOR) -> tuple[UdpPunch, bytes]:
     return machine, read(role, probe.data).nonce
 
 
+def heard(machine: UdpPunch, now: float, *pairs: Pair) -> UdpPunch:
+    """Let the responder's probe come on these pairs, by default on socket 0 from `A`; what that causes is done."""
+    for pair in pairs or (Pair(0, A),):
+        machine.receive(pair.socket, said(Role.RESPONDER, ProbeKind.PROBE), pair.address, now)
+    actions(machine)
+    return machine
+
+
 def run_out(machine: UdpPunch) -> list[Action]:
     """Let time pass until nothing is due; return everything that was done."""
     done = actions(machine)
@@ -301,8 +309,6 @@ def test_an_authentic_probe_is_answered_where_it_came_from_and_probed_back(role:
     assert answer.pair == probe.pair == Pair(1, V6)
     assert read(role, answer.data) == Probe(ProbeKind.ANSWER, role, b"n" * 16)
     assert read(role, probe.data).kind is ProbeKind.PROBE
-    assert machine.is_heard(Pair(1, V6))
-    assert not machine.is_heard(Pair(0, V6))
     machine.receive(1, said(role.other, ProbeKind.PROBE), V6, 0.11)
     assert len(sends(machine)) == 1  # one for one from then on, the probes come as their time comes
     assert machine.deadline() == pytest.approx(0.15, abs=0.0051)
@@ -312,10 +318,45 @@ def test_an_answer_to_our_probe_makes_the_pair_valid() -> None:
     machine, nonce = begun()
     assert machine.best() is None
     machine.receive(0, said(Role.RESPONDER, ProbeKind.ANSWER, nonce), A, 0.08)
-    assert actions(machine) == [Found()]
+    assert actions(machine) == []
+    assert machine.best() is None, "the nomination needs a nonce of the other side"
+    machine.receive(0, said(Role.RESPONDER, ProbeKind.PROBE), A, 0.08)
+    assert [action for action in actions(machine) if not isinstance(action, Send)] == [Found()]
     assert machine.best() == Pair(0, A)
-    assert not machine.is_heard(Pair(0, A))
     assert run_out(machine) == []  # nothing more to probe, and nothing to complain of
+
+
+def test_a_pair_is_nominated_with_a_nonce_that_the_other_side_sent_there() -> None:
+    initiator, nonce = begun()
+    initiator.receive(0, said(Role.RESPONDER, ProbeKind.PROBE, b"theirs".ljust(16)), A, 0.08)
+    initiator.receive(0, said(Role.RESPONDER, ProbeKind.ANSWER, nonce), A, 0.08)
+    nomination = initiator.nomination(Pair(0, A))
+    assert read(Role.INITIATOR, nomination) == Probe(ProbeKind.NOMINATE, Role.INITIATOR, b"theirs".ljust(16))
+
+
+def test_the_responder_takes_a_nomination_for_the_pair_it_was_made_for_and_no_other() -> None:
+    machine, nonce = begun(Role.RESPONDER)
+    nomination = said(Role.INITIATOR, ProbeKind.NOMINATE, nonce)
+    machine.receive(0, nomination, A, 0.1)
+    assert not machine.is_nominated(Pair(0, A)), "no probe came from there"
+    machine.receive(0, said(Role.INITIATOR, ProbeKind.PROBE), A, 0.1)
+    machine.receive(0, said(Role.INITIATOR, ProbeKind.PROBE), B, 0.1)  # overheard, and sent again
+    for where in (B, A):
+        machine.receive(0, said(Role.INITIATOR, ProbeKind.NOMINATE, b"never sent".ljust(16)), where, 0.1)
+    machine.receive(0, nomination, B, 0.1)
+    assert not machine.is_nominated(Pair(0, B))
+    assert not machine.is_nominated(Pair(0, A))
+    machine.receive(0, nomination, A, 0.1)
+    assert machine.is_nominated(Pair(0, A))
+    assert not machine.is_nominated(Pair(0, B))
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    machine, nonce = begun(Role.RESPONDER)
+    machine.receive(0, said(Role.INITIATOR, ProbeKind.PROBE), A, 0.05)
+    for now in (0.08, 1.5):
+        machine.receive(0, said(Role.INITIATOR, ProbeKind.ANSWER, nonce), A, now)
+    assert [action for action in actions(machine) if isinstance(action, Found)] == [Found()]
 
 
 def test_the_responder_says_that_nobody_took_what_was_open() -> None:
@@ -364,6 +405,7 @@ def test_the_shortest_way_is_best_and_ipv6_where_alike(round_trips: dict[Address
     machine = punch(targets=round_trips)
     machine.on_deadline(0.0)
     nonces = {send.pair: read(Role.INITIATOR, send.data).nonce for send in sends(machine)}
+    heard(machine, 0.001, *nonces)
     for pair, nonce in nonces.items():
         answer = said(Role.RESPONDER, ProbeKind.ANSWER, nonce)
         machine.receive(pair.socket, answer, pair.address, round_trips[pair.address])
@@ -393,6 +435,7 @@ def test_no_port_is_guessed_where_plain_probing_helps() -> None:
     machine = lucky(Role.INITIATOR, Mapping.INDEPENDENT, Mapping.RANDOM)
     machine.on_deadline(0.0)
     [probe] = sends(machine)
+    heard(machine, 0.1)
     machine.receive(0, said(Role.RESPONDER, ProbeKind.ANSWER, read(Role.INITIATOR, probe.data).nonce), A, 0.17)
     assert run_out(machine) == [Found()]
 
@@ -458,7 +501,7 @@ def test_what_we_said_ourselves_means_nothing(role: Role) -> None:
     [probe] = sends(machine)
     machine.receive(0, probe.data, A, 0.1)
     unmoved(machine)
-    assert not machine.is_heard(Pair(0, A))
+    assert not machine.is_nominated(Pair(0, A))
 
 
 @pytest.mark.parametrize("kind", ProbeKind)
@@ -485,6 +528,7 @@ def test_an_answer_counts_where_it_was_asked_for_and_once() -> None:
     machine.receive(0, answer, Address(A.ip, 5001), 0.1)
     machine.receive(0, said(Role.RESPONDER, ProbeKind.ANSWER, bytes(16)), A, 0.1)
     unmoved(machine)
+    heard(machine, 0.1)
     machine.receive(0, answer, A, 0.1)
     assert actions(machine) == [Found()]
     machine.receive(0, answer, A, 0.2)
@@ -513,6 +557,7 @@ def test_a_flood_of_strangers_leaves_nothing_behind() -> None:
         machine.receive(0, b"\x9fPW\x01" + dice.randbytes(36), Address.of("198.51.100.1", number), 0.01)
     unmoved(machine)
     assert (len(machine._targets), len(machine._sent), machine.deadline()) == before
+    heard(machine, 0.07)
     machine.receive(0, said(Role.RESPONDER, ProbeKind.ANSWER, nonce), A, 0.08)
     assert actions(machine) == [Found()]
 

@@ -30,7 +30,7 @@ from p2p_core.machines import tcp_punch
 from p2p_core.proof import PathKind, Role
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
-from p2p_peer import app, attempt
+from p2p_peer import app, attempt, keeper
 from p2p_peer import mediator as mediator_module
 from p2p_peer.app import connect
 from p2p_peer.events import (
@@ -468,6 +468,32 @@ async def _until_moved(session: Session) -> AsyncIterator[object]:
             yield event
         if isinstance(event, PathChanged):
             return
+
+
+async def test_a_relay_that_dies_during_an_attempt_without_it(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides leave the attempt, which would go on for seconds, and meet at another relay."""
+    monkeypatch.setattr(keeper, "UPGRADE_AFTER", (0.0,))
+    upgrading: list[asyncio.Future[None]] = []
+    real = attempt.race
+
+    async def race(*arguments: Any, relay: Any, **options: Any) -> Any:
+        if relay is None:
+            upgrading.append(asyncio.get_running_loop().create_future())
+            await upgrading[-1]
+        return await real(*arguments, relay=relay, **options | {"without": {PathKind.TCP, PathKind.QUIC}})
+
+    monkeypatch.setattr(attempt, "race", race)
+    session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    await until(lambda: len(upgrading) == 2)
+    session._driver.channel.stream.close()
+    session._driver.channel_lost(ConnectionLost("cut"))
+    async for event in _until_moved(session):
+        assert isinstance(event, PathLost) or event.path is PathKind.RELAY
+    assert [future.cancelled() for future in upgrading] == [True, True]
+    await soon(session.send_message("on the next one"))
+    await soon(asyncio.gather(session.close(), other.close()))
 
 
 @pytest.mark.parametrize("how", ["it is aborted", "it is closed"])

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from p2p_core.agreement import OtherSession
 from p2p_core.errors import NoPath, PeerDidNotCome
+from p2p_core.identity import PeerId
 from p2p_peer import attempt
 from p2p_peer.attempt import Attempts, Made
 from p2p_peer.mediation import Mediation
+from p2p_peer.mediator import MediatorClient
 from p2p_peer.options import ConnectOptions, Paths
 
 from tests.keys import key
@@ -64,11 +66,24 @@ async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
     assert (further.session_id, further.role, further.counter) == (first.session_id, first.role, 3)
 
 
-async def test_nobody_is_matched_with_who_has_given_up_waiting(sides: tuple[Side, Side]) -> None:
+@pytest.mark.parametrize("why", [PeerDidNotCome, asyncio.CancelledError])
+async def test_nobody_is_matched_with_who_has_given_up_waiting(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch, why: type[BaseException]
+) -> None:
     """Else the other side would punch towards ports that are closed, while this side waits once more."""
     ours, theirs = sides
-    with pytest.raises(PeerDidNotCome):
-        await soon(ours.further(1, A_MOMENT))
+    waiting = asyncio.create_task(ours.further(1, A_MOMENT if why is PeerDidNotCome else 3600))
+    if why is asyncio.CancelledError:
+        real = MediatorClient.advertise
+
+        async def advertise(self: MediatorClient, wanted: PeerId, offer: bytes) -> None:
+            await real(self, wanted, offer)
+            asyncio.get_running_loop().call_soon(waiting.cancel)
+
+        monkeypatch.setattr(MediatorClient, "advertise", advertise)
+    with pytest.raises(why):
+        await soon(waiting)
+    monkeypatch.undo()
     with pytest.raises(PeerDidNotCome):
         await soon(theirs.further(1, A_MOMENT))
     await soon(asyncio.gather(ours.further(2), theirs.further(2)))

@@ -201,6 +201,42 @@ async def test_the_initiator_looks_for_something_better_than_the_relay(scenes: l
     assert len(scene.attempts.made) == 2, "it has an end"
 
 
+async def test_a_relay_that_dies_during_an_attempt_without_it_is_not_waited_for(scenes: list[Scene]) -> None:
+    scenes.append(scene := Scene(Role.INITIATOR, PathKind.RELAY))
+    upgrade = await scene.attempt()
+    scene.keeper.channel_lost(LOST)
+    recovery = await scene.attempt(2)
+    assert upgrade.outcome.cancelled()
+    assert (recovery.number, recovery.relay, scene.calls) == (2, True, [1, 2])
+    recovery.makes(PathKind.RELAY)
+    await until(lambda: len(scene.session.moves) == 1)
+    assert (await scene.attempt(3)).number == 3
+
+
+async def test_a_call_for_a_later_channel_ends_the_attempt_that_the_other_side_has_left(scenes: list[Scene]) -> None:
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.RELAY))
+    scene.call(1)
+    first = await scene.attempt()
+    scene.keeper.channel_lost(LOST)
+    scene.call(2)
+    second = await scene.attempt(2)
+    assert first.outcome.cancelled()
+    assert (second.number, second.relay, scene.calls) == (2, True, [])
+
+
+async def test_an_attempt_with_the_relay_goes_on_when_the_channel_is_lost(scenes: list[Scene]) -> None:
+    """The other side has noticed before us, and called for the same channel."""
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.RELAY))
+    scene.call(1)
+    attempt = await scene.attempt()
+    scene.keeper.channel_lost(LOST)
+    scene.call(1)
+    await until(lambda: scene.mediation.client.signals.empty())
+    await some_turns()
+    assert (await scene.attempt()).outcome is attempt.outcome
+    assert not attempt.outcome.done()
+
+
 @pytest.mark.parametrize(
     ("role", "path", "paths"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,9 +95,20 @@ async def handshake(stream: QuicStream, data: bytes = b"?") -> None:
         await wait(stream, what)
 
 
+async def test_the_nomination_goes_ahead_until_the_other_side_answers() -> None:
+    ours, theirs = udp_paths()
+    stream = QuicStream(replace(ours, nomination=b"nominated"), Role.INITIATOR)
+    loop = asyncio.get_running_loop()
+    came = [await soon(loop.sock_recv(theirs.socket, 2000)) for _ in range(6)]
+    assert came.count(b"nominated") >= 2, "and again with what QUIC sends again"
+    assert came[0] == b"nominated"
+    stream.close()
+    theirs.socket.close()
+
+
 async def streams(*paths: Path) -> tuple[QuicStream, QuicStream]:
     """Both ends after the handshake: the initiator's and the responder's."""
-    ours, theirs = (QuicStream(path.socket, role, path.address) for path, role in zip(paths, Role, strict=True))
+    ours, theirs = (QuicStream(path, role) for path, role in zip(paths, Role, strict=True))
     await soon(asyncio.gather(handshake(ours), handshake(theirs)))
     assert await read(ours, 1) == await read(theirs, 1) == b"?"
     return ours, theirs
@@ -195,7 +207,9 @@ async def test_a_man_in_the_middle(paths: dict[Role, Path]) -> None:
     """He ends QUIC on both sides, and passes on the proofs."""
     his = {role: udp_socket() for role in Role}  # what stands for whom
     ends = {role: start(Path(PathKind.QUIC, paths[role].socket, address(his[role.other])), role) for role in Role}
-    towards = {role: QuicStream(his[role.other], role.other, address(paths[role].socket)) for role in Role}
+    towards = {
+        role: QuicStream(Path(PathKind.QUIC, his[role.other], address(paths[role].socket)), role.other) for role in Role
+    }
     proofs: dict[Role, asyncio.Future[bytes]] = {role: asyncio.get_running_loop().create_future() for role in Role}
 
     async def relay(role: Role) -> None:

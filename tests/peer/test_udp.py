@@ -119,6 +119,7 @@ async def test_both_sides_hold_the_two_ends_of_one_path(scene: Scene, host: str)
         assert ours.kind is PathKind.QUIC
         assert ours.early == ()
         assert not responder.nominated.done()
+        send(ours, ours.nomination)
         send(ours, INITIAL)
         send(ours, INITIAL[:-1] + b"2")
         theirs = await soon(asyncio.shield(responder.nominated))
@@ -155,6 +156,8 @@ async def test_what_is_not_the_beginning_of_quic_nominates_nothing(scene: Scene)
     await soon(asyncio.shield(initiator.found))
     path = initiator.nominate()
     with path.socket:
+        send(path, INITIAL)
+        send(path, path.nomination)
         for data in (INITIAL[:-1], b"\x40" + INITIAL[1:], b"\xc0"):
             send(path, data)
         for _ in range(20):
@@ -246,6 +249,7 @@ async def test_the_socket_that_was_lucky_is_kept(scene: Scene, role: Role, at_on
     initiator, responder = (hard, easy) if role is INITIATOR else (easy, hard)
     await soon(asyncio.shield(initiator.found))
     path = initiator.nominate()
+    send(path, path.nomination)
     send(path, INITIAL)
     other = await soon(asyncio.shield(responder.nominated))
     paths = {hard: path, easy: other} if role is INITIATOR else {hard: other, easy: path}

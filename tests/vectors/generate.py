@@ -107,6 +107,7 @@ PREAMBLES = {
 PROBES = {
     "probe-initiator": Probe(ProbeKind.PROBE, Role.INITIATOR, of(0x31, 16)),
     "probe-answer-responder": Probe(ProbeKind.ANSWER, Role.RESPONDER, of(0x31, 16)),
+    "probe-nominate": Probe(ProbeKind.NOMINATE, Role.INITIATOR, of(0x32, 16)),
 }
 
 _TRANSACTION = bytes.fromhex("b7e7a701bc34d686fa87dfae")

@@ -281,12 +281,16 @@ def _preamble(name: str) -> None:
     assert preamble[24:] == hmac.new(key, preamble[:24], hashlib.sha256).digest()[:16]
 
 
-@check("probe-initiator", "probe-answer-responder")
+@check("probe-initiator", "probe-answer-responder", "probe-nominate")
 def _probe(name: str) -> None:
-    kind, role, sender = {"probe-initiator": (1, 1, "initiator"), "probe-answer-responder": (2, 2, "responder")}[name]
+    kind, role, nonce, sender = {
+        "probe-initiator": (1, 1, x(0x31, 16), "initiator"),
+        "probe-answer-responder": (2, 2, x(0x31, 16), "responder"),
+        "probe-nominate": (3, 1, x(0x32, 16), "initiator"),
+    }[name]
     probe = pages.read(name)
     assert len(probe) == 40
-    assert probe[:24] == b"\x9fPW\x01" + bytes([kind, role, 0, 0]) + x(0x31, 16)
+    assert probe[:24] == b"\x9fPW\x01" + bytes([kind, role, 0, 0]) + nonce
     key = pages.read(f"punch-key-{sender}-udp-probe")
     assert probe[24:] == hmac.new(key, probe[:24], hashlib.sha256).digest()[:16]
 

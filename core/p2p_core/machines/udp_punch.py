@@ -96,7 +96,8 @@ class _Target:
     interval: float
     due: float
     until: float
-    is_heard: bool = False  # an authentic probe came from there
+    heard: bytes | None = None  # the nonce of the last authentic probe from there
+    is_nominated: bool = False  # responder: the initiator takes it
     round_trip: float | None = None  # s; the pair is valid
 
 
@@ -128,7 +129,8 @@ class UdpPunch:
         self._socket_of = {version: number for number, version in reversed(list(enumerate(versions)))}
         self._next_socket = len(versions)
         self._opened: set[int] = set()  # sockets that were asked for, and not closed since
-        self._sent: dict[bytes, tuple[Pair, float]] = {}  # by nonce, with when; as many as probes, so bounded too
+        # Probes by nonce, with when if they are not answered; as many as were sent, so it is bounded too.
+        self._sent: dict[bytes, tuple[Pair, float | None]] = {}
         self._targets: dict[Pair, _Target] = {}
         self._learned = 0
         self._silenced: set[Address] = set()  # what the budget kept us from
@@ -192,22 +194,38 @@ class UdpPunch:
         if said.role is self._role:
             return
         pair = Pair(socket, source)
-        if said.kind is ProbeKind.PROBE:
-            self._probed(pair, said.nonce, now)
-        else:
-            self._answered(pair, said.nonce, now)
+        was_found = self.best() is not None
+        match said.kind:
+            case ProbeKind.PROBE:
+                self._probed(pair, said.nonce, now)
+            case ProbeKind.ANSWER:
+                self._answered(pair, said.nonce, now)
+            case ProbeKind.NOMINATE:
+                self._nominated(pair, said.nonce)
+        if not was_found and self.best() is not None:
+            self._stop_guessing()
+            self._actions.append(Found())
 
-    def is_heard(self, pair: Pair) -> bool:
-        """Whether an authentic probe came in on `pair`: the responder takes QUIC from nowhere else."""
+    def is_nominated(self, pair: Pair) -> bool:
+        """Whether the initiator has nominated `pair`: the responder takes QUIC from nowhere else."""
         target = self._targets.get(pair)
-        return target is not None and target.is_heard
+        return target is not None and target.is_nominated
+
+    def nomination(self, pair: Pair) -> bytes:
+        """Return the datagram with which the initiator nominates `pair`, one that `best` returned."""
+        nonce = self._targets[pair].heard
+        assert nonce is not None
+        return Probe(ProbeKind.NOMINATE, self._role, nonce).encode(self._send_key)
 
     def best(self) -> Pair | None:
-        """Return the valid pair with the shortest round trip, IPv6 before IPv4 where they are alike."""
+        """Return the valid pair with the shortest round trip, IPv6 before IPv4 where they are alike.
+
+        One on which the other side was not heard yet cannot be nominated; it will be heard in a moment.
+        """
         valid = {
             pair: target.round_trip * (IPV4_HANDICAP if pair.address.ip.version == 4 else 1.0)
             for pair, target in self._targets.items()
-            if target.round_trip is not None
+            if target.round_trip is not None and target.heard is not None
         }
         return min(valid, key=lambda pair: valid[pair], default=None)
 
@@ -249,9 +267,9 @@ class UdpPunch:
             self._learned += 1
             target = self._targets[pair] = _Target(PLAIN_INTERVAL, due=now, until=now)
         self._send(pair, ProbeKind.ANSWER, nonce, now)
-        if target.is_heard:
+        was_heard, target.heard = target.heard is not None, nonce
+        if was_heard:
             return
-        target.is_heard = True
         self._end = max(self._end, now + PLAIN_TIME)
         if target.round_trip is None:
             target.interval, target.until = PLAIN_INTERVAL, max(target.until, now + PLAIN_TIME)
@@ -259,18 +277,20 @@ class UdpPunch:
 
     def _answered(self, pair: Pair, nonce: bytes, now: float) -> None:
         """Take note that a pair is valid, if this answers what was sent on it."""
-        sent_on, when = self._sent.get(nonce, (None, now))
-        if sent_on != pair:
+        sent_on, when = self._sent.get(nonce, (None, None))
+        if sent_on != pair or when is None:
             return
-        del self._sent[nonce]
+        self._sent[nonce] = pair, None
         self._budget.answered(pair.address.ip, now)
-        was_found = self.best() is not None
         target = self._targets.setdefault(pair, _Target(PLAIN_INTERVAL, due=NEVER, until=now))  # a guess has none yet
         target.round_trip = now - when if target.round_trip is None else min(now - when, target.round_trip)
         target.due = NEVER
-        if not was_found:
-            self._stop_guessing()
-            self._actions.append(Found())
+
+    def _nominated(self, pair: Pair, nonce: bytes) -> None:
+        """Follow the initiator: its nonce ties the nomination to a probe that this pair alone was sent."""
+        sent_on, _ = self._sent.get(nonce, (None, None))
+        if sent_on == pair and (target := self._targets.get(pair)) is not None:
+            target.is_nominated = target.heard is not None
 
     def _guess(self, guesser: EasySide | HardSide, now: float) -> None:
         if now >= guesser.until:
@@ -300,9 +320,7 @@ class UdpPunch:
 
     def _close_unlucky(self) -> None:
         """Close the sockets that were opened and heard nothing. One of the others may be nominated yet."""
-        lucky = {
-            pair.socket for pair, target in self._targets.items() if target.is_heard or target.round_trip is not None
-        }
+        lucky = {pair.socket for pair, target in self._targets.items() if target.heard or target.round_trip is not None}
         for number in sorted(self._opened - lucky):
             self._actions.append(Close(number))
         self._opened &= lucky
@@ -323,7 +341,7 @@ class UdpPunch:
         tried = {
             str(pair.address): self._outcome(pair.address, target)
             for pair, target in self._targets.items()
-            if target.is_heard or pair.address not in predicted
+            if target.heard or pair.address not in predicted
         }
         if self._predicted:
             tried[f"{len(predicted)} predicted ports of {self._predicted[0].ip}"] = "no answer"
@@ -335,7 +353,7 @@ class UdpPunch:
     def _outcome(self, address: Address, target: _Target) -> str:
         if target.round_trip is not None:
             return "open, but the other side did not take it"
-        if target.is_heard:
+        if target.heard:
             return "heard, but it does not hear us"
         if address in self._silenced:
             return "as many packets went there unanswered as may"

@@ -1,10 +1,10 @@
 """The UDP packets that punch, and find out whether a way is open: docs/protocol/punching.md.
 
     0   0x9f "PW", version 1
-    4   u8 kind: 1 probe, 2 answer
+    4   u8 kind: 1 probe, 2 answer, 3 nominate
     5   u8 role of the sender: 1 initiator, 2 responder
     6   2 zero bytes
-    8   nonce, 16 bytes: in a probe fresh, in an answer the probe's
+    8   nonce, 16 bytes: in a probe fresh, in an answer the probe's, in a nomination that of a probe of the responder
     24  HMAC-SHA256 (RFC 2104) of the 24 bytes before, first 16 bytes
 
 The first byte tells it from STUN (0–3) and QUIC (64–127, 192–255) on the same socket (RFC 7983 §7, RFC 9443 §3).
@@ -28,6 +28,7 @@ class ProbeKind(IntEnum):
 
     PROBE = 1
     ANSWER = 2
+    NOMINATE = 3
 
 
 _KIND_OF = {kind.value: kind for kind in ProbeKind}
@@ -35,7 +36,7 @@ _KIND_OF = {kind.value: kind for kind in ProbeKind}
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One probe or answer, 40 bytes."""
+    """One probe, answer or nomination, 40 bytes."""
 
     kind: ProbeKind
     role: Role
@@ -47,7 +48,7 @@ class Probe:
 
     @classmethod
     def decode(cls, data: bytes, key: bytes) -> "Probe":
-        """Read one datagram. Raises `Malformed` when it is no probe or answer, or not one made under `key`."""
+        """Read one datagram. Raises `Malformed` when it is none of them, or not one made under `key`."""
         kind, role, nonce = punch_record.unpack(data, _MAGIC, key, "probe")
         if kind not in _KIND_OF:
             raise Malformed("a probe of an unknown kind")

@@ -96,7 +96,7 @@ def _stream_on(path: Path, role: Role) -> Stream:
     if path.kind is PathKind.QUIC:
         from p2p_peer.channel.quic import QuicStream  # 22 ms of every start, if it were imported there
 
-        return QuicStream(path.socket, role, path.address, path.early)
+        return QuicStream(path, role)
     return TlsSocket(path.socket, role)
 
 

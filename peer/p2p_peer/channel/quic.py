@@ -22,6 +22,7 @@ from p2p_peer.channel.quic_connection import WINDOW, Connection, configuration, 
 from p2p_peer.channel.quic_socket import QuicSocket
 from p2p_peer.channel.stream import KEY_EXCHANGE, StreamEnded, Wait
 from p2p_peer.channel.unread import Unread
+from p2p_peer.paths.base import Path
 
 __all__ = ["QuicStream"]
 
@@ -38,10 +39,11 @@ _log = logging.getLogger(__name__)
 
 
 class QuicStream:
-    """One side of a QUIC connection. `sock` is unconnected, non-blocking, and ours to close. Implements `Stream`."""
+    """One side of a QUIC connection, on a path whose socket is ours to close. Implements `Stream`."""
 
-    def __init__(self, sock: socket.socket, role: Role, address: Address, early: tuple[bytes, ...] = ()) -> None:
-        """Speak with `address`; `early` are datagrams from there that have come before."""
+    def __init__(self, path: Path, role: Role) -> None:
+        """Speak with the other side of `path`, as its client if we are the initiator."""
+        sock, address = path.socket, path.address
         self.socket = sock
         self._loop = asyncio.get_running_loop()
         self._fd = sock.fileno()
@@ -69,7 +71,8 @@ class QuicStream:
         self._delivered: asyncio.Future[None] | None = None
         if is_client:
             self._connection = Connection.to(self._there, self._configuration, self._unread, self._loop.time())
-        for datagram in early:
+        self._nomination = path.nomination
+        for datagram in path.early:
             self._take(datagram, len(datagram), self._there)
         self._loop.add_reader(self._fd, self._on_readable)
         self._soon()
@@ -283,7 +286,10 @@ class QuicStream:
         if self._socket.is_full:
             self._socket.send()
         if not self._socket.is_full:
-            self._socket.send(connection.datagrams_to_send(self._loop.time()))
+            datagrams = list(connection.datagrams_to_send(self._loop.time()))
+            if datagrams and self._nomination and not self._was_greeted:
+                datagrams.insert(0, (self._nomination, self._there))
+            self._socket.send(datagrams)
         if self._socket.is_full is not self._socket_was_full:
             self._socket_was_full = self._socket.is_full
             if self._socket_was_full:

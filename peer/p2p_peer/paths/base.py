@@ -20,4 +20,5 @@ class Path:
     kind: PathKind
     socket: socket.socket
     address: Address  # of the other side, as we see it; of the mediator, if it relays
-    early: tuple[bytes, ...] = ()  # QUIC datagrams from there that came before anybody drove the connection
+    early: tuple[bytes, ...] = ()  # QUIC, responder: datagrams from there that came before anybody drove the connection
+    nomination: bytes = b""  # QUIC, initiator: to be sent ahead of the handshake, until that is answered

@@ -32,7 +32,7 @@ class UdpPunching:
     """Punches from the moment it is made. The sockets are its own from then on, and it closes them.
 
     found      initiator: done when a pair is valid, which stays so for as long as this punches
-    nominated  responder: the path, done when the other side began QUIC on a pair that was probed
+    nominated  responder: the path, done when the other side began QUIC on a pair that it had nominated
     exhausted  done when nothing more will be tried, with a clause that says what was
 
     The future of its role ends with `MediatorLied` when both sides have the same one.
@@ -73,10 +73,10 @@ class UdpPunching:
         self._go_on()
 
     def nominate(self) -> Path:
-        """Take the best pair that was found; QUIC's first packet there tells the other side."""
+        """Take the best pair that was found; the path's nomination tells the other side."""
         pair = self._machine.best()
         assert pair is not None, "nothing was found yet"
-        return self._take(pair)
+        return Path(PathKind.QUIC, self._take(pair), pair.address, nomination=self._machine.nomination(pair))
 
     def close(self) -> None:
         """Let go of everything but a path that was taken."""
@@ -153,18 +153,18 @@ class UdpPunching:
         self._go_on()
 
     def _quic_came(self, number: int, data: bytes, source: Address) -> None:
-        """Follow the initiator, which begins QUIC on the pair that it takes."""
+        """Follow the initiator, which begins QUIC on the pair that it has nominated."""
         pair = Pair(number, source)
         begins = data[0] >= _LONG_HEADER and len(data) >= _INITIAL_BYTES
-        if begins and self._machine.is_heard(pair) and not self.nominated.done():
-            self.nominated.set_result(self._take(pair, data))
+        if begins and self._machine.is_nominated(pair) and not self.nominated.done():
+            self.nominated.set_result(Path(PathKind.QUIC, self._take(pair), pair.address, early=(data,)))
 
-    def _take(self, pair: Pair, *early: bytes) -> Path:
-        """Make a path of a pair. What comes after `early` waits in the socket."""
+    def _take(self, pair: Pair) -> socket.socket:
+        """Keep the socket of a pair, in which everything waits that comes now, and close the others."""
         _log.info("chosen: UDP with %s", pair.address)
         held = self._sockets.pop(pair.socket)
         self.close()
-        return Path(PathKind.QUIC, held.detach(), pair.address, early)
+        return held.detach()
 
     def _best(self) -> Address | None:
         pair = self._machine.best()
