@@ -184,7 +184,9 @@ def test_equal_roles_are_the_mediators_lie(role: Role) -> None:
     said_by_both = [sends(machine)[0].data for machine in machines]
     for machine, data in zip(machines, said_by_both[::-1], strict=True):
         machine.receive(0, data, B, 0.0)
-        [failed] = actions(machine)
+        last_word, failed = actions(machine)
+        assert isinstance(last_word, Send), "the other side may have missed what came before"
+        assert last_word.pair == Pair(0, B)
         assert isinstance(failed, Fail)
         assert isinstance(failed.error, MediatorLied)
         assert role.value in str(failed.error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from p2p_core.agreement import Agreement, Side
+from p2p_core.errors import NoPath
 from p2p_core.identity import PeerId, RSAPrivateKey
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
@@ -19,8 +20,9 @@ from p2p_core.wire.offer import Offer
 from p2p_peer.channel.channel import Channel, establish
 from p2p_peer.events import FileOffered, FileReceived, SessionEvent
 from p2p_peer.gather.punch_port import PunchPort
-from p2p_peer.paths import tcp
 from p2p_peer.paths.base import Path as PeerPath
+from p2p_peer.paths.race import Racer
+from p2p_peer.paths.tcp import TcpPunching
 from p2p_peer.session import Session
 from p2p_peer.session_driver import Keeper
 
@@ -109,9 +111,30 @@ async def punched_paths() -> tuple[PeerPath, PeerPath]:
 
 async def punch(port: PunchPort, role: Role, *targets: int, seed: int = 1) -> PeerPath:
     """Punch from `port` towards ports on loopback."""
-    addresses = [Address.of("127.0.0.1", number) for number in targets]
-    start = asyncio.get_running_loop().time()
-    return await tcp.punch(port, agreement(role, seed), addresses, start=start, round_trip=0.001, budget=PacketBudget())
+    return await path_of(punching(port, agreement(role, seed), *targets))
+
+
+def punching(
+    port: PunchPort, held: Agreement, *targets: int, host: str = "127.0.0.1", after: float = 0.0
+) -> TcpPunching:
+    """Begin to punch towards ports of this machine, `after` seconds from now."""
+    addresses = [Address.of(host, number) for number in targets]
+    start = asyncio.get_running_loop().time() + after
+    return TcpPunching(port, held, addresses, start=start, round_trip=0.001, budget=PacketBudget())
+
+
+async def path_of(racer: Racer) -> PeerPath:
+    """Wait for what comes of one way, as the race does. Raises `NoPath` for nothing."""
+    try:
+        await asyncio.wait((racer.found, racer.nominated, racer.exhausted), return_when=asyncio.FIRST_COMPLETED)
+        if racer.exhausted.done():
+            raise NoPath(racer.exhausted.result())
+        if racer.nominated.done():
+            return racer.nominated.result()
+        racer.found.result()
+        return racer.nominate()
+    finally:
+        racer.close()
 
 
 class Ports:

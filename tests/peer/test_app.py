@@ -30,7 +30,7 @@ from p2p_core.machines import tcp_punch
 from p2p_core.proof import PathKind, Role
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
-from p2p_peer import app, attempt, keeper
+from p2p_peer import app, attempt, keeper, meeting
 from p2p_peer import mediator as mediator_module
 from p2p_peer.app import connect
 from p2p_peer.events import (
@@ -49,7 +49,8 @@ from p2p_peer.events import (
 )
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import Vouched
-from p2p_peer.options import ConnectOptions
+from p2p_peer.options import ConnectOptions, Paths
+from p2p_peer.paths import relay
 from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId
 from p2p_proto import mediator_pb2 as pb
@@ -215,7 +216,7 @@ async def test_the_user_does_not_know_the_mediator(start: Start, mediator: Media
 async def test_an_offer_is_renewed_while_the_peer_is_awaited(
     start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempt, "RENEW_AFTER", 0.01)
+    monkeypatch.setattr(meeting, "RENEW_AFTER", 0.01)
     told: list[ConnectEvent] = []
     advertised: list[bytes] = []
     real = mediator_module.MediatorClient.advertise
@@ -329,8 +330,8 @@ async def test_lies(lie: Callable[[bytes], pb.Match], error: type[PunchwireError
 async def test_the_offer_that_a_renewal_replaces_may_still_be_matched(
     monkeypatch: pytest.MonkeyPatch, age: int, believed: bool
 ) -> None:
-    monkeypatch.setattr(attempt, "OFFERS_KNOWN", 2)
-    monkeypatch.setattr(attempt, "RENEW_AFTER", 0.001)
+    monkeypatch.setattr(meeting, "OFFERS_KNOWN", 2)
+    monkeypatch.setattr(meeting, "RENEW_AFTER", 0.001)
     monkeypatch.setattr(tcp_punch, "PUNCH_TIME", 0.01)
     made = 0
     real = mediator_module.MediatorClient.advertise
@@ -340,7 +341,7 @@ async def test_the_offer_that_a_renewal_replaces_may_still_be_matched(
         await real(self, wanted, offer)
         made += 1
         if made == age + 1:
-            monkeypatch.setattr(attempt, "RENEW_AFTER", 3600)
+            monkeypatch.setattr(meeting, "RENEW_AFTER", 3600)
 
     async def script(stream: Stream) -> None:
         await stream.admit()
@@ -379,8 +380,8 @@ async def test_what_is_offered() -> None:
         await stream.end(grpc.StatusCode.UNAVAILABLE)
 
     assert isinstance(await outcome(script), MediatorUnreachable)
-    assert offers[0].expires - offers[0].issued == attempt.OFFER_LIFE
-    assert attempt.RENEW_AFTER < attempt.OFFER_LIFE
+    assert offers[0].expires - offers[0].issued == meeting.OFFER_LIFE
+    assert meeting.RENEW_AFTER < meeting.OFFER_LIFE
     for transport in Transport:  # one port for each address of a family
         of_one = [candidate.address for candidate in offers[0].candidates if candidate.transport is transport]
         assert len({(address.ip.version, address.port) for address in of_one}) <= 2
@@ -489,8 +490,9 @@ async def test_a_relay_that_dies_during_an_attempt_without_it(
     await until(lambda: len(upgrading) == 2)
     session._driver.channel.stream.close()
     session._driver.channel_lost(ConnectionLost("cut"))
-    async for event in _until_moved(session):
-        assert isinstance(event, PathLost) or event.path is PathKind.RELAY
+    events = [event async for event in _until_moved(session)]
+    assert [type(event) for event in events] == [PathLost, PathChanged]
+    assert session.path is PathKind.RELAY
     assert [future.cancelled() for future in upgrading] == [True, True]
     await soon(session.send_message("on the next one"))
     await soon(asyncio.gather(session.close(), other.close()))
@@ -520,6 +522,20 @@ async def test_a_session_that_ends_in_the_middle_of_an_attempt(
     else:
         await soon(asyncio.gather(*(session.close() for session in sessions)))
     await until(lambda: not any(map(_is_the_peers, asyncio.all_tasks())))
+
+
+@pytest.mark.parametrize("end", [Session.abort, Session.close])
+async def test_nothing_is_left_of_a_relayed_session(
+    start: Start, mediator: Mediator, monkeypatch: pytest.MonkeyPatch, end: Any
+) -> None:
+    """Though the other side holds on to its end."""
+    monkeypatch.setattr(relay, "_FAREWELL_TIME", 0.05)
+    relayed = {"paths": Paths.RELAY_ONLY}
+    sessions = await soon(asyncio.gather(start(mediator, 0, 1, **relayed), start(mediator, 1, 0, **relayed)))
+    assert sessions[0].path is PathKind.RELAY
+    for session, left in zip(sessions, (1, 0), strict=True):
+        await soon(end(session, "enough"))
+        assert len([task for task in asyncio.all_tasks() if "Relaying" in repr(task)]) == left
 
 
 def _is_the_peers(task: "asyncio.Task[Any]") -> bool:
@@ -556,7 +572,9 @@ async def test_a_path_that_breaks_at_once_is_not_the_end(
         return await real(path, *arguments, **options)
 
     monkeypatch.setattr(attempt, "establish", establish)
-    session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    told: list[ConnectEvent] = []
+    session, other = await soon(asyncio.gather(start(mediator, 0, 1, told.append), start(mediator, 1, 0)))
+    assert [type(event) for event in told] == [*STEPS[:6], *STEPS[4:]], "candidates and waiting are told once"
     assert broken == [PathKind.TCP] * 2
     assert session.path is other.path is PathKind.QUIC, "what broke is not taken again"
     assert await soon(session.send_message("hello")) is None

@@ -1,7 +1,7 @@
 """Attempts against the real mediator: the first one's rules are in `test_app`, here are those of the further ones."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,17 @@ import pytest
 from p2p_core.agreement import OtherSession
 from p2p_core.errors import NoPath, PeerDidNotCome
 from p2p_core.identity import PeerId
-from p2p_peer import attempt
+from p2p_peer import attempt, meeting
 from p2p_peer.attempt import Attempts, Made
+from p2p_peer.events import (
+    Advertised,
+    Authenticated,
+    CandidatesFound,
+    ConnectEvent,
+    Encrypted,
+    Matched,
+    PathFound,
+)
 from p2p_peer.mediation import Mediation
 from p2p_peer.mediator import MediatorClient
 from p2p_peer.options import ConnectOptions, Paths
@@ -31,8 +40,8 @@ class Side:
         self.attempts = Attempts(key(n), key(1 - n).public_key(), self.mediation, options)
         self.made: list[Made] = []
 
-    async def first(self) -> None:
-        self.made.append(await self.attempts.first(lambda event: None))
+    async def first(self, notify: Callable[[ConnectEvent], None] = lambda event: None) -> None:
+        self.made.append(await self.attempts.first(notify))
 
     async def further(self, number: int, wait: float = 10.0, *, relay: bool = True) -> None:
         agreement = self.made[0].agreement
@@ -94,16 +103,16 @@ async def test_a_renewal_that_crossed_with_its_match_is_taken_back(
 ) -> None:
     """It would be matched with the next offer of the other side, which is for the session that began meanwhile."""
     ours, theirs = sides
-    real = attempt._Attempt._match_until_it_is_old
+    real = meeting.Meeting._match_until_it_is_old
 
     async def match(self: Any, *arguments: Any) -> Any:
         found = await real(self, *arguments)
-        if found is not None and self._setting.own == ours.attempts._setting.own:
+        if found is not None and self._parties is ours.attempts._setting.parties:
             renewed.append(await self._advertise(arguments[0]))
         return found
 
     renewed: list[None] = []
-    monkeypatch.setattr(attempt._Attempt, "_match_until_it_is_old", match)
+    monkeypatch.setattr(meeting.Meeting, "_match_until_it_is_old", match)
     await soon(asyncio.gather(ours.further(1), theirs.further(1)))
     assert len(renewed) == 1
     with pytest.raises(PeerDidNotCome):
@@ -130,12 +139,15 @@ async def test_a_peer_that_has_begun_anew(sides: tuple[Side, Side], monkeypatch:
     """The one that has not ends its session; the new one waits until it has."""
     monkeypatch.setattr(attempt, "OTHER_SESSION_PAUSE", 0.0)
     ours, theirs = sides
-    anew = asyncio.create_task(theirs.first())
+    told: list[ConnectEvent] = []
+    anew = asyncio.create_task(theirs.first(told.append))
     with pytest.raises(OtherSession):
         await soon(ours.further(1))
     await soon(asyncio.gather(ours.first(), anew))
     assert ours.made[-1].agreement.session_id == theirs.made[-1].agreement.session_id
     assert ours.made[-1].agreement.session_id != ours.made[0].agreement.session_id
+    steps = [CandidatesFound, Advertised, Matched, PathFound, Encrypted, Authenticated]
+    assert [type(event) for event in told] == steps, "its user has waited once"
 
 
 @pytest.mark.parametrize("when", ["it waits", "it races"])
@@ -153,7 +165,8 @@ async def test_cancelled_in_the_middle(sides: tuple[Side, Side], monkeypatch: py
     if when == "it races":
         await until(lambda: len(racing) == 2)
     else:
-        await until(lambda: bool(sides[0].attempts._setting.offers) and len(asyncio.all_tasks()) > len(before) + 2)
+        known = sides[0].attempts._setting.parties.offers
+        await until(lambda: bool(known) and len(asyncio.all_tasks()) > len(before) + 2)
     for task in tasks:
         task.cancel()
     await soon(asyncio.gather(*tasks, return_exceptions=True))

@@ -231,7 +231,7 @@ async def test_an_attempt_with_the_relay_goes_on_when_the_channel_is_lost(scenes
     attempt = await scene.attempt()
     scene.keeper.channel_lost(LOST)
     scene.call(1)
-    await until(lambda: scene.mediation.client.signals.empty())
+    await until(scene.mediation.client.signals.empty)
     await some_turns()
     assert (await scene.attempt()).outcome is attempt.outcome
     assert not attempt.outcome.done()

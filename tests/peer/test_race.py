@@ -52,17 +52,10 @@ class Ways:
     """TCP, UDP and the relay, which do nothing by themselves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.udp, self.relay = Way(PathKind.QUIC), Way(PathKind.RELAY)
-        self.tcp_goes_on = asyncio.Event()
-        self.tcp_chosen: Any = None
+        self.tcp, self.udp, self.relay = Way(PathKind.TCP), Way(PathKind.QUIC), Way(PathKind.RELAY)
+        monkeypatch.setattr(race_module, "TcpPunching", lambda *_, **__: self.tcp)
         monkeypatch.setattr(race_module, "UdpPunching", lambda *_, **__: self.udp)
-        monkeypatch.setattr(race_module.tcp, "punch", self._punch)
         monkeypatch.setattr(race_module, "RELAY_READY_AFTER", 0.0)
-
-    async def _punch(self, *_: Any, chosen: Any, **__: Any) -> Path:
-        self.tcp_chosen = chosen
-        await self.tcp_goes_on.wait()
-        return some_path(PathKind.TCP)
 
     def race(self, role: Role, given_up: "asyncio.Future[None] | None" = None) -> "asyncio.Task[Path]":
         """Begin long after the start: nothing is waited for."""
@@ -107,19 +100,16 @@ async def test_what_is_found_is_nominated(ways: Ways) -> None:
     await turns()
     ways.udp.found.set_result(None)
     assert await taken(racing) is PathKind.QUIC
-    assert ways.udp.is_closed
-    assert ways.relay.is_closed
+    assert all(way.is_closed for way in (ways.tcp, ways.udp, ways.relay))
 
 
 async def test_nothing_else_is_nominated_once_tcp_is(ways: Ways) -> None:
     """The other side has been told so already, and waits on TCP."""
     racing = ways.race(Role.INITIATOR)
     await turns()
-    ways.tcp_chosen()
+    ways.relay.found.set_result(None)
     ways.udp.found.set_result(None)
-    await turns()
-    assert not racing.done()
-    ways.tcp_goes_on.set()
+    ways.tcp.found.set_result(None)
     assert await taken(racing) is PathKind.TCP
 
 
@@ -146,7 +136,6 @@ async def test_cancelled_as_one_is_nominated(ways: Ways) -> None:
     racing = ways.race(Role.RESPONDER)
     await turns()
     ways.relay.nominated.set_result(some_path(PathKind.RELAY))
-    ways.tcp_goes_on.set()
     racing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(racing)

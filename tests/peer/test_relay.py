@@ -105,7 +105,7 @@ async def relaying() -> AsyncIterator[Callable[[MediatorIdentity, RelayTicket, R
         one.close()
         if one._path is not None:
             one._path.socket.close()
-    await soon(asyncio.wait([one._running for one in made]))
+    await soon(asyncio.wait([one.over for one in made]))
 
 
 Go = Callable[[MediatorIdentity, RelayTicket, Role], Relaying]

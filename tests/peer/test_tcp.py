@@ -9,20 +9,18 @@ from typing import Any
 import pytest
 from p2p_core.errors import MediatorLied, NoPath
 from p2p_core.machines import tcp_punch
-from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.punch_record import RECORD_BYTES
 from p2p_peer.gather import punch_port
 from p2p_peer.gather.interfaces import EVERYWHERE
 from p2p_peer.gather.punch_port import PunchPort
-from p2p_peer.paths import tcp
 from p2p_peer.paths.base import Path
+from p2p_peer.paths.tcp import TcpPunching
 
-from tests.peer.pair import Ports, agreement, punch, soon, until
+from tests.peer.pair import Ports, agreement, path_of, punch, punching, soon, until
 
 INITIATOR, RESPONDER = Role.INITIATOR, Role.RESPONDER
-AT_ONCE: dict[str, Any] = {"round_trip": 0.001, "budget": PacketBudget()}
 
 
 @pytest.fixture
@@ -90,18 +88,10 @@ async def test_both_ends_hold_the_same_connection(ports: tuple[PunchPort, PunchP
 async def test_over_ipv6(ports: tuple[PunchPort, PunchPort]) -> None:
     if len(ports[0].listeners) < 2:
         pytest.skip("no IPv6 on this machine")
-    start = asyncio.get_running_loop().time()
     paths = await soon(
         asyncio.gather(
             *(
-                tcp.punch(
-                    port,
-                    agreement(role),
-                    [Address.of("::1", other.number)],
-                    start=start,
-                    round_trip=0.001,
-                    budget=PacketBudget(),
-                )
+                path_of(punching(port, agreement(role), other.number, host="::1"))
                 for role, port, other in ((INITIATOR, *ports), (RESPONDER, *reversed(ports)))
             )
         )
@@ -122,17 +112,11 @@ async def test_one_side_alone_can_be_reached(ports: tuple[PunchPort, PunchPort],
 
 
 async def test_begins_when_it_is_time(ports: tuple[PunchPort, PunchPort], dials: list[Address]) -> None:
-    loop = asyncio.get_running_loop()
-    target = Address.of("127.0.0.1", ports[1].number)
-    punching = asyncio.create_task(
-        tcp.punch(
-            ports[0], agreement(INITIATOR), [target], start=loop.time() + 3600, round_trip=0.001, budget=PacketBudget()
-        )
-    )
+    later = punching(ports[0], agreement(INITIATOR), ports[1].number, after=3600)
     for _ in range(20):
         await asyncio.sleep(0)
     assert dials == []
-    await cancel(punching)
+    later.close()
 
 
 class Strangers:
@@ -239,18 +223,10 @@ async def test_equal_roles_are_the_mediators_lie(ports: tuple[PunchPort, PunchPo
     """Each holds the other's offer; both were told the same role."""
     ours, theirs = agreement(role), agreement(role.other).mirrored()
     assert ours.role is theirs.role
-    start = asyncio.get_running_loop().time()
     results = await soon(
         asyncio.gather(
             *(
-                tcp.punch(
-                    port,
-                    held,
-                    [Address.of("127.0.0.1", other.number)],
-                    start=start,
-                    round_trip=0.001,
-                    budget=PacketBudget(),
-                )
+                path_of(punching(port, held, other.number))
                 for port, other, held in ((*ports, ours), (*reversed(ports), theirs))
             ),
             return_exceptions=True,
@@ -308,22 +284,22 @@ async def test_a_dial_that_hangs_is_done_again(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", never)
-    punching = asyncio.create_task(punch(ports[0], INITIATOR, ports[1].number))
+    hanging = punching(ports[0], agreement(INITIATOR), ports[1].number)
     await until(lambda: len(dials) >= 3)
-    await cancel(punching)
+    hanging.close()
 
 
 async def test_a_connection_that_breaks_as_it_is_chosen(
     ports: tuple[PunchPort, PunchPort], monkeypatch: pytest.MonkeyPatch, short: None
 ) -> None:
-    real = tcp._Driver._send
+    real = TcpPunching._send
 
-    def send(self: tcp._Driver, number: int, data: bytes) -> None:
+    def send(self: TcpPunching, number: int, data: bytes) -> None:
         if self._machine.wanted(number) == 0:  # it has been chosen: this is the nomination
             self._held[number].socket.shutdown(socket.SHUT_WR)
         real(self, number, data)
 
-    monkeypatch.setattr(tcp._Driver, "_send", send)
+    monkeypatch.setattr(TcpPunching, "_send", send)
     results = await soon(
         asyncio.gather(punch(ports[0], INITIATOR, ports[1].number), punch(ports[1], RESPONDER), return_exceptions=True)
     )
@@ -331,71 +307,49 @@ async def test_a_connection_that_breaks_as_it_is_chosen(
     assert isinstance(results[1], NoPath)
 
 
-# Cancelled: neither a socket nor a task is left. The collector says so, and the fixtures of this folder.
+# Closed: neither a socket nor a task is left. The collector says so, and the fixtures of this folder.
 
 
-async def cancel(task: "asyncio.Task[Any]") -> None:
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await soon(task)
-
-
-async def test_cancelled_while_it_waits(ports: tuple[PunchPort, PunchPort], stack: ExitStack) -> None:
+async def test_closed_while_it_waits(ports: tuple[PunchPort, PunchPort], stack: ExitStack) -> None:
     """With dials under way, and a connection of each kind held."""
     stranger = Strangers(say_nothing)
-    punching = asyncio.create_task(punch(ports[0], INITIATOR, stranger.port, ports[1].number))
+    waiting = punching(ports[0], agreement(INITIATOR), stranger.port, ports[1].number)
     knocker = await knock(ports[0], stack)
     assert len(await soon(asyncio.get_running_loop().sock_recv(knocker, 100))) == RECORD_BYTES
     await until(lambda: len(stranger.accepted) == 1)
-    await cancel(punching)
+    waiting.close()
     with pytest.raises(ConnectionResetError):
         await soon(asyncio.get_running_loop().sock_recv(knocker, 100))
     stranger.close()
 
 
-async def test_cancelled_before_it_begins(ports: tuple[PunchPort, PunchPort]) -> None:
-    await cancel(asyncio.create_task(punch(ports[0], INITIATOR, ports[1].number)))
+async def test_closed_before_it_begins(ports: tuple[PunchPort, PunchPort]) -> None:
+    punching(ports[0], agreement(INITIATOR), ports[1].number).close()
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_cancelled_in_the_moment_of_choice(
-    ports: tuple[PunchPort, PunchPort], monkeypatch: pytest.MonkeyPatch, when: str, short: None
-) -> None:
-    real = tcp._Driver._keep
-
-    def keep(self: tcp._Driver, number: int) -> None:
-        task = tasks[self._port.number]
-        if when == "before":
-            task.cancel()
-        real(self, number)
-        task.cancel()
-
-    monkeypatch.setattr(tcp._Driver, "_keep", keep)
-    tasks = {
-        ports[0].number: asyncio.create_task(punch(ports[0], INITIATOR, ports[1].number)),
-        ports[1].number: asyncio.create_task(punch(ports[1], RESPONDER, ports[0].number)),
-    }
-    results = await soon(asyncio.gather(*tasks.values(), return_exceptions=True))
-    assert isinstance(results[0], asyncio.CancelledError)
-    assert isinstance(results[1], asyncio.CancelledError | NoPath)
-    gc.collect()
+async def test_closed_and_what_was_found_not_taken(ports: tuple[PunchPort, PunchPort]) -> None:
+    ours = punching(ports[0], agreement(INITIATOR), ports[1].number)
+    theirs = punching(ports[1], agreement(RESPONDER))
+    await soon(ours.found)
+    ours.close()
+    path = await soon(theirs.nominated)
+    theirs.close()
+    with path.socket:
+        assert await soon(asyncio.get_running_loop().sock_recv(path.socket, 100)) == b""
 
 
 @pytest.mark.parametrize("role", [INITIATOR, RESPONDER])
-async def test_cancelled_in_the_moment_of_failure(
-    ports: tuple[PunchPort, PunchPort], monkeypatch: pytest.MonkeyPatch, role: Role
-) -> None:
-    real = tcp._Driver._fail
-
-    def fail(self: tcp._Driver, error: Any) -> None:
-        task.cancel()
-        real(self, error)
-
-    monkeypatch.setattr(tcp._Driver, "_fail", fail)
-    monkeypatch.setattr(tcp_punch, "PUNCH_TIME", 0.01)
-    task = asyncio.create_task(punch(ports[0], role))
-    with pytest.raises(asyncio.CancelledError):
-        await soon(task)
+async def test_closed_and_its_error_of_no_interest(ports: tuple[PunchPort, PunchPort], role: Role) -> None:
+    """As when another way has found out as well. asyncio would log that nobody has asked for it."""
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    racers = [punching(ports[0], agreement(role), ports[1].number)]
+    racers.append(punching(ports[1], agreement(role.other).mirrored()))
+    await until(lambda: any(racer.found.done() or racer.nominated.done() for racer in racers))
+    while racers:
+        racers.pop().close()
+    gc.collect()
+    assert logged == []
 
 
 async def test_the_port_stays_the_callers(ports: tuple[PunchPort, PunchPort]) -> None:

@@ -189,7 +189,7 @@ class UdpPunch:
         try:
             said = Probe.decode(data, self._receive_key)
         except Malformed:
-            self._stranger(data)
+            self._stranger(Pair(socket, source), data, now)
             return
         if said.role is self._role:
             return
@@ -325,11 +325,12 @@ class UdpPunch:
             self._actions.append(Close(number))
         self._opened &= lucky
 
-    def _stranger(self, data: bytes) -> None:
+    def _stranger(self, pair: Pair, data: bytes, now: float) -> None:
         try:
             Probe.decode(data, self._mirror_key)
         except Malformed:
             return
+        self._send_probe(pair, now)  # so that the other side finds out as well, which may have missed what came before
         self._over = True
         self._actions.append(Fail(MediatorLied(f"the mediator told both sides that they are the {self._role.value}")))
 

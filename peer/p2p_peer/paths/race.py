@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -18,8 +18,8 @@ from p2p_core.targets import dialable
 from p2p_core.wire.candidate import Address, Transport
 
 from p2p_peer.gather.candidates import Gathered
-from p2p_peer.paths import tcp
 from p2p_peer.paths.base import Path
+from p2p_peer.paths.tcp import TcpPunching
 from p2p_peer.paths.udp import UdpPunching
 
 __all__ = ["Racer", "Start", "race"]
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Racer(Protocol):
-    """A way that may come up: UDP, or the relay."""
+    """A way that may come up."""
 
     found: "asyncio.Future[None]"  # initiator: it can be nominated
     nominated: "asyncio.Future[Path]"  # responder: the other side has nominated it
@@ -67,16 +67,8 @@ async def race(
     `relay` begins to use the mediator's relay, if that may be; `given_up` is done when there is nobody to reach any
     more. As the initiator, nothing of the kinds in `without` is taken: it was tried, and broke at once.
     """
-    path: Path | None = None
-    try:
-        async with AsyncExitStack() as stack:
-            running = _Race(gathered, agreement, start, budget, relay, without, stack)
-            path = await running.run(given_up)
-    except BaseException:
-        if path is not None:  # cancelled while the others were let go of
-            path.socket.close()
-        raise
-    return path
+    with ExitStack() as stack:
+        return await _Race(gathered, agreement, start, budget, relay, without, stack).run(given_up)
 
 
 @dataclass(slots=True)
@@ -87,11 +79,9 @@ class _Race:
     budget: PacketBudget
     relay: Callable[[], Racer] | None
     without: frozenset[PathKind]
-    stack: AsyncExitStack
+    stack: ExitStack
     _choosing: Choosing = field(init=False)
     _racers: dict[PathKind, Racer] = field(default_factory=dict)
-    _tcp: "asyncio.Task[Path] | None" = None
-    _tcp_is_chosen: bool = False  # and nothing else may be nominated, though its task has not ended yet
     _path: Path | None = None  # that was taken
     _why: dict[PathKind, str] = field(default_factory=dict)
     _events: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
@@ -120,21 +110,15 @@ class _Race:
         direct = self.gathered.candidates() and self.agreement.other.offer.candidates
         without = self.without if self.agreement.role is Role.INITIATOR else frozenset()
         if direct and PathKind.TCP not in without and self.gathered.tcp_port is not None:
-            self._choosing.awaited.add(PathKind.TCP)
-            targets = self._targets(Transport.TCP)
-            self._tcp = self._loop.create_task(
-                tcp.punch(
-                    self.gathered.tcp_port,
-                    self.agreement,
-                    targets,
-                    start=self.start.at,
-                    round_trip=self.start.round_trip,
-                    budget=self.budget,
-                    chosen=self._tcp_chosen,
-                )
+            dialling = TcpPunching(
+                self.gathered.tcp_port,
+                self.agreement,
+                self._targets(Transport.TCP),
+                start=self.start.at,
+                round_trip=self.start.round_trip,
+                budget=self.budget,
             )
-            self._tcp.add_done_callback(self._wake)
-            self.stack.push_async_callback(self._end_tcp)
+            self._join(PathKind.TCP, dialling)
         if direct and PathKind.QUIC not in without and self.gathered.udp_sockets:
             punching = UdpPunching(
                 self.gathered.udp_sockets,
@@ -170,9 +154,6 @@ class _Race:
             if path is not self._path:
                 path.socket.close()
 
-    def _tcp_chosen(self) -> None:
-        self._tcp_is_chosen = True
-
     def _wake(self, _: object = None) -> None:
         self._events.put_nowait(None)
 
@@ -188,13 +169,6 @@ class _Race:
     def _taken(self) -> Path | None:
         """Take in what has happened; return the path, if that makes one ours."""
         now = self._loop.time()
-        if self._tcp is not None and self._tcp.done() and PathKind.TCP not in self._why:
-            try:
-                return self._tcp.result()
-            except NoPath as error:
-                self._gone(PathKind.TCP, str(error))
-        if self._tcp_is_chosen and PathKind.TCP not in self._why:
-            return None
         for kind, racer in self._racers.items():
             if racer.nominated.done():
                 return racer.nominated.result()
@@ -213,13 +187,6 @@ class _Race:
         _log.debug("%s: %s", kind.value, why)
         self._why[kind] = why
         self._choosing.gone(kind)
-
-    async def _end_tcp(self) -> None:
-        assert self._tcp is not None
-        self._tcp.cancel()
-        await asyncio.wait([self._tcp])
-        if not self._tcp.cancelled() and self._tcp.exception() is None and self._tcp.result() is not self._path:
-            self._tcp.result().socket.close()
 
     def _targets(self, transport: Transport) -> list[Address]:
         offered, own = self.agreement.other.offer.candidates, self.agreement.own.offer.candidates

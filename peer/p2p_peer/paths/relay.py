@@ -33,7 +33,7 @@ from p2p_peer.paths.base import Path
 
 __all__ = ["Relaying"]
 
-JOIN_TIME = 30.0  # s for the other side to come; the mediator waits no longer either
+JOIN_TIME = 10.0  # s for the other side to come: both go there in the same moment; the mediator waits longer
 _METHOD = "/punchwire.v1.Mediator/Relay"
 _MAX_MESSAGE = limits.MAX_RELAY_DATA_BYTES + 64
 _BUFFER = 1024 * 1024  # bytes asked for in each direction of the socket pair; systems give less
@@ -55,7 +55,7 @@ class Relaying:
         self._mediator, self._ticket, self._role = mediator, ticket, role
         self._path: Path | None = None
         self._taken = False
-        self._running = loop.create_task(self._run())
+        self.over = loop.create_task(self._run())  # done when nothing is left of it, a moment after the path was closed
 
     def nominate(self) -> Path:
         """Take the path, once it is found: its socket is the caller's, and closing that ends the relay."""
@@ -66,7 +66,7 @@ class Relaying:
     def close(self) -> None:
         """Leave the relay, unless its path was taken."""
         if not self._taken:
-            self._running.cancel()
+            self.over.cancel()
             if self._path is not None:
                 self._stop_waiting(self._path.socket)
                 self._path.socket.close()

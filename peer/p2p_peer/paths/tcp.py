@@ -9,20 +9,20 @@ import random
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath, PunchwireError
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.packet_budget import PacketBudget
-from p2p_core.proof import PathKind
+from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.paths.base import Path
 
-__all__ = ["punch"]
+__all__ = ["TcpPunching"]
 
 _PACKETS = (
     3  # of a dial that nobody answers, at most: a SYN, and one more after 1 s and 2 s if it is not given up before
@@ -32,32 +32,6 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER 0: a connection that was 
 _log = logging.getLogger(__name__)
 
 
-async def punch(
-    port: PunchPort,
-    agreement: Agreement,
-    targets: Iterable[Address],
-    *,
-    start: float,
-    round_trip: float,
-    budget: PacketBudget,
-    chosen: Callable[[], None] = lambda: None,
-) -> Path:
-    """Return a TCP path to the other peer, its preambles read and written.
-
-    `start` is on the event loop's clock, `round_trip` in seconds. `chosen` is called in the moment in which the path is
-    nominated: from then on the other side takes it. Raises `NoPath` with what was tried, or `MediatorLied`. The port
-    stays the caller's.
-    """
-    machine = TcpPunch(
-        agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
-    )
-    driver = _Driver(port, machine, budget, chosen)
-    try:
-        return await driver.run()
-    finally:
-        driver.close()
-
-
 @dataclass(slots=True)
 class _Held:
     socket: socket.socket
@@ -65,32 +39,61 @@ class _Held:
     dialled: Address | None
 
 
-class _Driver:
-    def __init__(self, port: PunchPort, machine: TcpPunch, budget: PacketBudget, chosen: Callable[[], None]) -> None:
-        self._port = port
-        self._budget = budget
-        self._chosen = chosen
+class TcpPunching:
+    """Punches from the moment it is made. The port stays the caller's, who punches from it once at a time.
+
+    found      initiator: done in the moment in which a connection is nominated: from then on the other side takes it
+    nominated  responder: the path, done when the other side has nominated a connection
+    exhausted  done when nothing more will be tried, with a clause that says what was
+
+    The future of its role ends with `MediatorLied` when both sides have the same one.
+    """
+
+    def __init__(
+        self,
+        port: PunchPort,
+        agreement: Agreement,
+        targets: Iterable[Address],
+        *,
+        start: float,
+        round_trip: float,
+        budget: PacketBudget,
+    ) -> None:
+        """Punch towards `targets` from `start` on the event loop's clock; `round_trip` is in seconds."""
         self._loop = asyncio.get_running_loop()
-        self._machine = machine
+        self.found: asyncio.Future[None] = self._loop.create_future()
+        self.nominated: asyncio.Future[Path] = self._loop.create_future()
+        self.exhausted: asyncio.Future[str] = self._loop.create_future()
+        self._port, self._role, self._budget = port, agreement.role, budget
+        self._machine = TcpPunch(
+            agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
+        )
         self._dials: dict[Address, asyncio.Task[None]] = {}
         self._told: dict[Address, str] = {}  # what was last logged of each dial: it goes the same way many times over
         self._held: dict[int, _Held] = {}
         self._next_number = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._result: asyncio.Future[Path] = self._loop.create_future()
-
-    async def run(self) -> Path:
-        for listener in self._port.listeners:
+        self._path: Path | None = None  # initiator: that was found, and not yet taken
+        for listener in port.listeners:
             self._loop.add_reader(listener, self._accept, listener)
         self._go_on()
-        try:
-            return await self._result
-        except asyncio.CancelledError:
-            self._forget_result()
-            raise
+
+    def nominate(self) -> Path:
+        """Take the connection that was found. The other side knows already."""
+        assert self._path is not None, "nothing was found yet"
+        path, self._path = self._path, None
+        return path
 
     def close(self) -> None:
-        """Let go of everything but the socket that was kept."""
+        """Let go of everything but a path that was taken."""
+        self._stop()
+        if self._path is not None:
+            self._path.socket.close()
+        for future in (self.found, self.nominated):
+            if future.done() and not future.cancelled():
+                future.exception()  # seen by whoever waited, or of no interest any more
+
+    def _stop(self) -> None:
         for listener in self._port.listeners:
             self._loop.remove_reader(listener)
         if self._timer is not None:
@@ -128,17 +131,20 @@ class _Driver:
                 self._fail(error)
 
     def _keep(self, number: int) -> None:
-        if self._result.done():  # cancelled in this very moment
-            return
         held = self._held.pop(number, None)
+        self._stop()
         if held is None:
-            self._result.set_exception(NoPath("the connection to the other side broke as it was chosen"))
+            self.exhausted.set_result("the connection to the other side broke as it was chosen")
             return
         _log.info("chosen: the connection that %s %s", "went to" if held.dialled else "came from", held.address)
         self._loop.remove_reader(held.socket)
         self._budget.answered(held.address.ip, self._loop.time())
-        self._result.set_result(Path(PathKind.TCP, held.socket, held.address))
-        self._chosen()
+        path = Path(PathKind.TCP, held.socket, held.address)
+        if self._role is Role.INITIATOR:
+            self._path = path
+            self.found.set_result(None)
+        else:
+            self.nominated.set_result(path)
 
     def _tell(self, address: Address, what: str) -> None:
         """Log what becomes of a dial, unless it became that before."""
@@ -147,13 +153,13 @@ class _Driver:
             _log.debug("dial to %s: %s", address, what)
 
     def _fail(self, error: PunchwireError) -> None:
-        if not self._result.done():
-            self._result.set_exception(error)
-
-    def _forget_result(self) -> None:
-        """Nobody takes the path any more, if there is one."""
-        if self._result.done() and not self._result.cancelled() and self._result.exception() is None:
-            self._result.result().socket.close()
+        self._stop()
+        if isinstance(error, NoPath):
+            self.exhausted.set_result(str(error))
+        elif self._role is Role.INITIATOR:
+            self.found.set_exception(error)
+        else:
+            self.nominated.set_exception(error)
 
     def _on_deadline(self) -> None:
         self._machine.on_deadline(self._loop.time())
