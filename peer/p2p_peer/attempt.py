@@ -43,6 +43,7 @@ DEPARTURE_GRACE = 1.0  # s a peer that has left the mediator may still take to c
 AGAIN_WAIT = HANDSHAKE_TIME + 5.0  # s for the other side to come again; it may notice as late that a path is broken
 RELAY_END_TIME = 2.0  # s for what was said last to get through a relay, and for the other side to end as well
 OTHER_SESSION_PAUSE = 1.0  # s for the other side to end a session that we know nothing of
+OTHER_SESSION_TRIES = 90  # as often; it gives such a session up within a minute, by the keeper's RECOVERY_TIME
 FIRST_TRIES = 3  # paths that may break before they are a channel, until the first attempt is given up
 
 _BUDGET = PacketBudget()  # one for all attempts of this process, whoever they are with
@@ -101,6 +102,7 @@ class Attempts:
         setting, lost = self._setting, None
         notify = _told_once(notify)
         broken: list[PathKind] = []
+        others = 0  # offers of the other side for another session
         while True:
             attempt = _Attempt(setting, None, 0, relay=True, without=frozenset(broken), notify=notify)
             try:
@@ -108,6 +110,9 @@ class Attempts:
                     return await attempt.run(setting.options.wait)
                 return await attempt.run(AGAIN_WAIT, unless=setting.mediation.client.departure(self.peer))
             except OtherSession:
+                others += 1
+                if others == OTHER_SESSION_TRIES:
+                    raise ConnectionLost("the other side goes on with a session that this one does not have") from None
                 _log.info("the other side still tries to go on with an earlier session; waiting until it has ended")
                 await asyncio.sleep(OTHER_SESSION_PAUSE)
             except PeerDidNotCome as error:

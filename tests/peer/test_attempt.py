@@ -1,13 +1,14 @@
 """Attempts against the real mediator: the first one's rules are in `test_app`, here are those of the further ones."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from p2p_core.agreement import OtherSession
-from p2p_core.errors import NoPath, PeerDidNotCome
+from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome
 from p2p_core.identity import PeerId
 from p2p_peer import attempt, meeting
 from p2p_peer.attempt import Attempts, Made
@@ -148,6 +149,25 @@ async def test_a_peer_that_has_begun_anew(sides: tuple[Side, Side], monkeypatch:
     assert ours.made[-1].agreement.session_id != ours.made[0].agreement.session_id
     steps = [CandidatesFound, Advertised, Matched, PathFound, Encrypted, Authenticated]
     assert [type(event) for event in told] == steps, "its user has waited once"
+
+
+async def test_a_side_that_never_ends_an_earlier_session_is_not_waited_for_for_ever(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "OTHER_SESSION_PAUSE", 0.001)
+    monkeypatch.setattr(attempt, "OTHER_SESSION_TRIES", 3)
+    ours, theirs = sides
+
+    async def goes_on() -> None:
+        while True:
+            with contextlib.suppress(OtherSession):
+                await theirs.further(1)
+
+    going_on = asyncio.create_task(goes_on())
+    with pytest.raises(ConnectionLost, match="goes on with a session"):
+        await soon(ours.attempts.first(lambda event: None))
+    going_on.cancel()
+    await asyncio.gather(going_on, return_exceptions=True)
 
 
 @pytest.mark.parametrize("when", ["it waits", "it races"])
