@@ -17,11 +17,24 @@ _DEPENDENT = (PortMapping.SEQUENTIAL, PortMapping.RANDOM)
 
 def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
     """Return the error; `tried` says of each kind of path what came of it."""
+    own, other = agreement.own.offer, agreement.other.offer
+    if PathKind.RELAY not in tried and (wishes := _wishes_at_odds(own, other)):
+        return NoPath(
+            f"no connection to the other side is possible: {wishes}",
+            advice="Start both sides again, without --relay-only or with a mediator that relays, "
+            "and without --direct-only.",
+        )
     outcomes = [f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()]
     sides = ((agreement.own, "this computer"), (agreement.other, "the other side"))
     if PathKind.RELAY not in tried:
         outcomes += [f"the relay: {whose} wants a direct path" for side, whose in sides if side.offer.direct_only]
     what = f"no connection to the other side came up ({'; '.join(outcomes) or 'nothing to try'})"
+    if versions := _versions_at_odds(own, other):
+        return NoPath(
+            f"{what}: {versions}",
+            advice="Start both sides again, with a mediator that relays, or where both have the same IP version "
+            "(and without --ipv4 or --ipv6).",
+        )
     for side, whose in sides:
         if not _known_from_outside(side.offer.candidates):
             return NoPath(
@@ -52,6 +65,8 @@ def _why_not_direct(own: Offer, other: Offer) -> str:
     for offer, whose in ((own, "this side"), (other, "the other side")):
         if not offer.candidates:
             return f"{whose} wants the relay and nothing else"
+    if versions := _versions_at_odds(own, other):
+        return versions
     hard = [_gives_other_ports(offer) for offer in (own, other)]
     if all(hard):
         return "the NATs of both sides take another port for each destination"
@@ -62,6 +77,25 @@ def _why_not_direct(own: Offer, other: Offer) -> str:
         whose = "this network's" if hard[0] else "the other side's"
         return f"{whose} NAT takes another port for each destination, and the guesses did not meet it"
     return "no direct connection came up in time"
+
+
+def _wishes_at_odds(own: Offer, other: Offer) -> str:
+    """Return a clause where what the two want leaves nothing to try, and no relay was to be had; else nothing."""
+    sides = ((own, "this side"), (other, "the other side"))
+    for (offer, whose), (another, others) in (sides, sides[::-1]):
+        if not offer.candidates and another.direct_only:
+            return f"{whose} wants the relay only, {others} direct connections only"
+        if not offer.candidates and not offer.direct_only:
+            return f"{whose} wants the relay only, and the mediator relays nothing"
+    return ""
+
+
+def _versions_at_odds(own: Offer, other: Offer) -> str:
+    """Return a clause where the two have no IP version in common; else nothing."""
+    ours, theirs = ({candidate.address.ip.version for candidate in offer.candidates} for offer in (own, other))
+    if not (ours and theirs) or ours & theirs:
+        return ""
+    return f"this side has IPv{ours.pop()} addresses only, the other side IPv{theirs.pop()} only"
 
 
 def _why_not_tcp(own: Offer, other: Offer) -> str:

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
         PeerDone,
         PeerLeaving,
         SessionEvent,
+        StillLooking,
+        StunServerUnusable,
     )
     from p2p_peer.mediator import StunServer
     from p2p_peer.mediator_identity import MediatorIdentity, Vouched
@@ -86,7 +88,9 @@ _HOME = {
     "Role": "p2p_core.proof",
     "Session": "p2p_peer.session",
     "SessionEvent": "p2p_peer.events",
+    "StillLooking": "p2p_peer.events",
     "Stored": "p2p_peer.transfer.sink",
+    "StunServerUnusable": "p2p_peer.events",
     "StunServer": "p2p_peer.mediator",
     "Transport": "p2p_core.wire.candidate",
     "Vouched": "p2p_peer.mediator_identity",
@@ -130,8 +134,10 @@ __all__ = [
     "Role",
     "Session",
     "SessionEvent",
+    "StillLooking",
     "Stored",
     "StunServer",
+    "StunServerUnusable",
     "Transport",
     "Vouched",
     "connect",

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from p2p_core.agreement import Agreement, OtherSession
-from p2p_core.errors import ConnectionLost, PeerDidNotCome
+from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.no_path import why_no_better
 from p2p_core.packet_budget import PacketBudget
@@ -27,15 +27,17 @@ from p2p_peer.events import (
     Encrypted,
     Matched,
     PathFound,
+    StunServerUnusable,
 )
 from p2p_peer.gather.candidates import Gathered, gather
 from p2p_peer.gather.port_mapping.mapping import PortMapping
+from p2p_peer.gather.stun_servers import Unheard
 from p2p_peer.mediation import Mediation
 from p2p_peer.mediator import Introduction
 from p2p_peer.meeting import Meeting, Parties
 from p2p_peer.options import ConnectOptions, Paths
 from p2p_peer.paths.race import Racer, Start, race
-from p2p_peer.paths.relay import Relaying
+from p2p_peer.paths.relay import Relaying, RelayLimit
 
 __all__ = ["Attempts", "Made"]
 
@@ -76,13 +78,14 @@ def _ignore(event: ConnectEvent) -> None:
 
 
 def _told_once(notify: Callable[[ConnectEvent], None]) -> Callable[[ConnectEvent], None]:
-    """Tell of the first attempt's candidates and of its waiting, and not of a later one's: to its user they are one."""
-    told: set[type[ConnectEvent]] = set()
+    """Tell what the first attempt gathers, and that it waits, and not what a later one does: to its user it is one."""
+    told: set[ConnectEvent | type[ConnectEvent]] = set()
 
     def tell(event: ConnectEvent) -> None:
-        if isinstance(event, CandidatesFound | Advertised) and type(event) in told:
+        what = event if isinstance(event, StunServerUnusable) else type(event)
+        if isinstance(event, StunServerUnusable | CandidatesFound | Advertised) and what in told:
             return
-        told.add(type(event))
+        told.add(what)
         notify(event)
 
     return tell
@@ -169,6 +172,7 @@ class _Attempt:
             advertised=lambda candidates: notify(Advertised(candidates)),
         )
         self.path: PathKind | None = None  # that was found, whatever became of it
+        self._relaying: Relaying | None = None
 
     async def run(self, wait: float | None, *, unless: "asyncio.Future[None] | None" = None) -> Made:
         """Make a channel; the other side has `wait` seconds to come, or until `unless` is done.
@@ -193,19 +197,25 @@ class _Attempt:
         self._notify(Matched(agreement.role, agreement.other.offer.candidates))
         given_up = asyncio.create_task(_given_up(self._client.departure(introduction.peer)))
         keep.callback(given_up.cancel)
-        path = await race(
-            gathered,
-            agreement,
-            Start(
-                at=loop.time() + introduction.start_after,
-                round_trip=4 * introduction.one_way,  # the other side is as far behind the mediator as we are
-                observed=introduction.observed,
-            ),
-            budget=_BUDGET,
-            relay=self._relay(introduction, agreement),
-            given_up=given_up,
-            without=self._without,
+        start = Start(
+            at=loop.time() + introduction.start_after,
+            round_trip=4 * introduction.one_way,  # the other side is as far behind the mediator as we are
+            observed=introduction.observed,
         )
+        try:
+            path = await race(
+                gathered,
+                agreement,
+                start,
+                budget=_BUDGET,
+                relay=self._relay(introduction, agreement),
+                given_up=given_up,
+                without=self._without,
+            )
+        except NoPath as error:
+            if self._relaying is not None and self._relaying.is_at_limit:
+                raise RelayLimit(self._relaying.exhausted.result()) from error
+            raise
         self.path = path.kind
         why = why_no_better(agreement, path.kind)
         with contextlib.ExitStack() as guard:
@@ -223,6 +233,11 @@ class _Attempt:
 
     async def _gathered(self, keep: AsyncExitStack) -> Gathered:
         if self._setting.options.paths is Paths.RELAY_ONLY:
+            if not self._client.welcome.relays:
+                raise NoPath(
+                    "this mediator relays nothing, and this side wants the relay only",
+                    advice="Leave out --relay-only, or use a mediator that relays.",
+                )
             return Gathered.nothing()
         mediation = self._setting.mediation
         named = [replace(server, host=server.host or mediation.host) for server in mediation.client.welcome.stun]
@@ -230,7 +245,13 @@ class _Attempt:
         asyncio.get_running_loop().run_in_executor(None, prepare_quic)  # the answers take their time, and cost none
         setting = self._setting
         where = mediation.identity.address
-        return await gather(setting.options, where, named, keep, setting.port_mapping, budget=_BUDGET)
+        return await gather(
+            setting.options, where, named, keep, setting.port_mapping, budget=_BUDGET, unheard=self._unheard
+        )
+
+    def _unheard(self, unheard: Unheard) -> None:
+        if unheard.is_own and not unheard.was_asked:
+            self._notify(StunServerUnusable(unheard.server, unheard.why))
 
     def _relay(self, introduction: Introduction, agreement: Agreement) -> Callable[[], Racer] | None:
         ticket = introduction.relay
@@ -239,6 +260,7 @@ class _Attempt:
 
         def go() -> Racer:
             relaying = Relaying(self._setting.mediation.identity, ticket, agreement.role)
+            self._relaying = relaying
             self._setting.relays.add(relaying.over)
             relaying.over.add_done_callback(self._setting.relays.discard)
             return relaying

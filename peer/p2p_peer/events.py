@@ -8,6 +8,7 @@ from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address, Candidate
 from p2p_core.wire.frames import FileOffer
 
+from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity
 from p2p_peer.transfer.sink import Stored
 
@@ -33,6 +34,8 @@ __all__ = [
     "PeerDone",
     "PeerLeaving",
     "SessionEvent",
+    "StillLooking",
+    "StunServerUnusable",
 ]
 
 
@@ -46,6 +49,14 @@ class MediatorReached:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """Our key is proved to the mediator, and it admits us."""
+
+
+@dataclass(frozen=True, slots=True)
+class StunServerUnusable:
+    """A STUN server that the user has named cannot be asked: it has no address, or none of our IP versions."""
+
+    server: StunServer
+    why: str  # a clause
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,15 @@ class Authenticated:
 
 
 ConnectEvent = (
-    MediatorReached | Admitted | CandidatesFound | Advertised | Matched | PathFound | Encrypted | Authenticated
+    MediatorReached
+    | Admitted
+    | StunServerUnusable
+    | CandidatesFound
+    | Advertised
+    | Matched
+    | PathFound
+    | Encrypted
+    | Authenticated
 )
 
 
@@ -155,6 +174,13 @@ class PathLost:
 
 
 @dataclass(frozen=True, slots=True)
+class StillLooking:
+    """There is still no channel."""
+
+    why: str  # a clause: what the last attempt failed of
+
+
+@dataclass(frozen=True, slots=True)
 class PathChanged:
     """The session goes on over another channel."""
 
@@ -172,6 +198,7 @@ SessionEvent = (
     | FileReceived
     | FileFailed
     | PathLost
+    | StillLooking
     | PathChanged
     | PeerDone
     | PeerLeaving

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession, PunchPurpose
-from p2p_core.errors import ConnectionLost, Malformed, PunchwireError
+from p2p_core.errors import ConnectionLost, Malformed, MediatorUnreachable, PeerDidNotCome, PunchwireError
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire import rejoin
 
 from p2p_peer.attempt import Attempts, Made
 from p2p_peer.mediation import HOPELESS, Mediation
 from p2p_peer.options import Paths
+from p2p_peer.paths.relay import RelayLimit
 from p2p_peer.session import Session
 
 __all__ = ["Keeper"]
@@ -28,11 +29,15 @@ GONE_TIME = 3.0  # s, once the mediator has said that the other side left it: it
 COMING_TIME = 10.0  # s for the other side to come to an attempt
 UPGRADE_AFTER = (0.5, 2.0, 5.0, 15.0, 30.0)  # s of relaying before each try of something direct, with fresh sockets
 RETRY_AFTER = 0.5  # s between attempts while there is no channel
+SAY_EVERY = 15.0  # s without a channel between two words to the user on why
 # The other side may call again and again, and each attempt asks STUN servers and the router: so many at once, and then
 # one in so many seconds. An honest one that fails takes longer by itself.
 ATTEMPTS_AT_ONCE = 10
 ATTEMPT_EVERY = 5.0  # s
 LOOK_EVERY = 0.25  # s between two looks at whether the other side is gone
+
+_NOT_YET = "the other side has not come yet"
+_GONE = "the other side's program has ended, or is cut off: it has left the mediator, too"
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +65,7 @@ class Keeper:
         self._wanted = 0  # the channel that the other side has asked for since the last attempt began
         self._upgrades = 0  # tried since the session was last on a direct path
         self._lost_at: float | None = None
+        self._why_not = _NOT_YET  # a clause: what the last attempt failed of, while there is no channel
         self._paid_until = 0.0  # when all attempts made so far will have had `ATTEMPT_EVERY` each
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,7 +84,7 @@ class Keeper:
     def channel_lost(self, error: PunchwireError) -> bool:
         """Take note that the session has lost its channel; True: another one is looked for."""
         if self._lost_at is None:
-            self._lost_at = self._loop.time()
+            self._lost_at, self._why_not = self._loop.time(), _NOT_YET
             self._run(self._mourn(error))
             self._woken.set()
             if self._under_way is not None and not self._under_way.relay:
@@ -200,20 +206,40 @@ class Keeper:
         if isinstance(error, HOPELESS):
             self._upgrades = len(UPGRADE_AFTER)
         if self._lost_at is not None:
-            if isinstance(error, HOPELESS):
+            self._why_not = _clause(error)
+            if isinstance(error, (*HOPELESS, RelayLimit)):
                 self._session.give_up(error)
                 return
             await asyncio.sleep(RETRY_AFTER)
 
     async def _mourn(self, error: PunchwireError) -> None:
-        """Give the session up when there has been no other channel for too long."""
+        """Say now and then why there is no other channel; give the session up when that has been so for too long."""
         lost_at, gone_since = self._lost_at, None
         assert lost_at is not None
+        said_at = lost_at
         while self._lost_at == lost_at and not self._session.is_over:
             now = self._loop.time()
             gone = self._mediation.client.has_left(self._attempts.peer)
             gone_since = (gone_since or now) if gone else None
-            if now >= lost_at + RECOVERY_TIME or (gone_since is not None and now >= gone_since + GONE_TIME):
-                self._session.give_up(error)
+            if gone_since is not None and now >= gone_since + GONE_TIME:
+                self._session.give_up(ConnectionLost(_GONE))
                 return
+            if now >= lost_at + RECOVERY_TIME:
+                what = f"{error}; no other connection came up within {RECOVERY_TIME:g} s: {self._why_not}"
+                self._session.give_up(ConnectionLost(what))
+                return
+            if now >= said_at + SAY_EVERY:
+                said_at = now
+                self._session.still_looking(self._why_not)
             await asyncio.sleep(LOOK_EVERY)
+
+
+def _clause(error: PunchwireError) -> str:
+    """Say what an attempt failed of; addresses and names are known by now."""
+    match error:
+        case PeerDidNotCome():
+            return "the other side did not come"
+        case MediatorUnreachable():
+            return "the mediator cannot be reached"
+        case _:
+            return str(error)

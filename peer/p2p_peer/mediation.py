@@ -74,7 +74,8 @@ class Mediation:
             self.host,
             self.port,
             store=TrustStore(options.state_dir),
-            expected=options.mediator_id if known is None else known.id,
+            expected=options.mediator_id,
+            met=None if known is None else known.id,
             confirm=options.confirm_mediator,
         )
 

@@ -4,11 +4,14 @@ import grpc
 from p2p_core import limits
 from p2p_core.errors import MediatorUnreachable, NotAdmitted, PunchwireError, RemoteProtocolError, Replaced
 
-__all__ = ["REASON_KEY", "REASON_LOST", "clause_of", "error_of"]
+__all__ = ["REASON_KEY", "REASON_LOST", "RELAY_LIMIT", "clause_of", "error_of"]
 
 REASON_KEY = "punchwire-reason"  # the trailing metadata that carries the reason
 # gRPC's details in place of the reason, when a write meets the end of the stream before it is read.
 REASON_LOST = "Internal error from Core"
+RELAY_LIMIT = "relay-limit"  # the reason that will still hold in a moment
+_BROKE = ("Socket closed", "reset by peer", "Broken pipe", "watchdog")  # gRPC's words for a connection that was there
+_WENT_AWAY = "the mediator went away"
 _AGAIN = "Start again in a moment."
 _OUR_FAULT = (  # the mediator's reasons that say that this program broke its protocol
     "malformed",
@@ -52,6 +55,8 @@ def error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError
         )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:  # found by gRPC on this side
         return RemoteProtocolError("a message larger than any of the protocol").by("the mediator")
+    if _went_away(code, details):
+        return MediatorUnreachable(_WENT_AWAY, advice="It may be restarting: start again in a minute.")
     return MediatorUnreachable(f"the mediator ended the connection: {_last_error(code, details)}")
 
 
@@ -59,7 +64,7 @@ def clause_of(code: grpc.StatusCode, reason: str, details: str) -> str:
     """Return a clause for people that says why a `Relay` stream ended so."""
     if reason == "relay-off" or (not reason and code is grpc.StatusCode.UNIMPLEMENTED):
         return "the mediator relays nothing"
-    if reason == "relay-limit":
+    if reason == RELAY_LIMIT:
         return f"the mediator relays no more: {details}"
     if reason or details == REASON_LOST:
         return f"the mediator ended the relay: {details if reason else 'it does not say why'}"
@@ -67,7 +72,15 @@ def clause_of(code: grpc.StatusCode, reason: str, details: str) -> str:
         return "both sides have ended the relay"
     if code is grpc.StatusCode.CANCELLED:
         return "this side has ended the relay"
+    if _went_away(code, details):
+        return _WENT_AWAY
     return f"the mediator's relay cannot be reached: {_last_error(code, details)}"
+
+
+def _went_away(code: grpc.StatusCode, details: str) -> bool:
+    """Tell whether a connection broke, from one that did not come up: of that gRPC names a last error."""
+    broke = any(words in details for words in _BROKE)
+    return code is grpc.StatusCode.UNAVAILABLE and broke and "last error: " not in details
 
 
 def _last_error(code: grpc.StatusCode, details: str) -> str:

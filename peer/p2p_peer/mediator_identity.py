@@ -62,19 +62,23 @@ async def recognise(
     *,
     store: TrustStore,
     expected: MediatorId | None = None,
+    met: MediatorId | None = None,
     confirm: Callable[[MediatorId], Awaitable[bool]] | None = None,
 ) -> MediatorIdentity:
     """Reach the mediator and decide whether its key is to be believed; remember it if so.
 
-    `expected` holds whatever is remembered, which is not even read then; `confirm` is asked on first use (None:
-    accept). Raises `MediatorUnreachable`, `MediatorKeyChanged`, `NotAuthenticated` when `confirm` says no, or
-    `UsageError` when what is remembered cannot be read or written.
+    `expected` holds whatever is remembered, which is not even read then, and so does `met`, the id it had when this
+    process believed it before; `confirm` is asked on first use (None: accept). Raises `MediatorUnreachable`,
+    `MediatorKeyChanged`, `NotAuthenticated` when `confirm` says no, or `UsageError` when what is remembered cannot be
+    read or written.
     """
     leaf, address = await _fetch_leaf(host, port, _blind_context())
     certificate, mediator = _readable(leaf, host, port)
     _log.info("the mediator at %s answered; its id is %s", address, mediator)
     name = f"{host}:{port}"
-    vouched = await _judge(name, mediator, expected, store, lambda: _roots_vouch(host, port, leaf))
+    if expected is None and met is not None and met != mediator:
+        raise _changed(name, met, mediator, store)
+    vouched = await _judge(name, mediator, expected or met, store, lambda: _roots_vouch(host, port, leaf))
     _log.info("its key: %s", vouched.value)
     if vouched is Vouched.ON_FIRST_USE and confirm is not None:
         if not await confirm(mediator):
@@ -132,13 +136,17 @@ async def _judge(
     if await roots_vouch():
         return Vouched.BY_ROOTS
     if known is not None:
-        raise MediatorKeyChanged(
-            f"the key of the mediator at {name} has changed: it was {known}, it is now {mediator}. Somebody may "
-            "be in its place",
-            advice="Ask its owner, by another way than this one, which id is right. "
-            f"If it is the new one, remove {name} from {store.path}",
-        )
+        raise _changed(name, known, mediator, store)
     return Vouched.ON_FIRST_USE
+
+
+def _changed(name: str, known: MediatorId, mediator: MediatorId, store: TrustStore) -> MediatorKeyChanged:
+    return MediatorKeyChanged(
+        f"the key of the mediator at {name} has changed: it was {known}, it is now {mediator}. Somebody may "
+        "be in its place",
+        advice="Ask its owner, by another way than this one, which id is right. "
+        f"If it is the new one, remove {name} from {store.path}",
+    )
 
 
 async def _roots_vouch(host: str, port: int, leaf: bytes) -> bool:

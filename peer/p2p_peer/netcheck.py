@@ -15,7 +15,7 @@ from ipaddress import IPv4Address
 
 from p2p_core import reach
 from p2p_core.errors import MediatorUnreachable
-from p2p_core.reach import Reach
+from p2p_core.reach import Network, Reach
 from p2p_core.wire.candidate import Address, Transport
 from p2p_core.wire.offer import Mapping
 
@@ -24,7 +24,7 @@ from p2p_peer.gather.interfaces import IPAddress, Local, local_addresses
 from p2p_peer.gather.port_mapping.mapping import FoundProtocol, find_protocols
 from p2p_peer.gather.reflexive import Reflexive
 from p2p_peer.gather.stun import ANSWER_TIME
-from p2p_peer.gather.stun_servers import ask_all
+from p2p_peer.gather.stun_servers import Unheard, ask_all
 from p2p_peer.gather.udp_socket import UdpSocket
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import look_at, reach_unauthenticated
@@ -54,18 +54,26 @@ class MediatorSeen:
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """How one transport looks from outside. Nothing is known but the name of it where no STUN server answered."""
+    """How one transport looks from outside. Without an answer of a STUN server nothing is known but who was silent."""
 
     transport: Transport
     seen: tuple[Address, ...] = ()  # where this computer is seen: one of each IP version
     mapping: Mapping = Mapping.UNKNOWN
     step: int = 0  # ports from one mapping to the next, where the NAT is sequential
     is_translated: bool = False  # whether there is a NAT
+    unheard: tuple[Unheard, ...] = ()  # all servers that were to be asked, if none answered
 
     @property
     def answered(self) -> bool:
         """Whether this transport gets out, to a STUN server at least."""
         return bool(self.seen)
+
+    @property
+    def may_be(self) -> tuple[Mapping | None, ...]:
+        """How a NAT may map its ports, None if nothing gets out: that is taken for sure if a server was silent."""
+        if self.answered:
+            return (self.mapping,)
+        return (None,) if any(one.was_asked for one in self.unheard) else (Mapping.UNKNOWN, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +108,14 @@ class NetworkSeen:
     @property
     def reach(self) -> dict[str, Reach]:
         """What would connect this network with each kind of `p2p_core.reach.OTHERS`."""
-        udp, tcp = (one.mapping if one.answered else None for one in (self.udp, self.tcp))
-        own = reach.Network(udp, tcp, self.is_open)
-        return {name: reach.reach(own, other) for name, other in reach.OTHERS.items()}
+        if not (self.udp.answered or self.tcp.answered):
+            return dict.fromkeys(reach.OTHERS, Reach.UNKNOWN)
+        return {name: self._reach(other) for name, other in reach.OTHERS.items()}
+
+    def _reach(self, other: Network) -> Reach:
+        maybe = [Network(udp, tcp, self.is_open) for udp in self.udp.may_be for tcp in self.tcp.may_be]
+        found = {reach.reach(own, other) for own in maybe}
+        return found.pop() if len(found) == 1 else Reach.UNKNOWN
 
 
 def stun_servers_of(host: str, port: int) -> tuple[StunServer, ...]:
@@ -121,14 +134,26 @@ async def look_around(mediator: tuple[str, int] | None, options: ConnectOptions)
     Raises `NoPath` when this computer has no free port, or does not tell its addresses.
     """
     seen = None if mediator is None else await _reached(*mediator, insecure=options.insecure)
-    servers = (*options.stun, *(() if mediator is None else stun_servers_of(*mediator)))
     where = seen.address if isinstance(seen, MediatorSeen) else _NOWHERE
+    servers = options.stun
+    if mediator is not None and (isinstance(seen, MediatorSeen) or not await _is_here(mediator[0])):
+        servers += stun_servers_of(*mediator)
     local = Local(options.ip_version, options.bind)
     addresses = tuple(ip for ip in local_addresses() if local.allows(ip))
     (udp, tcp, hairpin), protocols = await asyncio.gather(
         _from_outside(replace(options, stun=servers), where), _protocols(addresses if options.port_mapping else None)
     )
     return NetworkSeen(addresses, udp, tcp, hairpin, protocols, seen)
+
+
+async def _is_here(host: str) -> bool:
+    """Whether a name is this computer's for itself: whoever answers there sees nothing of the network."""
+    try:
+        async with asyncio.timeout(MEDIATOR_TIME):
+            found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return False
+    return all(Address.of(str(address[0]), 1).ip.is_loopback for *_, address in found)
 
 
 async def _reached(host: str, port: int, *, insecure: bool) -> MediatorSeen | MediatorUnreachable:
@@ -168,24 +193,28 @@ async def _from_outside(options: ConnectOptions, mediator: Address) -> tuple[Out
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as keep:
         silent_until = loop.time() + ANSWER_TIME
-        gathered = await gather(options, mediator, (), keep)
+        unheard: dict[StunServer, Unheard] = {}
+        gathered = await gather(options, mediator, (), keep, unheard=lambda one: unheard.update({one.server: one}))
         await asyncio.sleep(silent_until - loop.time())  # it returns before the slowest has answered
-        udp, tcp = (_outside(gathered, transport) for transport in (Transport.UDP, Transport.TCP))
+        for server in options.stun:  # who takes longer still
+            unheard.setdefault(server, Unheard(server, "no answer", is_own=True))
+        udp, tcp = (_outside(gathered, transport, unheard.values()) for transport in (Transport.UDP, Transport.TCP))
         return udp, tcp, await _hairpin(gathered, options, mediator)
 
 
-def _outside(gathered: Gathered, transport: Transport) -> Outside:
+def _outside(gathered: Gathered, transport: Transport, unheard: Iterable[Unheard]) -> Outside:
     """Tell what IPv4 shows, as there are few NATs in IPv6; or IPv6, if that is all there is."""
     answered = [one for one in gathered.reflexive if one.transport is transport and one.candidate is not None]
     if not answered:
-        return Outside(transport)
+        return Outside(transport, unheard=tuple(one for one in unheard if one.server.transport is transport))
     seen = tuple(one.candidate.address for one in answered if one.candidate is not None)
     mapping, step = answered[0].mapping
-    return Outside(transport, seen, mapping, step, is_translated=seen[0] not in _own(gathered))
+    return Outside(transport, seen, mapping, step, is_translated=not _is_own(seen[0], gathered))
 
 
-def _own(gathered: Gathered) -> set[Address]:
-    return {host.address for host in gathered.hosts}
+def _is_own(address: Address, gathered: Gathered) -> bool:
+    """Whether this computer has an address: there is no NAT that it is seen at."""
+    return address.ip.is_loopback or address in {host.address for host in gathered.hosts}
 
 
 async def _hairpin(gathered: Gathered, options: ConnectOptions, mediator: Address) -> bool | None:
@@ -197,7 +226,7 @@ async def _hairpin(gathered: Gathered, options: ConnectOptions, mediator: Addres
     for one in gathered.reflexive:
         if (one.transport, one.family) != (Transport.UDP, socket.AF_INET) or one.candidate is None:
             continue
-        if one.candidate.address not in _own(gathered) and one.mapping[0] is Mapping.INDEPENDENT:
+        if not _is_own(one.candidate.address, gathered) and one.mapping[0] is Mapping.INDEPENDENT:
             return await _reaches_itself(ports[one.family], one.candidate.address, options, mediator)
     return None
 

@@ -11,7 +11,7 @@ Everything here runs in one event loop; `session_driver` makes it go.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
 from types import TracebackType
@@ -119,11 +119,11 @@ class Session:
         self._driver.go_on()
         return delivery
 
-    async def send_file(self, path: FilePath | str) -> FileSent:
+    async def send_file(self, path: FilePath | str, *, offered: Callable[[str, int], None] | None = None) -> FileSent:
         """Offer the file, send it when it is accepted, and return once the other side has stored it.
 
-        Raises `Refused`, `TransferFailed` (it could not be read, it changed, the other side gave up), or
-        `ConnectionLost`.
+        `offered` is called with the file's name and its size in bytes, as offered. Raises `Refused`, `TransferFailed`
+        (it could not be read, it changed, the other side gave up), or `ConnectionLost`.
         """
         self._driver.check_open()
         file = OpenFile.open(FilePath(path))
@@ -135,6 +135,8 @@ class Session:
         self._driver.outgoing.offered(transfer, file)
         sending = self._driver.sendings.expect(transfer)
         self._driver.go_on()
+        if offered is not None:
+            offered(file.name, file.size)
         try:
             return await sending
         except asyncio.CancelledError:
@@ -222,6 +224,10 @@ class Session:
     def move_to(self, channel: Channel, why_no_better: str = "") -> None:
         """Go on over `channel`, whether or not the one before is lost. A session that is over closes it."""
         self._driver.move_to(channel, why_no_better)
+
+    def still_looking(self, why: str) -> None:
+        """There is no channel yet, because of `why`, a clause."""
+        self._driver.still_looking(why)
 
     def give_up(self, error: PunchwireError) -> None:
         """No channel can be made any more: end the session with `error`, unless it has one or ended properly."""

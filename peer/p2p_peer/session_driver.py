@@ -18,7 +18,7 @@ from p2p_peer.awaited import Awaited
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
 from p2p_peer.event_queue import EventQueue
-from p2p_peer.events import FileFailed, FileOffered, FileSent, PathChanged, PathLost, SessionEvent
+from p2p_peer.events import FileFailed, FileOffered, FileSent, PathChanged, PathLost, SessionEvent, StillLooking
 from p2p_peer.transfer.incoming import IncomingFiles
 from p2p_peer.transfer.outgoing import OutgoingFiles
 
@@ -137,6 +137,11 @@ class SessionDriver:
         self._pump.start()
         self.go_on()
 
+    def still_looking(self, why: str) -> None:
+        """There is no channel yet, because of `why`, a clause; a session that is over tells nobody."""
+        if self._channel_error is not None and not self.over.done():
+            self._emit(StillLooking(why))
+
     def give_up(self, error: PunchwireError) -> None:
         """No channel can be made any more: end the session with `error`, unless it has one or ended properly."""
         if self._channel_error is not None:
@@ -224,7 +229,10 @@ class SessionDriver:
         if isinstance(error, RemoteProtocolError):
             self.end(error)
         else:
-            self._look_for_another(error or ConnectionLost("the other side ended the connection without a word"))
+            error = error or ConnectionLost("the other side ended the connection without a word")
+            if why := self.channel.path.why_it_ended():
+                error = ConnectionLost(why)
+            self._look_for_another(error)
 
     # What files have for the pump, which is another one after each move.
 

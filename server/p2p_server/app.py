@@ -22,7 +22,7 @@ from p2p_core.identity import PeerId
 
 from p2p_server import authorized, tls
 from p2p_server.clock import Clock, LoopClock
-from p2p_server.config import Config, default_authorized
+from p2p_server.config import Config, StunServer, default_authorized
 from p2p_server.health import HealthService
 from p2p_server.limits import GRPC_OPTIONS
 from p2p_server.meet import SERVICE, Inbox, MeetService, Setting
@@ -32,7 +32,7 @@ from p2p_server.relay import RelayService
 from p2p_server.relay_desk import RelayDesk
 from p2p_server.sockets import listen
 from p2p_server.stores.memory import MemoryStore
-from p2p_server.stun_ports import StunPorts
+from p2p_server.stun_ports import StunPorts, warn_of_unknown
 from p2p_server.stun_responder import StunResponder
 
 __all__ = ["Listening", "Mediator", "run"]
@@ -47,6 +47,7 @@ class Listening:
     host: str  # as it was asked for; * for all addresses
     port: int
     stun_port: int | None  # None: STUN is not answered
+    stun: tuple[StunServer, ...]  # of ours, as peers are told of them
     mediator_id: str | None  # None without TLS
 
 
@@ -106,7 +107,7 @@ class Mediator:
         if certificate is None:
             _log.warning("without TLS: peers cannot authenticate this mediator, only whoever ends TLS in front of it")
         mediator_id = str(PeerId(identity.id)) if certificate else None
-        listening = Listening(config.host or "*", port, stun_ports.port, mediator_id)
+        listening = Listening(config.host or "*", port, stun_ports.port, stun_ports.own, mediator_id)
         return cls(listening, certificate, server, meet, relay, store, stun, config.limits.stop_grace)
 
     async def stop(self) -> None:
@@ -135,7 +136,9 @@ async def run(config: Config, announce: Callable[[Listening], None]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     announce(mediator.listening)
+    checking = asyncio.create_task(warn_of_unknown(config.stun_server))
     await told_to_stop.wait()
+    checking.cancel()
     _log.info("stopping")
     await mediator.stop()
 

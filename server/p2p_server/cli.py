@@ -5,7 +5,6 @@
 
 import argparse
 import asyncio
-import dataclasses
 import itertools
 import json
 import os
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p_core import __version__
 from p2p_core.errors import UsageError
+from p2p_core.wire.candidate import Transport
 
 from p2p_server import flag_values, logs
 from p2p_server.config import (
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "make_parser"]
 
+_READY = ("host", "port", "stun_port", "mediator_id")  # what programs are told
 _PREFIX = "P2P_SERVER_"
 _PEM = {"type": Path, "metavar": "PEM"}
+_WITHOUT = {"no_stun": ("stun_port", "stun_host"), "no_relay": ("relay_rate", "relay_bytes")}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
@@ -66,19 +68,41 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
     logs.set_up(options.log_format, options.log_level)
     from p2p_server import app
 
-    asyncio.run(app.run(config, lambda listening: _announce(listening, options.log_format)))
+    asyncio.run(app.run(config, lambda listening: _announce(listening, config, options.log_format)))
     return 0
 
 
-def _announce(listening: "Listening", form: str) -> None:
+def _announce(listening: "Listening", config: Config, form: str) -> None:
     if form == "json":
-        line = json.dumps({"event": "listening"} | dataclasses.asdict(listening))
+        line = json.dumps({"event": "listening"} | {name: getattr(listening, name) for name in _READY})
     else:
         host = f"[{listening.host}]" if ":" in listening.host else listening.host
-        mediator = listening.mediator_id or "none"
-        stun = "no STUN" if listening.stun_port is None else f"STUN on tcp {listening.stun_port}"
-        line = f"listening on {host}:{listening.port}, {stun}, mediator id {mediator}"
+        parts = [f"listening on {host}:{listening.port}", _own_stun(listening)]
+        if config.stun_server:
+            parts.append(f"STUN of others at {' '.join(map(str, config.stun_server))}")
+        parts += [_relaying(config.limits), f"mediator id {listening.mediator_id or 'none'}"]
+        line = ", ".join(parts)
     print(line, flush=True)
+
+
+def _own_stun(listening: "Listening") -> str:
+    if listening.stun_port is None:
+        return "no STUN"
+    ports = {
+        transport: ", ".join(str(one.port) for one in listening.stun if one.transport is transport and not one.host)
+        for transport in Transport
+    }
+    second = dict.fromkeys(one.host for one in listening.stun if one.host)
+    at = "".join(f", also at {host}" for host in second)
+    return f"STUN on TCP {ports[Transport.TCP]} and UDP {ports[Transport.UDP]}{at}"
+
+
+def _relaying(limits: Limits) -> str:
+    if not limits.relay:
+        return "relaying nothing"
+    rate = f"{flag_values.size_text(limits.relay_rate)}/s" if limits.relay_rate else "any rate"
+    volume = f"{flag_values.size_text(limits.relay_bytes)} a day" if limits.relay_bytes else "any volume"
+    return f"relaying at {rate} each way and {volume} between two peers"
 
 
 def _authorize(options: argparse.Namespace) -> int:
@@ -97,6 +121,9 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use: leave it or them out")
     if options.open and options.authorized is not None and str(options.authorized) != _from_environment("authorized"):
         parser.error("--open admits every key and --authorized only some: leave one of them out")
+    _check_switches(parser, options)
+    if options.host and options.host == options.stun_host:
+        parser.error(f"--host and --stun-host are the same, {options.host}: STUN is for a second address")
     if options.stun_port == 65535:
         parser.error("--stun-port cannot be 65535: STUN takes the next port as well")
     if options.stun_port and options.port == options.stun_port:
@@ -118,6 +145,19 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         insecure=options.insecure,
         limits=Limits(relay=not options.no_relay, relay_rate=options.relay_rate, relay_bytes=options.relay_bytes),
     )
+
+
+def _check_switches(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse a flag that a switch leaves without use; its environment variable may be there for other starts."""
+    unsaid = parser.parse_args([])
+    for switch, flags in _WITHOUT.items():
+        for flag in flags:
+            if getattr(options, switch) and getattr(options, flag) != getattr(unsaid, flag):
+                parser.error(f"{_flag(switch)} leaves {_flag(flag)} without use: leave one of them out")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _stun_servers(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[StunServer, ...]:
@@ -211,9 +251,9 @@ def _add_relay(parser: argparse.ArgumentParser) -> None:
     _add(
         parser,
         "relay-bytes",
-        f"bytes of one relay, 0 for no limit (default: {limits.relay_bytes // 1024**3}G); "
-        f"a peer sends at most {limits.relay_peer_share} times that in a day",
-        type=flag_values.size,
+        f"bytes relayed between two peers in a day, 0 for no limit (default: {limits.relay_bytes // 1024**3}G); "
+        f"a peer sends at most {limits.relay_peer_share} times that to all others",
+        type=flag_values.relay_bytes,
         metavar="BYTES",
         default=limits.relay_bytes,
     )

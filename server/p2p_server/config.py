@@ -44,6 +44,10 @@ class StunServer:
     port: int
     transport: Transport
 
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}/{self.transport.name.lower()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

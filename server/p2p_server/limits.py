@@ -47,13 +47,13 @@ class Limits:
     # Bytes/s each way of one relay, 0 for no limit. Calls, chats and ordinary files are as quick as on a home's uplink,
     # and thirty of them fill 1 Gbit/s.
     relay_rate: int = 4 * 1024**2
-    # Both ways of one relay together, 0 for no limit: a film, or 17 minutes at full rate. What is larger is worth
-    # finding a direct way, or asking the mediator's owner.
+    # Both ways of all relays of two peers together in a day, 0 for no limit: a film, or 17 minutes at full rate. What
+    # is larger is worth finding a direct way, or asking the mediator's owner.
     relay_bytes: int = 4 * 1024**3
     # What one peer may do in all its relays together, in multiples of the two above: bytes/s that it sends, and bytes
     # a day. Four, so that one heavy user of a small mediator is not all of its users.
     relay_peer_share: int = 4
-    # Relays at once: 300 MiB if nobody reads what is sent, and four times what 1 Gbit/s takes at full rate.
+    # Relays at once: 420 MiB if nobody reads what is sent, and four times what 1 Gbit/s takes at full rate.
     relays: int = 256
     # Sessions with several others, and one more for each that is just being replaced.
     relays_per_peer: int = 16

@@ -16,7 +16,7 @@ from p2p_server.authorized import Admits
 from p2p_server.clock import Clock, Timer
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
-from p2p_server.relay_accounts import RATE_BURST, Account, RelayAccounts
+from p2p_server.relay_accounts import RATE_BURST, Account, RelayAccounts, used_up
 from p2p_server.stream import HalfClosed, Stream
 from p2p_server.token_bucket import TokenBucket
 
@@ -84,12 +84,16 @@ class Seat:
         self.stream: RelayStream | None = None
         self.is_finished = False  # the peer has half-closed, and what it sent is written
         self._bridge = bridge
-        self._account: Account | None = None
+        self._accounts: tuple[Account, Account] | None = None
         self._over = asyncio.get_running_loop().create_future()
 
     async def hold(self, stream: RelayStream) -> None:
         """Relay until there is nothing more to relay, or the stream is ended. Raises `StreamEnded`."""
-        self._account = self._bridge.accounts.enter(self.peer)
+        try:
+            self._accounts = self._bridge.enter(self.peer)
+        except StreamEnded as refused:
+            self._bridge.end(refused)  # the other side learns why nobody comes
+            raise
         self.stream = stream
         self._bridge.join()
         await self._over
@@ -102,15 +106,15 @@ class Seat:
     def left(self) -> None:
         """Give back all that was held: the end of the stream is certain."""
         self.release()
-        if self._account is not None:
-            self._bridge.accounts.leave(self.peer)
+        if self._accounts is not None:
+            self._bridge.leave(self.peer)
         self._bridge.left()
 
     @property
-    def account(self) -> Account:
-        """Of the peer, which has taken the seat."""
-        assert self._account is not None
-        return self._account
+    def accounts(self) -> tuple[Account, Account]:
+        """Of the peer, which has taken the seat; and of the two."""
+        assert self._accounts is not None
+        return self._accounts
 
 
 class Bridge:
@@ -120,24 +124,38 @@ class Bridge:
         self, peers: tuple[PeerId, PeerId], limits: Limits, clock: Clock, accounts: RelayAccounts, admits: Admits
     ) -> None:
         """Make two seats, for `peers`; nothing is held for them until one is taken."""
-        self.accounts = accounts
+        self._peers = peers
+        self._accounts = accounts
         self.seats = Seat(self, peers[0]), Seat(self, peers[1])
         self._limits = limits
         self._clock = clock
         self._admits = admits
         self._bytes = 0
+        self._why: StreamEnded | None = None
         self._heard = 0.0
         self._timer: Timer | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._copying: list[asyncio.Task[None]] = []
 
+    def enter(self, peer: PeerId) -> tuple[Account, Account]:
+        """Count `peer` in; return its account, and that of the two. Raises `StreamEnded`."""
+        return self._accounts.enter(peer, self._other(peer))
+
+    def leave(self, peer: PeerId) -> None:
+        """Count `peer` out."""
+        self._accounts.leave(peer, self._other(peer))
+
+    def _other(self, peer: PeerId) -> PeerId:
+        first, second = self._peers
+        return second if peer == first else first
+
     def join(self) -> None:
         """Begin if both seats are taken, else wait for the other. Raises `StreamEnded` if that was taken and left."""
         if self._ended.done():
-            raise StreamEnded(Ending.RELAY_PEER_GONE)
+            raise self._why or StreamEnded(Ending.RELAY_PEER_GONE)
         streams = [seat.stream for seat in self.seats if seat.stream is not None]
         if len(streams) < len(self.seats):
-            self._call_in(self._limits.relay_ticket_life, lambda: self._end(Ending.RELAY_PEER_GONE))
+            self._call_in(self._limits.relay_ticket_life, lambda: self.end(StreamEnded(Ending.RELAY_PEER_GONE)))
             return
         first, second = self.seats
         _log.debug("relaying between %s and %s", first.peer.short, second.peer.short)
@@ -154,12 +172,12 @@ class Bridge:
             return
         self._set_ended()
         # In a moment: whatever ends one stream may be about to end the other, and to say why.
-        asyncio.get_running_loop().call_soon(self._end, Ending.RELAY_PEER_GONE)
+        asyncio.get_running_loop().call_soon(self.end, StreamEnded(Ending.RELAY_PEER_GONE))
 
     async def _copy(self, source: Seat, incoming: RelayStream, sink: Seat, outgoing: RelayStream) -> None:
         try:
             await outgoing.write(_PRESENT)
-            await self._pass_on(source.account, incoming, outgoing)
+            await self._pass_on(source.accounts, incoming, outgoing)
         except HalfClosed:
             await outgoing.write(_END)
             source.is_finished = True
@@ -168,17 +186,17 @@ class Bridge:
                 source.release()
                 sink.release()
         except StreamEnded as ended:
-            self._end(ended.ending, str(ended))
+            self.end(ended)
         except grpc.aio.BaseError:  # a stream is gone, and its handler learns it by itself
             return
         except Exception:
             _log.exception("a relay failed")
-            self._end(Ending.INTERNAL)
+            self.end(StreamEnded(Ending.INTERNAL))
 
-    async def _pass_on(self, account: Account, incoming: RelayStream, outgoing: RelayStream) -> None:
+    async def _pass_on(self, accounts: tuple[Account, Account], incoming: RelayStream, outgoing: RelayStream) -> None:
         """Copy messages, no sooner than the limits allow. Raises `HalfClosed`, `StreamEnded` and what gRPC raises."""
         rate = self._limits.relay_rate
-        rates = TokenBucket(rate, rate * RATE_BURST, self._clock.now()), account.rate
+        rates = TokenBucket(rate, rate * RATE_BURST, self._clock.now()), accounts[0].rate
         async with _OneBehind() as writing:
             while True:
                 try:
@@ -187,7 +205,7 @@ class Bridge:
                     await writing.all_done()
                     raise
                 self._heard = now = self._clock.now()
-                self._count(len(data), account, now)
+                self._count(len(data), accounts, now)
                 for bucket in rates:
                     bucket.take(max(len(data), _LEAST_COST), now)
                 free = max(bucket.free_at(now) for bucket in rates)
@@ -195,13 +213,13 @@ class Bridge:
                     await self._until(free)
                 await writing.then(outgoing.write(data))
 
-    def _count(self, size: int, account: Account, now: float) -> None:
+    def _count(self, size: int, accounts: tuple[Account, Account], now: float) -> None:
         self._bytes += size
-        if 0 < self._limits.relay_bytes < self._bytes:
-            raise StreamEnded(Ending.RELAY_LIMIT, "as much was relayed for this session as may be")
-        account.volume.take(size, now)
-        if account.volume.free_at(now) > now:
-            raise StreamEnded(Ending.RELAY_LIMIT, "a peer has sent as much as is relayed for it in a day")
+        for account in accounts:
+            account.volume.take(size, now)
+        for account in accounts:
+            if not account.volume.has(0, now):
+                raise used_up(account is accounts[1])
 
     async def _until(self, when: float) -> None:
         """Wait until `when`, or the end of the relay."""
@@ -213,7 +231,7 @@ class Bridge:
     def _beat(self) -> None:
         """Look from time to time whether anything is said, by peers that are still admitted."""
         if self._clock.now() >= self._heard + self._limits.relay_idle:
-            self._end(Ending.RELAY_IDLE)
+            self.end(StreamEnded(Ending.RELAY_IDLE))
             return
         for seat in self.seats:
             if seat.stream is not None and not self._admits(seat.peer):
@@ -221,10 +239,15 @@ class Bridge:
                 return
         self._call_in(self._limits.heartbeat, self._beat)
 
-    def _end(self, ending: Ending, detail: str = "") -> None:
+    def end(self, why: StreamEnded) -> None:
+        """End both streams, those that are there and one that is still to come; the first ending counts."""
+        if self._why is None:
+            self._why = why
+            if self._copying and why.ending is Ending.RELAY_LIMIT:
+                _log.info("no more is relayed between %s and %s: %s", *(peer.short for peer in self._peers), why)
         for seat in self.seats:
             if seat.stream is not None:
-                seat.stream.end(ending, detail)
+                seat.stream.end(why.ending, str(why))
 
     def _set_ended(self) -> None:
         self._ended.set_result(None)

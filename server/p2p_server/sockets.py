@@ -35,8 +35,8 @@ async def listen(host: str, port: int, transport: Transport = Transport.TCP) -> 
                 if not host and family is socket.AF_INET6 and error.errno in _NO_IPV6:
                     continue
                 raise UsageError(
-                    f"cannot listen on {host or 'any address'}, {_named(transport, port)}: {_why(error)}",
-                    advice="Choose what to listen on with --host, --port and --stun-port.",
+                    f"cannot listen on {_why(error, host or 'any address', _named(transport, port))}",
+                    advice="Choose what to listen on with --host, --stun-host, --port and --stun-port.",
                 ) from None
             stack.callback(listening.close)
             sockets.append(listening)
@@ -70,10 +70,12 @@ async def _addresses(host: str) -> list[tuple[socket.AddressFamily, str]]:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "that is no name of a computer"
-        advice = "Give --host an address of this computer, or leave it out for all."
+        advice = "Give --host and --stun-host addresses of this computer, or leave them out: --host for all addresses."
         raise UsageError(f"cannot find the address of {host}: {why}", advice=advice) from None
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
 
 
-def _why(error: OSError) -> str:
-    return "it is in use" if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)
+def _why(error: OSError, host: str, port: str) -> str:
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host}: that is not an address of this computer"
+    return f"{host}, {port}: {'it is in use' if error.errno == errno.EADDRINUSE else os.strerror(error.errno or 0)}"

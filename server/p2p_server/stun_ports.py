@@ -1,7 +1,10 @@
 """Where STUN is answered, and what peers are told of it."""
 
+import asyncio
 import contextlib
+import logging
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2p_core.wire.candidate import Transport
@@ -9,7 +12,9 @@ from p2p_core.wire.candidate import Transport
 from p2p_server.config import Config, StunServer
 from p2p_server.sockets import listen
 
-__all__ = ["StunPorts"]
+__all__ = ["StunPorts", "warn_of_unknown"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,8 @@ class StunPorts:
     """What the STUN responder answers on, and what peers are told of it."""
 
     sockets: tuple[socket.socket, ...]
-    servers: tuple[StunServer, ...]
+    own: tuple[StunServer, ...]  # an empty host is the one that peers dialled
+    others: tuple[StunServer, ...]
     port: int | None  # the first port of STUN over TCP, by which people know it
 
     @classmethod
@@ -28,7 +34,7 @@ class StunPorts:
         Raises `UsageError`.
         """
         if not config.stun:
-            return cls((), config.stun_server, None)
+            return cls((), (), config.stun_server, None)
         next_port = config.stun_port and config.stun_port + 1
         wanted = [
             (Transport.UDP, config.port),
@@ -38,6 +44,9 @@ class StunPorts:
         ]
         # All addresses are all: the second one is among them.
         hosts = [config.host, config.stun_host] if config.host and config.stun_host else [config.host]
+        if config.stun_host and not config.host:
+            for probe in await listen(config.stun_host, 0):  # which must be one of this machine all the same
+                probe.close()
         servers: list[StunServer] = []
         with contextlib.ExitStack() as stack:
             sockets: list[socket.socket] = []
@@ -53,9 +62,23 @@ class StunPorts:
             # A third question of each kind, so one of the two ports will do.
             servers.extend(StunServer(config.stun_host, one.port, one.transport) for one in servers[::2])
         port = next(server.port for server in servers if server.transport is Transport.TCP)
-        return cls(tuple(sockets), (*config.stun_server, *servers), port)
+        return cls(tuple(sockets), tuple(servers), config.stun_server, port)
+
+    @property
+    def servers(self) -> tuple[StunServer, ...]:
+        """What peers are told of."""
+        return self.others + self.own
 
     def close(self) -> None:
         """Close all sockets."""
         for one in self.sockets:
             one.close()
+
+
+async def warn_of_unknown(servers: Iterable[StunServer]) -> None:
+    """Log the names among `servers` that this machine does not know: peers would ask them in vain."""
+    for server in servers:
+        try:
+            await asyncio.get_running_loop().getaddrinfo(server.host, server.port)
+        except (OSError, UnicodeError):
+            _log.warning("the STUN server %s has a name that nobody knows; peers are told of it all the same", server)

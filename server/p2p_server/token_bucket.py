@@ -19,6 +19,10 @@ class TokenBucket:
             self._level = self._level_at(now) - count
             self._at = now
 
+    def has(self, share: float, now: float) -> bool:
+        """Whether `share` of the capacity, from 0 to 1, is there."""
+        return not self._rate or self._level_at(now) >= share * self._capacity
+
     def free_at(self, now: float) -> float:
         """When nothing is owed any more: `now`, or later."""
         return self._at_level(0.0, now)

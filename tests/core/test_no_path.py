@@ -32,9 +32,9 @@ def at(*candidates: Candidate, **more: object) -> dict[str, object]:
     [
         ((AT_HOME,), (FROM_OUTSIDE, AT_HOME), ", and this computer knows no public address of its own"),
         ((AT_HOME,), (), ", and this computer knows no public address of its own"),
-        ((PUBLIC,), (AT_HOME,), ", and the other side knows no public address of its own"),
+        ((PUBLIC, FROM_OUTSIDE), (AT_HOME,), ", and the other side knows no public address of its own"),
         ((FROM_OUTSIDE,), (), ", and the other side knows no public address of its own"),
-        ((AT_HOME, FROM_OUTSIDE), (PUBLIC,), ": a NAT or a firewall of one side lets nothing in"),
+        ((AT_HOME, FROM_OUTSIDE), (PUBLIC, FROM_OUTSIDE), ": a NAT or a firewall of one side lets nothing in"),
     ],
 )
 def test_what_is_known_of_the_networks(own: tuple[Candidate, ...], other: tuple[Candidate, ...], why: str) -> None:
@@ -59,7 +59,34 @@ def test_who_does_not_come_to_the_relay(own: bool, other: bool, said: str) -> No
 
 
 def test_nothing_was_tried() -> None:
-    assert "(nothing to try)" in str(why_no_path(between(at(AT_HOME), at()), {}))
+    assert "(nothing to try)" in str(why_no_path(between(at(AT_HOME), at(AT_HOME)), {}))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "why"),
+    [
+        (at(), at(UDP, direct_only=True), "this side wants the relay only, the other side direct connections only"),
+        (at(UDP, direct_only=True), at(), "the other side wants the relay only, this side direct connections only"),
+        (at(), at(UDP), "this side wants the relay only, and the mediator relays nothing"),
+        (at(UDP), at(), "the other side wants the relay only, and the mediator relays nothing"),
+    ],
+)
+def test_two_whose_wishes_leave_nothing(own: dict[str, object], other: dict[str, object], why: str) -> None:
+    error = why_no_path(between(own, other), {})
+    assert str(error) == f"no connection to the other side is possible: {why}"
+    assert "--relay-only" in error.advice
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "versions"), [(UDP, PUBLIC, ("4", "6")), (PUBLIC, AT_HOME, ("6", "4"))], ids=["4", "6"]
+)
+def test_two_without_an_ip_version_in_common(own: Candidate, other: Candidate, versions: tuple[str, str]) -> None:
+    clause = "this side has IPv{} addresses only, the other side IPv{} only".format(*versions)
+    held = between(at(own), at(other))
+    assert why_no_better(held, PathKind.RELAY) == clause
+    error = why_no_path(held, {PathKind.TCP: "nothing was tried"})
+    assert str(error) == f"no connection to the other side came up (TCP: nothing was tried): {clause}"
+    assert "STUN" not in error.advice
 
 
 @pytest.mark.parametrize(

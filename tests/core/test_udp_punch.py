@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core.agreement import Agreement, PunchPurpose
 from p2p_core.errors import MediatorLied
+from p2p_core.machines import port_guessing
 from p2p_core.machines.udp_punch import (
     MAX_LEARNED,
     PLAIN_TIME,
@@ -440,6 +441,17 @@ def test_no_port_is_guessed_where_plain_probing_helps() -> None:
     heard(machine, 0.1)
     machine.receive(0, said(Role.RESPONDER, ProbeKind.ANSWER, read(Role.INITIATOR, probe.data).nonce), A, 0.17)
     assert run_out(machine) == [Found()]
+
+
+def test_behind_a_nat_that_counts_fresh_sockets_are_tried_and_closed() -> None:
+    done = run_out(lucky(Role.INITIATOR, Mapping.SEQUENTIAL, Mapping.INDEPENDENT))
+    opened = [action.socket for action in done if isinstance(action, Open)]
+    assert len(opened) == port_guessing.FRESH_SOCKETS
+    for number in opened:
+        probes = [action.pair for action in done if isinstance(action, Send) and action.pair.socket == number]
+        assert probes == [Pair(number, A)]
+    assert [action.socket for action in done if isinstance(action, Close)] == opened
+    assert isinstance(done[-1], Exhausted)
 
 
 def test_the_easy_side_stops_when_the_guesses_are_used_up() -> None:

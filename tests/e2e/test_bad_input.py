@@ -609,7 +609,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["--authorized", "nowhere"], "there is no folder nowhere", "p2p-server authorize --authorized nowhere PEM"),
         (["--host", "a..b"], "cannot find the address of a..b: that is no name of a computer", "--host"),
-        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1, UDP port ...: ... assign requested address", "--host"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1: that is not an address of this computer", "--host"),
         (["--tls-cert", "pipe", "--tls-key", "pipe"], "cannot read pipe: it is not a regular file", "path"),
         (
             ["--tls-cert", "empty.pem", "--tls-key", "empty.pem"],

@@ -145,6 +145,7 @@ def test_a_file_is_asked_about_with_name_and_size(chats: tuple[Terminal, Termina
     (tmp_path / "photo.jpg").write_bytes(bytes(1500))
     alice.types(f"/send {tmp_path / 'photo.jpg'}")
     bob.shows("photo.jpg (1.5 kB)")
+    alice.shows("offered photo.jpg (1.5 kB); waiting for the other side to accept")
     bob.shows("/accept takes it, /reject refuses it")
     bob.types("yes")  # is said, and consents to nothing
     alice.shows("> yes")
@@ -158,7 +159,7 @@ def test_a_file_is_asked_about_with_name_and_size(chats: tuple[Terminal, Termina
     bob.shows("refused photo.jpg")
     alice.shows("did not take photo.jpg")
     alice.types(f"/send {tmp_path / 'missing'}")
-    alice.shows("missing was not sent")
+    alice.shows("not sent: ")
     bob.types("/quit")
     assert _over(alice, bob) == (0, 0)
 
@@ -286,6 +287,21 @@ def test_a_second_signal_leaves_the_terminal_as_it_was(chats: tuple[Terminal, Te
     alice.process.send_signal(signal.SIGHUP)
     assert _over(alice) == (130,)
     bob.process.send_signal(signal.SIGCONT)
+
+
+def test_what_is_typed_without_a_connection_waits(chats: tuple[Terminal, Terminal], world: World) -> None:
+    """With the mediator gone, nobody tells that the other side has ended: it is looked for."""
+    alice, bob = chats
+    world.mediator.process.kill()
+    bob.process.kill()
+    alice.shows("connection lost: ")
+    alice.types("hello?")
+    alice.stands("you> hello? (waiting)")
+    alice.types("/status")
+    alice.shows("round trip    none: there is no connection")
+    alice.process.send_signal(signal.SIGTERM)
+    assert _over(alice) == (130,)
+    alice.shows("hello? (not delivered)")
 
 
 def test_nothing_the_other_side_says_looks_like_a_line_of_the_program(

@@ -61,7 +61,8 @@ def test_where_nothing_but_the_web_gets_out(key_pairs: tuple[Keys, Keys], tmp_pa
     assert told["mediator"]["code"] == "mediator-unreachable"
     assert not told["udp"]["works"]
     assert not told["tcp"]["works"]
-    assert set(told["reach"].values()) == {"relay"}
+    assert {each["why"] for each in (*told["udp"]["silent"], *told["tcp"]["silent"])} == {"no answer"}
+    assert set(told["reach"].values()) == {"unknown"}
 
 
 @pytest.mark.parametrize("hairpin", [False, True])

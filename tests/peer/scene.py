@@ -25,6 +25,7 @@ class TypedLines:
         self.asked = 0
         self._ended = False
         self.commands: list[str] = []
+        self.waits: list[bool] = []
         self.own: list[tuple[str, bool]] = []  # own messages that were settled, and whether they were delivered
 
     async def next(self) -> str | None:
@@ -46,6 +47,9 @@ class TypedLines:
 
     def own_message(self, text: str) -> Callable[[bool], None]:
         return lambda delivered: self.own.append((text, delivered))
+
+    def waiting(self, *, waits: bool) -> None:
+        self.waits.append(waits)
 
     def command(self, line: str) -> None:
         self.commands.append(line)

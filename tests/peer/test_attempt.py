@@ -10,6 +10,7 @@ import pytest
 from p2p_core.agreement import OtherSession
 from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome
 from p2p_core.identity import PeerId
+from p2p_core.wire.candidate import Transport
 from p2p_peer import attempt, meeting
 from p2p_peer.attempt import Attempts, Made
 from p2p_peer.events import (
@@ -20,10 +21,12 @@ from p2p_peer.events import (
     Encrypted,
     Matched,
     PathFound,
+    StunServerUnusable,
 )
 from p2p_peer.mediation import Mediation
-from p2p_peer.mediator import MediatorClient
+from p2p_peer.mediator import MediatorClient, StunServer
 from p2p_peer.options import ConnectOptions, Paths
+from p2p_server.limits import Limits
 
 from tests.keys import key
 from tests.peer.a_mediator import real_mediator
@@ -35,8 +38,8 @@ A_MOMENT = 0.2  # s in which nobody comes
 class Side:
     """One peer at the mediator."""
 
-    def __init__(self, port: int, folder: Path, n: int, paths: Paths = Paths.ANY) -> None:
-        options = ConnectOptions(state_dir=folder / f"peer {n}", paths=paths)
+    def __init__(self, port: int, folder: Path, n: int, paths: Paths = Paths.ANY, **chosen: Any) -> None:
+        options = ConnectOptions(state_dir=folder / f"peer {n}", paths=paths, **chosen)
         self.mediation = Mediation("127.0.0.1", port, key(n), options)
         self.attempts = Attempts(key(n), key(1 - n).public_key(), self.mediation, options)
         self.made: list[Made] = []
@@ -74,6 +77,34 @@ async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
     await soon(asyncio.gather(sides[0].further(3), sides[1].further(1)))
     first, further = sides[0].made[0].agreement, sides[0].made[1].agreement
     assert (further.session_id, further.role, further.counter) == (first.session_id, first.role, 3)
+
+
+async def test_a_stun_server_of_the_users_without_an_address_is_told_of_once(tmp_path: Path) -> None:
+    told: list[ConnectEvent] = []
+    server = StunServer("a..b", 3478, Transport.UDP)
+    async with real_mediator(tmp_path) as mediator:
+        silent = StunServer("127.0.0.1", 1, Transport.UDP)
+        side = Side(mediator.listening.port, tmp_path, 0, stun=(server, silent), wait=A_MOMENT)
+        try:
+            await soon(side.mediation.open(lambda event: None))
+            with pytest.raises(PeerDidNotCome):
+                await soon(side.first(told.append))
+        finally:
+            await soon(side.end())
+    unknown = [event for event in told if isinstance(event, StunServerUnusable)]
+    assert [event.server for event in unknown] == [server]
+    assert unknown[0].why.startswith("that is no name of a computer")
+
+
+async def test_the_relay_only_where_there_is_none(tmp_path: Path) -> None:
+    async with real_mediator(tmp_path, limits=Limits(stop_grace=0.05, relay=False)) as mediator:
+        side = Side(mediator.listening.port, tmp_path, 0, Paths.RELAY_ONLY)
+        try:
+            await soon(side.mediation.open(lambda event: None))
+            with pytest.raises(NoPath, match="this mediator relays nothing, and this side wants the relay only"):
+                await soon(side.first())
+        finally:
+            await soon(side.end())
 
 
 @pytest.mark.parametrize("why", [PeerDidNotCome, asyncio.CancelledError])

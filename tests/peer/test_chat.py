@@ -9,10 +9,10 @@ from p2p_core import limits
 from p2p_core.errors import ConnectionLost
 from p2p_core.proof import PathKind
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, MessageAck, Ping, TextMessage
+from p2p_core.wire.frames import Cancel, Close, Done, FileAnswer, FileEnd, FileOffer, MessageAck, Ping, TextMessage
 from p2p_peer.cli.chat import Chat
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
-from p2p_peer.events import FileFailed, FileSent, PathChanged, PathLost
+from p2p_peer.events import FileFailed, FileSent, PathChanged, PathLost, StillLooking
 
 from tests.peer.other_side import BLOCK_SIZE
 from tests.peer.pair import soon, until
@@ -53,6 +53,12 @@ async def test_chat_says_that_the_connection_was_lost(scene: Scene) -> None:
     with pytest.raises(ConnectionLost):
         await scene.end()
     assert scene.said.ends == []
+
+
+async def test_chat_says_that_the_other_side_is_done(scene: Scene) -> None:
+    scene.begin_chat()
+    scene.other.send(Done())
+    await scene.notice("the other side has nothing more to send")
 
 
 async def test_chat_does_not_know_every_command(scene: Scene) -> None:
@@ -96,6 +102,7 @@ async def test_chat_sends_a_file(scene: Scene, tmp_path: Path) -> None:
     scene.lines.type("/send  my file ")
     offer = await scene.other.wait_for(FileOffer)
     assert offer.name == "my file"
+    await scene.notice("offered my file (5 B); waiting for the other side to accept")
     scene.other.send(FileAnswer(offer.transfer, accepted=True))
     await scene.other.wait_for(FileEnd)
     scene.lines.type("a message meanwhile")
@@ -108,7 +115,7 @@ async def test_chat_says_why_a_file_was_not_sent(scene: Scene, tmp_path: Path) -
     (tmp_path / "file").write_bytes(b"hello")
     scene.begin_chat()
     scene.lines.type("/send nothing", "/send file")
-    await scene.notice("nothing cannot be read: No such file or directory")
+    await scene.notice("not sent: nothing cannot be read: No such file or directory")
     offer = await scene.other.wait_for(FileOffer)
     scene.other.send(FileAnswer(offer.transfer, accepted=False, reason="too large"))
     await scene.notice("the other side did not take file: too large")
@@ -293,8 +300,15 @@ async def test_chat_goes_on_over_another_path(scene: Scene) -> None:
     await until(lambda: len(scene.said.events) == 1)
     scene.lines.type("/status")
     await scene.notice("path          lost at ")
-    scene.session._driver._emit(PathChanged(PathKind.RELAY, Address.of("192.0.2.1", 54700), "no luck"))
+    await scene.notice("round trip    none: there is no connection")
+    scene.session._driver._emit(StillLooking("the other side did not come"))
     await until(lambda: len(scene.said.events) == 2)
+    scene.lines.type("/status")
+    await scene.notice("; still looking: the other side did not come")
+    assert scene.lines.waits == [True]
+    scene.session._driver._emit(PathChanged(PathKind.RELAY, Address.of("192.0.2.1", 54700), "no luck"))
+    await until(lambda: len(scene.said.events) == 3)
+    assert scene.lines.waits == [True, False]
     scene.lines.type("/status")
     await scene.notice("path          through the mediator's relay (no luck)")
     scene.lines.type("hello")
@@ -330,7 +344,7 @@ async def test_a_path_that_is_none(scene: Scene, typed: str) -> None:
     scene.begin_chat()
     scene.lines.type(f"/send {typed}", "hello")
     assert await scene.texts(1) == ["hello"]
-    await scene.notice("was not sent")
+    await scene.notice("not sent")
 
 
 # Before the other peer is there.

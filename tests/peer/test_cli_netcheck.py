@@ -19,6 +19,7 @@ from p2p_core.wire.offer import Mapping
 from p2p_peer.cli import netcheck as netcheck_module
 from p2p_peer.cli.main import main
 from p2p_peer.gather.port_mapping.mapping import FoundProtocol
+from p2p_peer.gather.stun_servers import Unheard
 from p2p_peer.mediator import StunServer
 from p2p_peer.netcheck import MediatorSeen, NetworkSeen, Outside
 from p2p_peer.options import ConnectOptions
@@ -26,6 +27,10 @@ from p2p_peer.trust import MediatorId
 
 UDP, TCP = Transport.UDP, Transport.TCP
 ID = MediatorId(bytes(range(32)))
+UNHEARD = (
+    Unheard(StunServer("stun.invalid", 3478, TCP), "its name does not resolve", is_own=True, was_asked=False),
+    Unheard(StunServer("2001:db8::1", 54701, TCP), "no answer", is_own=True),
+)
 HOME = NetworkSeen(
     addresses=(IPv4Address("10.1.0.10"),),
     udp=Outside(UDP, (Address.of("203.0.113.1", 4000),), Mapping.INDEPENDENT, 0, is_translated=True),
@@ -37,7 +42,7 @@ HOME = NetworkSeen(
 HARD = NetworkSeen(
     addresses=(IPv4Address("10.1.0.10"), IPv6Address("2606:4700::1")),
     udp=Outside(UDP, (Address.of("203.0.113.1", 4000),), Mapping.SEQUENTIAL, 2, is_translated=True),
-    tcp=Outside(TCP),
+    tcp=Outside(TCP, unheard=UNHEARD),
     hairpin=None,
     port_mapping=(FoundProtocol("PCP", IPv4Address("10.1.0.1"), None),),
     mediator=MediatorUnreachable("nobody is there", advice="Look again."),
@@ -118,7 +123,9 @@ def test_a_hard_network_without_its_mediator(
     assert said.err == "p2p-peer: nobody is there\n          Look again.\n"
     for line in (
         "              behind a NAT that takes the next port for each destination (step 2)",
-        "TCP           no STUN server answers: it is blocked, or they are the wrong ones (--stun names others)",
+        "TCP           no STUN server answers",
+        "              stun.invalid:3478: its name does not resolve",
+        "              [2001:db8::1]:54701: no answer",
         "IPv6          2606:4700::1, but no STUN server was reached over IPv6",
         "hairpin       does not apply, or could not be tried",
         "port mapping  PCP at 10.1.0.1",
@@ -156,6 +163,10 @@ def test_a_server(network: Callable[[NetworkSeen], Asked], capsys: pytest.Captur
         assert line in lines
 
 
+def outside_object(seen: str) -> dict[str, Any]:
+    return {"works": True, "seen": [seen], "nat": True, "mapping": "independent", "step": 0, "silent": []}
+
+
 def test_one_object(network: Callable[[NetworkSeen], Asked], capsys: pytest.CaptureFixture[str]) -> None:
     network(HOME)
     assert main(["netcheck", "mediator.example", "54700", "--json"]) == 0
@@ -163,8 +174,8 @@ def test_one_object(network: Callable[[NetworkSeen], Asked], capsys: pytest.Capt
     assert said.err == ""
     assert json.loads(said.out) == {
         "addresses": ["10.1.0.10"],
-        "udp": {"works": True, "seen": ["203.0.113.1:4000"], "nat": True, "mapping": "independent", "step": 0},
-        "tcp": {"works": True, "seen": ["203.0.113.1:5000"], "nat": True, "mapping": "independent", "step": 0},
+        "udp": outside_object("203.0.113.1:4000"),
+        "tcp": outside_object("203.0.113.1:5000"),
         "ipv6": {"address": None, "seen": None},
         "hairpin": True,
         "port_mapping": [],
@@ -180,13 +191,30 @@ def test_one_object(network: Callable[[NetworkSeen], Asked], capsys: pytest.Capt
     }
 
 
+def test_where_nobody_answers_nothing_is_claimed(
+    network: Callable[[NetworkSeen], Asked], capsys: pytest.CaptureFixture[str]
+) -> None:
+    network(replace(HOME, udp=Outside(UDP), tcp=Outside(TCP, unheard=UNHEARD), hairpin=None))
+    assert main(["netcheck", "mediator.example", "54700"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "UDP           not known: no STUN server was asked (--stun names some)" in lines
+    rows = lines[lines.index("How a peer would be reached whose network") + 1 :]
+    assert len(rows) == len(OTHERS)
+    assert all(row.endswith("  not known: no STUN server has told anything") for row in rows)
+
+
 def test_one_object_whatever_fails(network: Callable[[NetworkSeen], Asked], capsys: pytest.CaptureFixture[str]) -> None:
     network(HARD)
     assert main(["netcheck", "mediator.example", "54700", "--json"]) == 3
     said = capsys.readouterr()
     assert said.err == ""
     told = json.loads(said.out)
-    assert told["tcp"] == {"works": False, "seen": [], "nat": None, "mapping": "unknown", "step": 0}
+    silent = [
+        {"server": "stun.invalid:3478", "why": "its name does not resolve"},
+        {"server": "[2001:db8::1]:54701", "why": "no answer"},
+    ]
+    nothing = {"works": False, "seen": [], "nat": None, "mapping": "unknown", "step": 0}
+    assert told["tcp"] == nothing | {"silent": silent}
     assert told["udp"]["step"] == 2
     assert told["ipv6"] == {"address": "2606:4700::1", "seen": None}
     assert told["port_mapping"] == [{"protocol": "PCP", "gateway": "10.1.0.1", "external": None}]

@@ -43,6 +43,16 @@ def test_what_became_of_own_messages(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == "* delivered\n* not delivered: two\n"
 
 
+def test_own_messages_that_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    console = LineConsole()
+    console.waiting(waits=True)
+    settle = console.own_message("one")
+    console.waiting(waits=False)
+    console.own_message("two")
+    settle(True)
+    assert capsys.readouterr().err == "* waiting: it is sent when there is a connection again\n* delivered\n"
+
+
 async def test_progress_is_one_line_that_makes_way(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

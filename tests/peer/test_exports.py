@@ -11,8 +11,8 @@ NAMES = """
     Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted FileFailed
     FileOffer FileOffered FileProgress FileReceived FileSent Matched MediatorId MediatorIdentity MediatorReached
     MessageDelivered MessageReceived PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving
-    PunchwireError Role Session SessionEvent Stored StunServer Transport Vouched connect generate_key load_key_pair
-    load_public_key
+    PunchwireError Role Session SessionEvent StillLooking Stored StunServer StunServerUnusable Transport Vouched
+    connect generate_key load_key_pair load_public_key
 """.split()
 
 

@@ -8,17 +8,19 @@ from typing import Any, cast
 
 import pytest
 from p2p_core.agreement import OtherSession, PunchPurpose
-from p2p_core.errors import ConnectionLost, MediatorUnreachable, PeerDidNotCome, PunchwireError, Replaced
+from p2p_core.errors import ConnectionLost, MediatorUnreachable, NoPath, PeerDidNotCome, PunchwireError, Replaced
 from p2p_core.identity import PeerId
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire import rejoin
 from p2p_peer import keeper as keeper_module
 from p2p_peer.keeper import Keeper
 from p2p_peer.options import Paths
+from p2p_peer.paths.relay import RelayLimit
 
 from tests.peer.pair import agreement, soon, until
 
 LOST = ConnectionLost("the cable is out")
+GONE = "the other side's program has ended, or is cut off: it has left the mediator, too"
 
 
 @dataclass
@@ -80,10 +82,14 @@ class Session:
     is_over: bool = False
     moves: list[Any] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
+    why_looking: list[str] = field(default_factory=list)
 
     def move_to(self, channel: Any, why_no_better: str) -> None:
         self.moves.append(channel)
         self.path = channel.path.kind
+
+    def still_looking(self, why: str) -> None:
+        self.why_looking.append(why)
 
     def give_up(self, error: PunchwireError) -> None:
         self.given_up.append(str(error))
@@ -286,7 +292,7 @@ async def test_the_other_side_has_left_the_mediator_for_good(
     await some_turns()
     assert scene.session.given_up == []
     scene.mediation.client.gone = True
-    await until(lambda: scene.session.given_up == [str(LOST)])
+    await until(lambda: scene.session.given_up == [GONE])
 
 
 async def test_an_upgrade_is_under_way_when_the_other_side_goes(
@@ -297,7 +303,7 @@ async def test_an_upgrade_is_under_way_when_the_other_side_goes(
     await scene.attempt()
     scene.mediation.client.gone = True
     scene.keeper.channel_lost(LOST)
-    await until(lambda: scene.session.given_up == [str(LOST)])
+    await until(lambda: scene.session.given_up == [GONE])
 
 
 async def test_the_mediator_is_away_for_a_while(scenes: list[Scene]) -> None:
@@ -315,7 +321,43 @@ async def test_nobody_is_looked_for_for_ever(scenes: list[Scene], monkeypatch: p
     monkeypatch.setattr(keeper_module, "RECOVERY_TIME", 0.01)
     scenes.append(scene := Scene(Role.RESPONDER, PathKind.TCP))
     scene.keeper.channel_lost(LOST)
-    await until(lambda: scene.session.given_up == [str(LOST)])
+    what = "the cable is out; no other connection came up within 0.01 s"
+    await until(lambda: scene.session.given_up == [f"{what}: the other side has not come yet"])
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PeerDidNotCome("the other peer (abcdefgh) did not come within 10 s"), "the other side did not come"),
+        (MediatorUnreachable("no answer from 127.0.0.1:1"), "the mediator cannot be reached"),
+        (NoPath("no connection to the other side came up"), "no connection to the other side came up"),
+    ],
+)
+async def test_what_the_last_attempt_failed_of_is_said(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch, error: PunchwireError, why: str
+) -> None:
+    monkeypatch.setattr(keeper_module, "RETRY_AFTER", 60.0)
+    monkeypatch.setattr(keeper_module, "SAY_EVERY", 0.01)
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.TCP))
+    scene.keeper.channel_lost(LOST)
+    (await scene.attempt()).fails(error)
+    await until(lambda: scene.session.why_looking[-2:] == [why, why])
+    monkeypatch.setattr(keeper_module, "RECOVERY_TIME", 0.0)
+    what = "the cable is out; no other connection came up within 0 s"
+    await until(lambda: scene.session.given_up == [f"{what}: {why}"])
+
+
+async def test_what_an_earlier_search_failed_of_is_forgotten(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.TCP))
+    scene.keeper.channel_lost(LOST)
+    (await scene.attempt()).fails()
+    (await scene.attempt(2)).makes(PathKind.TCP)
+    await until(lambda: len(scene.session.moves) == 1)
+    monkeypatch.setattr(keeper_module, "SAY_EVERY", 0.01)
+    scene.keeper.channel_lost(LOST)
+    await until(lambda: scene.session.why_looking == ["the other side has not come yet"])
 
 
 @pytest.mark.parametrize(
@@ -323,6 +365,7 @@ async def test_nobody_is_looked_for_for_ever(scenes: list[Scene], monkeypatch: p
     [
         (OtherSession(), "the other side has begun a new session"),
         (Replaced("another process took our place"), "another process took our place"),
+        (RelayLimit("the mediator relays no more"), "the mediator relays no more"),
     ],
 )
 async def test_what_makes_no_sense_is_not_tried_again(scenes: list[Scene], error: Exception, said: str) -> None:

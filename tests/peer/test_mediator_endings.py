@@ -78,3 +78,13 @@ def test_each_reason_of_a_relay_has_its_clause(reason: str) -> None:
 )
 def test_what_grpc_says_of_a_relay(code: grpc.StatusCode, details: str, clause: str) -> None:
     assert clause_of(code, "", details) == clause
+
+
+@pytest.mark.parametrize(
+    "details", ["Socket closed", "Stream removed (Socket closed)", "recvmsg:Connection reset by peer"]
+)
+def test_a_mediator_that_was_there_and_is_gone(details: str) -> None:
+    error = error_of(grpc.StatusCode.UNAVAILABLE, "", details)
+    assert (str(error), type(error)) == ("the mediator went away", MediatorUnreachable)
+    assert error.advice == "It may be restarting: start again in a minute."
+    assert clause_of(grpc.StatusCode.UNAVAILABLE, "", details) == "the mediator went away"

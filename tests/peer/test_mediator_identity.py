@@ -118,6 +118,22 @@ async def test_an_id_that_was_asked_for_whatever_became_of_the_memory(
             await soon(recognise("127.0.0.1", port, store=store))
 
 
+async def test_a_mediator_that_was_met_before(store: TrustStore) -> None:
+    """It has to have the id it had, whatever is remembered; if not, that is said as at a first connection."""
+    shows, before = shown(), shown().id
+    async with tls_server(shows) as port:
+        met = await soon(recognise("127.0.0.1", port, store=store, met=shows.id))
+        assert met.id == shows.id
+        assert store.known(f"127.0.0.1:{port}") is None
+        with pytest.raises(MediatorKeyChanged) as caught:
+            await soon(recognise("127.0.0.1", port, store=store, met=before))
+    assert str(caught.value) == (
+        f"the key of the mediator at 127.0.0.1:{port} has changed: it was {before}, it is now {shows.id}. "
+        "Somebody may be in its place"
+    )
+    assert str(store.path) in caught.value.advice
+
+
 @pytest.mark.parametrize("answer", [True, False])
 async def test_the_user_is_asked_on_first_use(store: TrustStore, answer: bool) -> None:
     asked: list[MediatorId] = []

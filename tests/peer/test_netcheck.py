@@ -1,6 +1,7 @@
 """What is found out of a network, with STUN servers on loopback that stand for a NAT."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from p2p_core.wire.offer import Mapping
 from p2p_core.wire.stun import BindingRequest, BindingResponse
 from p2p_peer import netcheck
 from p2p_peer.gather.port_mapping.mapping import FoundProtocol
+from p2p_peer.gather.stun_servers import Unheard
 from p2p_peer.mediator import StunServer
 from p2p_peer.netcheck import MediatorSeen, NetworkSeen, Outside, look_around, stun_servers_of
 from p2p_peer.options import ConnectOptions
@@ -113,11 +115,73 @@ async def test_udp_that_is_blocked(servers: Servers) -> None:
     await servers.tcp(made())
     await servers.tcp(made())
     seen = await servers.look(port_mapping=False)
-    assert seen.udp == Outside(UDP)
+    assert seen.udp == Outside(UDP, unheard=(Unheard(servers.options[0], "no answer", is_own=True),))
     assert seen.tcp == Outside(TCP, (Address.of("203.0.113.1", 4000),), Mapping.INDEPENDENT, 0, is_translated=True)
     assert seen.hairpin is None
     assert seen.reach["home"] is seen.reach["no_udp"] is Reach.TCP
     assert seen.reach["random"] is seen.reach["web_only"] is Reach.RELAY
+
+
+async def test_who_told_nothing_and_why(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(*_: Any, **__: Any) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    servers.options += [StunServer("stun.invalid", 1, UDP), StunServer("::1", 1, UDP)]
+    await servers.udp(silent)
+    seen = await servers.look(ip_version=4)
+    assert {one.server: one.why for one in seen.udp.unheard} == {
+        servers.options[0]: "its name does not resolve (Name or service not known)",
+        servers.options[1]: "it has no IPv4 address",
+        servers.options[2]: "no answer",
+    }
+    assert seen.tcp == Outside(TCP)
+    assert set(seen.reach.values()) == {Reach.UNKNOWN}
+
+
+async def test_tcp_that_nobody_was_asked_about_may_be_anything(servers: Servers) -> None:
+    made = at(4000, 4000)
+    await servers.udp(made())
+    await servers.udp(made())
+    assert (await servers.look(port_mapping=False)).reach == {
+        "open": Reach.UNKNOWN,
+        "home": Reach.UNKNOWN,
+        "sequential": Reach.QUIC,
+        "random": Reach.LUCK,
+        "no_udp": Reach.UNKNOWN,
+        "web_only": Reach.RELAY,
+    }
+
+
+async def test_so_may_udp_whose_only_server_could_not_be_asked(servers: Servers) -> None:
+    made = at(4000, 4000)
+    await servers.tcp(made())
+    await servers.tcp(made())
+    servers.options.append(StunServer("a..b", 1, UDP))
+    found = (await servers.look(port_mapping=False)).reach
+    assert (found["home"], found["sequential"], found["random"]) == (Reach.TCP, Reach.UNKNOWN, Reach.UNKNOWN)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_mediator_that_would_be_here_tells_nothing_of_the_network(servers: Servers, host: str) -> None:
+    """Something may answer at the STUN ports of this computer, though there is no mediator at the port given."""
+    async with tls_server(shown()) as port:
+        pass
+    seen = await servers.look((host, port))
+    assert isinstance(seen.mediator, MediatorUnreachable)
+    assert (seen.udp, seen.tcp, seen.hairpin) == (Outside(UDP), Outside(TCP), None)
+
+
+async def test_a_distant_mediator_that_is_not_reached_may_answer_stun(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_at(host: str, port: int) -> None:
+        raise MediatorUnreachable("the port is wrong")
+
+    monkeypatch.setattr(netcheck, "look_at", look_at)
+    seen = await servers.look(("192.0.2.1", 1), ip_version=6)  # so that no packet leaves
+    assert [one.server for one in seen.udp.unheard] == list(stun_servers_of("192.0.2.1", 1)[:2])
+    assert {one.why for one in (*seen.udp.unheard, *seen.tcp.unheard)} == {"it has no IPv6 address"}
 
 
 async def test_the_slow_answer_counts(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,11 +198,19 @@ async def test_the_slow_answer_counts(servers: Servers, monkeypatch: pytest.Monk
     assert (await servers.look()).udp.mapping is Mapping.INDEPENDENT
 
 
-async def test_a_hairpin(servers: Servers) -> None:
-    """On loopback everybody reaches everybody, and no address of it counts as this computer's own."""
+async def test_a_hairpin(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On loopback everybody reaches everybody; for once, no address of it counts as this computer's own."""
+    monkeypatch.setattr(netcheck, "_is_own", lambda *_: False)
     await servers.udp()
     await servers.udp()
     assert (await servers.look()).hairpin is True
+
+
+async def test_loopback_is_no_nat(servers: Servers) -> None:
+    """Neither is a STUN server there without a mediator there."""
+    await servers.udp()
+    seen = await servers.look()
+    assert (seen.udp.answered, seen.udp.is_translated, seen.hairpin) == (True, False, None)
 
 
 async def test_no_hairpin(servers: Servers) -> None:
@@ -217,7 +289,8 @@ async def test_a_router_that_opens_ports_is_an_open_network(external: str | None
     """Unless another NAT stands before it, or the router does not tell."""
     found = FoundProtocol("UPnP", IPv4Address("10.1.0.1"), None if external is None else IPv4Address(external))
     outside = Outside(UDP, (Address.of("203.0.113.1", 4000),), Mapping.RANDOM, 0, is_translated=True)
-    seen = NetworkSeen((), outside, Outside(TCP), None, (found,), None)
+    blocked = Outside(TCP, unheard=(Unheard(StunServer("203.0.113.9", 3478, TCP), "no answer", is_own=True),))
+    seen = NetworkSeen((), outside, blocked, None, (found,), None)
     assert seen.is_open is is_open
     assert seen.reach["home"] is (Reach.QUIC if is_open else Reach.LUCK)
 

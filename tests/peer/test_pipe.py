@@ -22,7 +22,7 @@ async def test_pipe_lines_are_messages_whatever_they_say(scene: Scene) -> None:
     scene.other.send(Done())
     await scene.farewell()
     await scene.end()
-    assert scene.said.notices == []
+    assert scene.said.notices == ["the other side has nothing more to send"]
 
 
 async def test_pipe_waits_for_the_acknowledgements(scene: Scene) -> None:

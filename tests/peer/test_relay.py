@@ -286,3 +286,32 @@ async def test_the_mediator_that_stops_ends_the_path(start: Start, relaying: Go)
     await mediator.stop()
     assert await received(theirs.socket) == await received(ours.socket) == b""
     assert "shutting down" in await soon(sides.initiator.exhausted)
+
+
+async def test_a_limit_ends_the_path_and_the_path_knows_why(start: Start, relaying: Go) -> None:
+    _, mediator = await start(relay_rate=0, relay_bytes=1000)
+    sides = await both(mediator, relaying)
+    ours, theirs = await sides.paths()
+    assert ours.why_it_ended() == ""
+    ours.socket.send(bytes(2000))
+    for path in (ours, theirs):
+        assert await received(path.socket) == b""
+        assert path.why_it_ended() == (
+            "the mediator relays no more: as much was relayed between these two as may be in a day"
+        )
+    assert sides.initiator.is_at_limit
+    assert sides.responder.is_at_limit
+
+
+def test_messages_are_as_large_as_what_goes_out_in_a_quarter_of_a_second() -> None:
+    pace = relay_module._Pace()
+    assert not pace.went_out(65536, 0.2)  # one alone says nothing
+    assert pace.went_out(2 * 65536, 0.3)
+    assert pace.message == 3 * 32768
+    assert not pace.went_out(65536, 0.0)
+    assert pace.went_out(16384, 4.0)
+    assert pace.message == 16384
+    for _ in range(250):
+        assert not pace.went_out(2**18, 0.00099)
+    assert pace.went_out(2**18, 0.01)
+    assert pace.message == 2**18

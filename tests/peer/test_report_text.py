@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
 from p2p_core.proof import ChannelBinding, PathKind, Role
-from p2p_core.wire.candidate import Address
+from p2p_core.wire.candidate import Address, Transport
 from p2p_core.wire.frames import FileOffer
 from p2p_peer.cli import outputs
 from p2p_peer.cli.console_lines import LineConsole
@@ -26,7 +26,10 @@ from p2p_peer.events import (
     PeerDone,
     PeerLeaving,
     SessionEvent,
+    StillLooking,
+    StunServerUnusable,
 )
+from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
 from p2p_peer.transfer.sink import Stored
 from p2p_peer.trust import MediatorId
@@ -72,7 +75,6 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
         report.connecting(event)
     report.connected(SESSION, "", 0.1234)
     report.happened(SESSION, MessageReceived(1, 0, "hello"))
-    report.happened(SESSION, PeerDone())
     report.closed("")
     outputs.flush()
     said = capsys.readouterr()
@@ -81,7 +83,6 @@ def test_messages_are_all_there_is_on_standard_output(capsys: pytest.CaptureFixt
         "* waiting for the other peer",
         "* the other peer is there; connecting",
         f"* connected to {PEER.short}, direct over TCP at 203.0.113.5:6000, X25519MLKEM768, 123 ms",
-        "* the other side has nothing more to send",
         "* closed",
     ]
 
@@ -109,6 +110,7 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         (FileSent(3, "a.txt", 1500, 0.25), "* sent a.txt (1.5 kB in 0.2 s); it was verified and stored\n"),
         (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s), verified\n"),
         (PathLost(ConnectionLost("why")), "* connection lost: why; looking for another way to the other side\n"),
+        (StillLooking("the other side did not come"), "* still looking: the other side did not come\n"),
         (PathChanged(PathKind.TCP, ADDRESS, ""), "* now direct over TCP at 203.0.113.5:6000\n"),
         (
             PathChanged(PathKind.QUIC, ADDRESS, "TCP did not come up"),
@@ -118,6 +120,7 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         (PeerLeaving(""), "* the other side leaves\n"),
         (PeerLeaving("bye"), "* the other side leaves: bye\n"),
         (MessageDelivered(1), ""),
+        (PeerDone(), ""),  # it matters to a chat and to a pipe, which say it
         (FileProgress(3, "a.txt", 4, 5, 1.0), ""),  # no terminal, no bar
     ],
 )
@@ -135,6 +138,18 @@ def test_a_file_that_failed_has_its_name(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err.endswith("* a.txt: why\n")
     report.happened(SESSION, FileFailed(4, TransferFailed("why"), None))
     assert capsys.readouterr().err == ""  # a file of ours: whoever sends it tells
+
+
+def test_the_reason_for_leaving_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    report = TextReport(LineConsole())
+    report.happened(SESSION, PeerLeaving("bye"))
+    report.closed("bye")
+    assert capsys.readouterr().err == "* the other side leaves: bye\n* closed\n"
+    report = TextReport(LineConsole())
+    report.happened(SESSION, FileFailed(3, TransferFailed("the other side gave up: bye"), "a.txt"))
+    report.happened(SESSION, PeerLeaving("bye"))
+    report.closed("bye")
+    assert capsys.readouterr().err == ("* a.txt: the other side gave up: bye\n* the other side leaves\n* closed\n")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +170,12 @@ def test_nothing_the_other_side_says_reaches_the_terminal(
     outputs.flush()
     said = capsys.readouterr()
     harmless(said.out + said.err)
+
+
+def test_a_stun_server_whose_name_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    server = StunServer("stun.invalid", 3478, Transport.UDP)
+    TextReport(LineConsole()).connecting(StunServerUnusable(server, "its name does not resolve"))
+    assert capsys.readouterr().err == "* the STUN server stun.invalid is not asked: its name does not resolve\n"
 
 
 def test_nor_do_notices_and_endings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from p2p_peer.events import (
     PathChanged,
     PathLost,
     SessionEvent,
+    StillLooking,
 )
 from p2p_peer.transfer.sink import Stored
 
@@ -144,6 +145,19 @@ async def test_what_is_said_between_two_channels_goes_out_on_the_next(moving: Mo
     await moving.pair.close()
     assert [peer.ended for peer in moving.peers] == [None, None]
     assert [len(keeper.lost) for keeper in moving.keepers] == [1, 1]  # a proper end is no loss
+
+
+async def test_why_there_is_no_channel_yet_is_told(moving: Moving) -> None:
+    ours = moving.pair.initiator
+    ours.session.still_looking("there is a channel")
+    await lose(moving)
+    ours.session.still_looking("the other side did not come")
+    await ours.wait_for(StillLooking)
+    assert ours.all(StillLooking) == [StillLooking("the other side did not come")]
+    ours.session.give_up(ConnectionLost("too long"))
+    ours.session.still_looking("nobody wants to know")
+    assert str(await ours.end()) == "too long"
+    assert len(ours.all(StillLooking)) == 1
 
 
 async def test_the_path_is_the_one_it_runs_on(moving: Moving) -> None:

@@ -52,7 +52,9 @@ async def test_a_signal_cancels_and_waits(number: signal.Signals) -> None:
 
 
 @each
-async def test_a_second_signal_is_the_end(number: signal.Signals, exits: list[int]) -> None:
+async def test_a_second_signal_is_the_end(
+    number: signal.Signals, exits: list[int], capfd: pytest.CaptureFixture[str]
+) -> None:
     async def work() -> None:
         for expected in ([], [130]):
             signal.raise_signal(number)
@@ -61,6 +63,7 @@ async def test_a_second_signal_is_the_end(number: signal.Signals, exits: list[in
                 await asyncio.Event().wait()
 
     await soon(until_signalled(work()))
+    assert capfd.readouterr().err.endswith("p2p-peer: interrupted\n")
 
 
 async def test_what_is_done_in_spite_of_a_signal_is_done() -> None:

@@ -11,7 +11,7 @@ from p2p_core.wire.candidate import Address, Transport
 from p2p_peer.gather import stun_servers
 from p2p_peer.gather.reflexive import Reflexive
 from p2p_peer.gather.stun import StunFailed
-from p2p_peer.gather.stun_servers import MAX_NAMED, ask_all
+from p2p_peer.gather.stun_servers import MAX_NAMED, Unheard, ask_all
 from p2p_peer.mediator import StunServer
 
 from tests.peer.pair import soon
@@ -159,7 +159,34 @@ async def test_names_that_fail_fail_alone(
     assert await ports.ask(tcp("stun.invalid"), udp("198.51.100.1"), tcp("198.51.100.1", 0)) == [
         ("udp", "198.51.100.1:3478")
     ]
-    assert "STUN server stun.invalid: Name or service not known" in log.messages
+    assert "STUN server stun.invalid: its name does not resolve (Name or service not known)" in log.messages
+
+
+async def test_who_told_nothing_is_told_with_the_reason(ports: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve(monkeypatch, error=socket.gaierror(-2, "Name or service not known"))
+    told: list[Unheard] = []
+    own = [udp("stun.invalid"), udp("198.51.100.1"), udp("2001:db8::1")]
+    named = [tcp("203.0.113.1"), udp("127.0.0.1")]
+    only_four = [port for port in ports.all if port.family == socket.AF_INET]
+    await soon(asyncio.gather(*ask_all(only_four, own, named, MEDIATOR, failed=told.append)))
+    assert {(one.server.host, one.is_own, one.was_asked): one.why.partition(" (")[0] for one in told} == {
+        ("stun.invalid", True, False): "its name does not resolve",
+        ("198.51.100.1", True, True): "no answer",
+        ("2001:db8::1", True, False): "it has no IPv4 address",
+        ("203.0.113.1", False, True): "no answer",
+        ("127.0.0.1", False, True): "no answer",
+    }
+
+
+async def test_who_answers_is_not_among_them() -> None:
+    class Asker:
+        async def ask(self, server: Address) -> Address:
+            return Address.of("198.51.100.7", 5000)
+
+    told: list[Unheard] = []
+    port = Reflexive(Transport.UDP, socket.AF_INET, Asker(), [], heard=lambda: None)
+    await soon(asyncio.gather(*ask_all([port], [udp("203.0.113.9")], [], MEDIATOR, failed=told.append)))
+    assert told == []
 
 
 async def test_what_is_no_name_fails_alone(ports: Ports, log: pytest.LogCaptureFixture) -> None:

@@ -64,9 +64,13 @@ def first_line(process: "subprocess.Popen[str]") -> str:
 def test_it_says_where_it_listens_and_stops_on_a_signal(run: Run, tmp_path: Path, number: int) -> None:
     process = run("--host", "127.0.0.1", "--port", "0", "--stun-port", "0")
     line = first_line(process)
-    found = re.fullmatch(r"listening on 127\.0\.0\.1:(\d+), STUN on tcp (\d+), mediator id ([a-z2-7]{52})", line)
+    found = re.fullmatch(
+        r"listening on 127\.0\.0\.1:(\d+), STUN on TCP (\d+), (\d+) and UDP \d+, \d+, "
+        r"relaying at 4 MiB/s each way and 4 GiB a day between two peers, mediator id ([a-z2-7]{52})",
+        line,
+    )
     assert found is not None, line
-    for port in found.group(1, 2):
+    for port in found.group(1, 2, 3):
         socket.create_connection(("127.0.0.1", int(port)), PATIENCE).close()
     assert (tmp_path / "punchwire-mediator" / "key.pem").exists()
     assert (tmp_path / "punchwire-mediator" / "authorized").is_dir()
@@ -132,6 +136,27 @@ def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
     assert (folder / f"{peers[0]}.pem").read_bytes() == public_pem(keys.key(0).public_key())
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--no-stun", "--no-relay"), r"no STUN, relaying nothing"),
+        (
+            ("--no-stun", "--stun-server", "192.0.2.1:1", "--stun-server", "[2001:db8::1]:2/tcp", "--relay-rate", "0"),
+            r"no STUN, STUN of others at 192\.0\.2\.1:1/udp \[2001:db8::1\]:2/tcp, "
+            r"relaying at any rate each way and 4 GiB a day between two peers",
+        ),
+        (
+            ("--stun-port", "0", "--stun-host", "127.0.0.2", "--relay-bytes", "0", "--relay-rate", "100000"),
+            r"STUN on TCP \d+, \d+ and UDP \d+, \d+, also at 127\.0\.0\.2, "
+            r"relaying at 100000 bytes/s each way and any volume between two peers",
+        ),
+    ],
+)
+def test_it_says_what_it_does(run: Run, flags: tuple[str, ...], said: str) -> None:
+    line = first_line(run("--host", "127.0.0.1", "--port", "0", "--insecure", "--open", *flags))
+    assert re.fullmatch(rf"listening on 127\.0\.0\.1:\d+, {said}, mediator id none", line), line
+
+
 # In this process: what the parser makes of its arguments.
 
 
@@ -189,6 +214,13 @@ def test_a_flag_wins_over_its_variable(clean: pytest.MonkeyPatch) -> None:
     assert config_of("--port", "2000").port == 2000
 
 
+def test_a_switch_may_have_an_unused_variable_beside_it(clean: pytest.MonkeyPatch) -> None:
+    clean.setenv("P2P_SERVER_STUN_PORT", "1000")
+    clean.setenv("P2P_SERVER_RELAY_RATE", "1M")
+    assert not config_of("--no-stun").stun
+    assert not config_of("--no-relay").limits.relay
+
+
 def test_open_needs_no_folder(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("P2P_SERVER_AUTHORIZED", "/nowhere")
     assert config_of("--open").authorized is None
@@ -222,6 +254,16 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["--open", "--authorized", "keys"], "leave one of them out"),
         (["--port", "5000", "--stun-port", "5000"], "they must differ"),
         (["--port", "5001", "--stun-port", "5000"], "--port 5001 is the port after --stun-port"),
+        (["--no-stun", "--stun-port", "1"], "--no-stun leaves --stun-port without use"),
+        (["--no-stun", "--stun-host", "127.0.0.2"], "--no-stun leaves --stun-host without use"),
+        (["--no-relay", "--relay-rate", "1M"], "--no-relay leaves --relay-rate without use"),
+        (["--no-relay", "--relay-bytes", "0"], "--no-relay leaves --relay-bytes without use"),
+        (["--host", "127.0.0.1", "--stun-host", "127.0.0.1"], "are the same, 127.0.0.1"),
+        (["--relay-bytes", "1023K"], "at least 1M, or 0 for no limit"),
+        (["--relay-rate", "0.5M"], "whole numbers with K, M or G (2^10, 2^20, 2^30)"),
+        (["--host", "192.0.2.1", "--insecure", "--open"], "that is not an address of this computer"),
+        (["--stun-host", "192.0.2.1", "--insecure", "--open"], "that is not an address of this computer"),
+        (["--stun-host", "no-such-host.invalid", "--insecure", "--open"], "the address of no-such-host.invalid"),
         (["--stun-port", "65535"], "STUN takes the next port as well"),
         (["authorize"], "required"),
         (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "cannot read /nowhere/c.pem"),

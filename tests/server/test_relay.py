@@ -296,9 +296,18 @@ async def test_no_rate_and_no_volume(start: StartMediator, peer: OpenPeer, enter
         assert len((await other.read()).data) == len(LARGEST)
 
 
-async def test_a_session_is_relayed_so_many_bytes(start: StartMediator, peer: OpenPeer, enter: Enter) -> None:
-    mediator = await start(relay_bytes=2 * len(LARGEST) + 100)
-    one, other = await relay(mediator, peer, enter)
+async def test_two_peers_are_relayed_so_many_bytes_a_day(
+    start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="p2p_server")
+    mediator = await start(relay_bytes=2 * len(LARGEST) + 100, patience=1000)
+    a, b, c = (peer(mediator, n) for n in range(3))
+    for each in (a, b, c):
+        each.answers_pings = False
+        await each.enter()
+    one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
+    await one.present()
+    await other.present()
     await one.send(data=LARGEST)
     assert (await other.read()).data == LARGEST
     await other.send(data=LARGEST)
@@ -306,31 +315,50 @@ async def test_a_session_is_relayed_so_many_bytes(start: StartMediator, peer: Op
     await one.send(data=bytes(100))
     for end in (await one.end(), await other.end()):
         assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "relay-limit")
-        assert "for this session" in end.details
+        assert end.details == "as much was relayed between these two as may be in a day"
+    (line,) = (record.getMessage() for record in caplog.records if "is relayed" in record.getMessage())
+    assert line == f"no more is relayed between {a.id.short} and {b.id.short}: {end.details}"
+    for ticket in await match(b, a):  # whoever asked for it
+        refused = await (await enter(mediator, ticket)).end()
+        assert (refused.reason, refused.details) == ("relay-limit", end.details)
+    for ticket in await match(a, c):  # with others they may still talk
+        await enter(mediator, ticket)
+    clock.advance(600)  # something is free again, and not worth a relay
+    assert (await (await enter(mediator, (await match(a, b))[0])).end()).reason == "relay-limit"
+    clock.advance(300)
+    for stream in [await enter(mediator, ticket) for ticket in await match(a, b)]:
+        await stream.present()
 
 
 async def test_a_peer_sends_so_many_bytes_a_day(
     start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
 ) -> None:
     mediator = await start(relay_bytes=2 * len(LARGEST), relay_peer_share=1)
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    a.answers_pings = b.answers_pings = False
-    await a.enter()
-    await b.enter()
+    a, b, c = (peer(mediator, n) for n in range(3))
+    for each in (a, b, c):
+        each.answers_pings = False
+        await each.enter()
     one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
     await one.send(data=LARGEST)
     await other.present()
     assert (await other.read()).data == LARGEST
     await one.close()
     await other.end()
-    one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
+    one, other = [await enter(mediator, ticket) for ticket in await match(a, c)]
     await one.send(data=LARGEST)  # with what is around it more than the day's
-    assert (await one.end()).reason == "relay-limit"
-    assert "in a day" in (await other.end()).details
-    refused, alone = [await enter(mediator, ticket) for ticket in await match(a, b)]
-    assert (await refused.end()).reason == "relay-limit"
-    assert (await alone.end()).reason == "relay-peer-gone"
-    assert len(mediator._relay._desk._accounts) == 1
+    used_up = "as much was relayed for one of them as may be in a day"
+    for end in (await one.end(), await other.end()):
+        assert (end.reason, end.details) == ("relay-limit", used_up)
+    first, second = await match(a, c)
+    for ticket in (first, second):  # whoever comes first learns why nobody comes
+        end = await (await enter(mediator, ticket)).end()
+        assert (end.reason, end.details) == ("relay-limit", used_up)
+    first, second = await match(a, c)
+    waiting = await enter(mediator, second)
+    await until(lambda: len(mediator._relay._desk) == 1)
+    await enter(mediator, first)
+    assert (await waiting.end()).details == used_up
+    assert len(mediator._relay._desk._accounts) == 3  # of one peer and two pairs
     clock.advance(86_500)  # a day, and what was sent too much
     assert len(mediator._relay._desk._accounts) == 0
 

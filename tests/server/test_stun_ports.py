@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from p2p_core.errors import UsageError
 from p2p_core.wire.candidate import Transport
-from p2p_server.config import Config
+from p2p_server.config import Config, StunServer
 from p2p_server.sockets import listen
-from p2p_server.stun_ports import StunPorts
+from p2p_server.stun_ports import StunPorts, warn_of_unknown
 
 
 def bound(ports: StunPorts) -> set[tuple[str, int, int]]:
@@ -76,3 +76,17 @@ async def test_a_udp_port_that_is_taken_is_named_and_nothing_stays_bound(config:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"127.0.0.1, UDP port {port}: it is in use"):
             await StunPorts.bind(replace(config, stun_port=port))
+
+
+@pytest.mark.parametrize("host", ["", "127.0.0.1"])
+async def test_a_second_address_is_one_of_this_machine(config: Config, host: str) -> None:
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1: that is not an address of this computer"):
+        await StunPorts.bind(replace(config, host=host, stun_host="192.0.2.1"))
+
+
+async def test_a_server_of_others_that_nobody_knows_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    await warn_of_unknown(
+        [StunServer("127.0.0.1", 1, Transport.UDP), StunServer("no-such-host.invalid", 2, Transport.TCP)]
+    )
+    (line,) = caplog.messages
+    assert "no-such-host.invalid:2/tcp has a name that nobody knows" in line

@@ -22,7 +22,19 @@ def test_rest_fills_it_and_no_more() -> None:
     assert bucket.free_at(100.0) == pytest.approx(100.1)
 
 
+def test_how_much_is_there() -> None:
+    bucket = TokenBucket(rate=10, capacity=100, now=0.0)
+    assert bucket.has(1, 0.0)
+    bucket.take(100, 0.0)
+    assert bucket.has(0, 0.0)
+    bucket.take(10, 0.0)
+    assert not bucket.has(0, 0.5)
+    assert not bucket.has(0.5, 5.9)
+    assert bucket.has(0.5, 6.0)
+
+
 def test_a_rate_of_zero_is_no_limit() -> None:
     bucket = TokenBucket(rate=0, capacity=0, now=0.0)
     bucket.take(10**15, 0.0)
+    assert bucket.has(1, 0.0)
     assert bucket.free_at(1.0) == bucket.full_at(1.0) == 1.0

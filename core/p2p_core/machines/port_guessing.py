@@ -14,7 +14,7 @@ from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
-__all__ = ["BIRTHDAY_TIME", "EasySide", "HardSide", "birthday", "predicted", "takes_luck"]
+__all__ = ["BIRTHDAY_TIME", "CountingSide", "EasySide", "HardSide", "birthday", "counting", "predicted", "takes_luck"]
 
 PREDICTED = 24  # ports; what else this and other programs open meanwhile takes some of them, on both sides
 BIRTHDAY_TIME = 5.0  # s; by then ten pairs have met on average, so that one in 20 000 tries fails
@@ -23,6 +23,8 @@ GUESSES_PER_TICK, GUESS_TICK = 5, 0.01  # 500 a second: no home router is troubl
 SOCKETS = 256  # the hard side has open at once; with 500 guesses a second, two pairs meet each second
 SOCKETS_PER_TICK, SOCKET_TICK = 10, 0.01  # s; all of them in a quarter of a second
 LEAD = 0.6  # s the easy side is ahead: a router with an open input chain spoils what comes too early, see HardSide
+FRESH_SOCKETS, FRESH_PAUSE = 3, 0.25  # s; of the 24 predicted ports, three sockets take six at most
+FRESH_TIME = 2.0  # s for the last one to be heard
 HARD_TARGETS = 2  # addresses each socket of the hard side probes: an easy NAT has one, a second if it just moved
 RENEWAL = 1.0  # s after which the hard side takes other sockets, and thus other ports
 MAX_OPENED = 3 * SOCKETS  # carrier NATs grant a subscriber 1 000 ports and more, and give them back late
@@ -135,6 +137,45 @@ class HardSide:
         self.count += number
         self.due = self.until if self.count == MAX_OPENED else now + (RENEWAL if self.renews else SOCKET_TICK)
         return number
+
+
+@dataclass(slots=True)
+class CountingSide:
+    """Behind a NAT that counts: takes a fresh socket where the first one did not get through, and then another one.
+
+    A router with an open input chain that got our first probe before it let out one to us has spoilt that pair. It
+    has let out some to our next ports by then, as its peer predicts them.
+    """
+
+    targets: list[Address]
+    due: float
+    until: float
+    count: int = 0
+    renews: bool = False
+
+    @property
+    def version(self) -> int:
+        """Of IP."""
+        return self.targets[0].ip.version
+
+    @property
+    def said(self) -> str:
+        """What was tried, for people; nothing of its own."""
+        return ""
+
+    def step(self, now: float) -> int:
+        """Return how many sockets to open and probe from now, and set `due` to when to come back."""
+        self.count += 1
+        self.due = now + FRESH_PAUSE if self.count < FRESH_SOCKETS else self.until
+        return 1
+
+
+def counting(agreement: Agreement, observed: Address | None, start: float) -> CountingSide | None:
+    """Return what else to try from `start` (s) on, if our NAT counts and the other side is where STUN saw it."""
+    seen = _reflexive(agreement.other, observed)
+    if agreement.own.offer.udp_mapping is not Mapping.SEQUENTIAL or not seen:
+        return None
+    return CountingSide(seen[:HARD_TARGETS], start, start + FRESH_TIME)
 
 
 def _is_hard(side: Side) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from p2p_core.agreement import Agreement, PunchPurpose
 from p2p_core.errors import Malformed, MediatorLied, PunchwireError
-from p2p_core.machines.port_guessing import EasySide, HardSide, birthday, predicted
+from p2p_core.machines.port_guessing import CountingSide, EasySide, HardSide, birthday, counting, predicted
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
@@ -141,12 +141,13 @@ class UdpPunch:
         self._predicted = predicted(agreement, observed)
         self._add(self._predicted, PREDICTION_INTERVAL, PREDICTION_TIME)
         self._add(targets, PLAIN_INTERVAL, PLAIN_TIME)
-        self._guesser = birthday(agreement, observed, start + max(PLAIN_ALONE, 2 * round_trip), random)
+        alone = start + max(PLAIN_ALONE, 2 * round_trip)
+        self._guesser = birthday(agreement, observed, alone, random) or counting(agreement, observed, alone)
         self._guesses = ""  # what was guessed, for people
         if self._guesser is not None and self._guesser.version not in self._socket_of:
             self._guesser = None
         if self._guesser is not None:
-            self._end = self._guesser.until
+            self._end = max(self._end, self._guesser.until)
         purpose = PunchPurpose.UDP_PROBE
         self._send_key = agreement.punch_key(self._role, purpose)
         self._receive_key = agreement.punch_key(self._role.other, purpose)
@@ -292,7 +293,7 @@ class UdpPunch:
         if sent_on == pair and (target := self._targets.get(pair)) is not None:
             target.is_nominated = target.heard is not None
 
-    def _guess(self, guesser: EasySide | HardSide, now: float) -> None:
+    def _guess(self, guesser: CountingSide | EasySide | HardSide, now: float) -> None:
         if now >= guesser.until:
             self._stop_guessing()
             return

@@ -14,8 +14,18 @@ from p2p_core.errors import ConnectionLost, PunchwireError, Refused
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
 from p2p_peer.cli.console import Console
 from p2p_peer.cli.human import duration, human_size, shown_name
+from p2p_peer.cli.mode import OTHER_IS_DONE
 from p2p_peer.cli.path_text import path_text
-from p2p_peer.events import FileFailed, FileOffered, FileReceived, PathChanged, PathLost, SessionEvent
+from p2p_peer.events import (
+    FileFailed,
+    FileOffered,
+    FileReceived,
+    PathChanged,
+    PathLost,
+    PeerDone,
+    SessionEvent,
+    StillLooking,
+)
 from p2p_peer.session import Session
 
 __all__ = ["Chat"]
@@ -29,6 +39,7 @@ class Chat:
         self._console, self._accepts = console, accepts
         self._session: Session | None = None
         self._path = ""  # the present one, in words
+        self._lost_at = ""  # %H:%M:%S; empty: there is a connection
         self._began = datetime.now().astimezone()
         self._offers: dict[int, FileOffered] = {}  # not answered yet, by the number they are shown with
         self._offered = 0
@@ -102,9 +113,16 @@ class Chat:
         """Ask about files; note what has become of those that were taken, and of the path."""
         match event:
             case PathLost():
-                self._path = f"lost at {datetime.now().astimezone():%H:%M:%S}; looking for another"
+                self._lost_at = f"{datetime.now().astimezone():%H:%M:%S}"
+                self._path = f"lost at {self._lost_at}; looking for another"
+                self._console.waiting(waits=True)
+            case StillLooking(why):
+                self._path = f"lost at {self._lost_at}; still looking: {why}"
             case PathChanged(kind, address, why_no_better):
-                self._path = path_text(kind, address, why_no_better)
+                self._lost_at, self._path = "", path_text(kind, address, why_no_better)
+                self._console.waiting(waits=False)
+            case PeerDone():
+                self._console.notice(OTHER_IS_DONE)
             case FileOffered() if self._accepts:
                 self._accept(event)
             case FileOffered():
@@ -188,11 +206,16 @@ class Chat:
 
     async def _send_and_tell(self, session: Session, path: Path) -> None:
         try:
-            await session.send_file(path)
+            await session.send_file(path, offered=self._has_offered)
         except Refused as error:
             self._console.notice(str(error))
         except PunchwireError as error:
-            self._console.notice(f"{path.name} was not sent: {error}")
+            is_named = str(error).startswith(f"{path} ")
+            self._console.notice(f"not sent: {error}" if is_named else f"{path.name} was not sent: {error}")
+
+    def _has_offered(self, name: str, size: int) -> None:
+        what = f"offered {shown_name(name)} ({human_size(size)})"
+        self._console.notice(f"{what}; waiting for the other side to accept")
 
     def _answer(self, answer: Callable[[FileOffered], None], argument: str) -> None:
         if not self._offers:
@@ -230,6 +253,8 @@ class Chat:
             self._console.notice(f"waiting for the other peer {since}")
             return
         round_trip = "not measured yet" if session.round_trip is None else f"{session.round_trip * 1000:.1f} ms"
+        if self._lost_at:
+            round_trip = "none: there is no connection"
         words = session.peer.words
         for name, value in (
             ("connected", since),

@@ -35,6 +35,9 @@ class Console(LineSource, Protocol):
     def own_message(self, text: str) -> Callable[[bool], None]:
         """Show that a message is on its way; what is returned is called with whether it was delivered."""
 
+    def waiting(self, *, waits: bool) -> None:
+        """From now on what is on its way waits for a connection, or does so no more."""
+
     def command(self, line: str) -> None:
         """A typed line was a command, and will be carried out."""
 

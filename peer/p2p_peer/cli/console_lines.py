@@ -25,6 +25,7 @@ class LineConsole:
         self._input: InputLines | None = None
         self._shows_progress = sys.stderr.isatty() and not is_dumb()
         self._progress_width = 0  # of the line that the cursor stands in
+        self._waits = False  # what is typed
 
     async def next(self) -> str | None:
         """As in `Console`."""
@@ -43,7 +44,13 @@ class LineConsole:
 
     def own_message(self, text: str) -> Callable[[bool], None]:
         """The terminal has shown it already, when it was typed."""
+        if self._waits:
+            self.notice("waiting: it is sent when there is a connection again")
         return lambda delivered: self.notice("delivered" if delivered else f"not delivered: {text}")
+
+    def waiting(self, *, waits: bool) -> None:
+        """As in `Console`."""
+        self._waits = waits
 
     def command(self, line: str) -> None:
         """The terminal has shown it already."""

@@ -49,6 +49,7 @@ class ScreenConsole:
         self._typed: asyncio.Queue[str | None] = asyncio.Queue()
         self._lines: list[_Fragments] = []  # to be printed above the prompt
         self._on_their_way: dict[int, str] = {}
+        self._waits = False  # what is on its way
         self._transfers: dict[int, str] = {}
         self._sent = 0
         self._output = _Output.from_pty(sys.stdout, os.environ.get("TERM"), ColorDepth.from_env())
@@ -84,6 +85,11 @@ class ScreenConsole:
                 self._print_own(text, delivered=delivered)
 
         return settle
+
+    def waiting(self, *, waits: bool) -> None:
+        """As in `Console`."""
+        self._waits = waits
+        self._app.invalidate()
 
     def command(self, line: str) -> None:
         """As in `Console`."""
@@ -169,11 +175,11 @@ class ScreenConsole:
 
     def _rows(self) -> FormattedText:
         lines: list[_Fragments] = []
-        waiting = list(self._on_their_way.values())
-        if len(waiting) > _MAX_ROWS:
-            lines.append([("class:mark", f"{len(waiting) - _MAX_ROWS} more messages sent")])
+        texts, mark = list(self._on_their_way.values()), "waiting" if self._waits else "sent"
+        if len(texts) > _MAX_ROWS:
+            lines.append([("class:mark", f"{len(texts) - _MAX_ROWS} more messages {mark}")])
         lines += [
-            [("class:own", "you> "), ("", _shown(text)), ("class:mark", " (sent)")] for text in waiting[-_MAX_ROWS:]
+            [("class:own", "you> "), ("", _shown(text)), ("class:mark", f" ({mark})")] for text in texts[-_MAX_ROWS:]
         ]
         lines += [[("class:notice", printable(line))] for line in list(self._transfers.values())[:_MAX_ROWS]]
         return FormattedText([part for line in lines for part in (*line, ("", "\n"))][:-1])

@@ -12,8 +12,9 @@ from p2p_peer.cli.report import Report
 from p2p_peer.events import FileOffered, SessionEvent
 from p2p_peer.session import Session
 
-__all__ = ["Mode", "answer_unasked", "drive"]
+__all__ = ["OTHER_IS_DONE", "Mode", "answer_unasked", "drive"]
 
+OTHER_IS_DONE = "the other side has nothing more to send"
 _NOBODY_TO_ASK = "nobody is there to be asked"
 
 

@@ -17,6 +17,7 @@ from p2p_peer.cli.network_flags import bound_address, ip_version, stun_servers
 from p2p_peer.cli.report_json import JsonReport
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.cli.signals import until_signalled
+from p2p_peer.mediator import StunServer
 from p2p_peer.netcheck import MediatorSeen, NetworkSeen, Outside, look_around
 from p2p_peer.options import ConnectOptions
 
@@ -39,6 +40,8 @@ _REACH = {
     Reach.RELAY: "through the mediator's relay",
     Reach.UNKNOWN: "not known: one more STUN server would tell",
 }
+
+_NOTHING_KNOWN = "not known: no STUN server has told anything"
 
 _MAPPING = {
     Mapping.INDEPENDENT: "a NAT that keeps one port for all destinations",
@@ -125,6 +128,7 @@ def _outside_object(outside: Outside) -> dict[str, Any]:
         "nat": outside.is_translated if outside.answered else None,
         "mapping": outside.mapping.name.lower(),
         "step": outside.step,
+        "silent": [{"server": _name(one.server), "why": one.why} for one in outside.unheard],
     }
 
 
@@ -155,19 +159,27 @@ def _lines(seen: NetworkSeen) -> Iterator[str]:
     yield ""
     yield "How a peer would be reached whose network"
     width = max(map(len, _OTHERS.values()))
+    is_anything_known = seen.udp.answered or seen.tcp.answered
     for name, reach in seen.reach.items():
-        yield f"  {_OTHERS[name]:<{width}}  {_REACH[reach]}"
+        yield f"  {_OTHERS[name]:<{width}}  {_REACH[reach] if is_anything_known else _NOTHING_KNOWN}"
 
 
 def _outside_texts(outside: Outside) -> list[str]:
     if not outside.answered:
-        return ["no STUN server answers: it is blocked, or they are the wrong ones (--stun names others)"]
+        if not outside.unheard:
+            return ["not known: no STUN server was asked (--stun names some)"]
+        return ["no STUN server answers", *(f"{_name(one.server)}: {one.why}" for one in outside.unheard)]
     seen = f"seen at {' and '.join(map(str, outside.seen))}"
     if not outside.is_translated:
         return [f"{seen}, which is an address of this computer: no NAT"]
     if outside.mapping is Mapping.SEQUENTIAL:
         return [seen, f"behind a NAT that takes the next port for each destination (step {outside.step})"]
     return [seen, f"behind {_MAPPING[outside.mapping]}"]
+
+
+def _name(server: StunServer) -> str:
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{host}:{server.port}"
 
 
 def _ipv6_text(seen: NetworkSeen) -> str:

@@ -6,7 +6,7 @@ from collections import deque
 from p2p_core.errors import ConnectionLost, LocalProtocolError, UsageError
 
 from p2p_peer.cli.lines import InputLines
-from p2p_peer.cli.mode import answer_unasked
+from p2p_peer.cli.mode import OTHER_IS_DONE, answer_unasked
 from p2p_peer.cli.report import Report
 from p2p_peer.events import FileOffered, PeerDone, PeerLeaving, SessionEvent
 from p2p_peer.session import Session
@@ -50,6 +50,7 @@ class Pipe:
             case FileOffered():
                 answer_unasked(self._session, event, self._report, accepts=self._accepts)
             case PeerDone():
+                self._report.notice(OTHER_IS_DONE)
                 self._other_is_done.set()
             case PeerLeaving(reason):
                 self._broke_off = reason

@@ -20,9 +20,10 @@ from p2p_peer.events import (
     MessageReceived,
     PathChanged,
     PathLost,
-    PeerDone,
     PeerLeaving,
     SessionEvent,
+    StillLooking,
+    StunServerUnusable,
 )
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
@@ -35,6 +36,7 @@ class TextReport:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._told = ""  # a sentence that may have the other side's reason for leaving in it
 
     def connecting(self, event: ConnectEvent) -> None:
         """Say each step that takes its time, or that the user should know of."""
@@ -47,6 +49,8 @@ class TextReport:
                 self.notice("remembered it")
             case MediatorReached(identity) if identity.replaced is not None:
                 self.notice(f"the mediator's id is {identity.id} now; this computer's certificate roots vouch for it")
+            case StunServerUnusable(server, why):
+                self.notice(f"the STUN server {server.host} is not asked: {why}")
             case Advertised():
                 self.notice("waiting for the other peer")
             case Matched():
@@ -79,27 +83,33 @@ class TextReport:
             case FileFailed(transfer, error, offered):
                 self._console.progress_over(transfer)
                 if offered is not None:  # of a file of ours, whoever sends it tells
-                    self.notice(f"{shown_name(offered)}: {error}")
+                    self._told = f"{shown_name(offered)}: {error}"
+                    self.notice(self._told)
             case PathLost(error):
                 self.notice(f"connection lost: {error}; looking for another way to the other side")
+            case StillLooking(why):
+                self.notice(f"still looking: {why}")
             case PathChanged(kind, address, why_no_better):
                 self.notice(f"now {path_text(kind, address, why_no_better)}")
-            case PeerDone():
-                self.notice("the other side has nothing more to send")
             case PeerLeaving(reason):
-                self.notice("the other side leaves" + (f": {reason}" if reason else ""))
+                self._leaving("the other side leaves", reason)
 
     def notice(self, text: str) -> None:
         """Show a sentence."""
         self._console.notice(text)
 
     def closed(self, reason: str) -> None:
-        """Say that it is over."""
-        self.notice("closed" + (f": {reason}" if reason else ""))
+        """Say that it is over, and why, unless that is said already."""
+        self._leaving("closed", reason)
 
     def failed(self, error: PunchwireError) -> None:
         """Say why it did not work out, and what to do."""
         print_error(error)
+
+    def _leaving(self, text: str, reason: str) -> None:
+        if reason and reason not in self._told:
+            text = self._told = f"{text}: {reason}"
+        self.notice(text)
 
 
 def _as_stored(name: str) -> str:

@@ -14,6 +14,7 @@ from p2p_core.errors import (
     PunchwireError,
     TransferFailed,
 )
+from p2p_core.identity import PeerId
 
 from p2p_peer.app import connect
 from p2p_peer.cli.chat import Chat
@@ -65,7 +66,7 @@ def _console(options: argparse.Namespace) -> Console:
 
 _MISSING: dict[type[PunchwireError], str] = {
     MediatorUnreachable: "the mediator did not let this peer in",
-    PeerDidNotCome: "the other peer did not come",
+    PeerDidNotCome: "the other peer ({peer}) did not come",
     NoPath: "no connection to the other peer came up",
     ConnectionLost: "not everything was said",
     TransferFailed: "not everything was sent or received",
@@ -106,7 +107,8 @@ class _Run:
                 self._report.connected(session, self._why_no_better, self._seconds)
                 await drive(session, self._mode, self._report)
         except TimeoutError:
-            raise self._missing(f"{_MISSING[self._missing]} within {options.timeout:g} s (--timeout)") from None
+            missing = _MISSING[self._missing].format(peer=PeerId.of(self._peer_key).short)
+            raise self._missing(f"{missing} within {options.timeout:g} s (--timeout)") from None
         finally:
             if self._chat is not None:
                 await self._chat.stop()

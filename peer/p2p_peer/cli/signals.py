@@ -54,6 +54,7 @@ async def until_signalled(work: Coroutine[None, None, None]) -> None:
         nonlocal came
         if came:
             _restore(terminal)
+            _last_words("\r\n" if terminal is not None else "")
             os._exit(exit_code(Interrupted()))
         came = True
         signal.signal(signal.SIGALRM, _speak_on)
@@ -140,6 +141,13 @@ def _restore(terminal: "list[Any] | None") -> None:
     if terminal is not None and not in_background:
         with contextlib.suppress(termios.error):  # it has gone
             termios.tcsetattr(0, termios.TCSANOW, terminal)
+
+
+def _last_words(begin: str) -> None:
+    """Say what ends the process, unless nobody takes it."""
+    silence_blocked()
+    with contextlib.suppress(OSError):
+        os.write(2, f"{begin}p2p-peer: interrupted\n".encode())
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -19,7 +19,7 @@ from p2p_peer.gather.port_mapping.mapping import Mappings, PortMapping
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.gather.reflexive import Reflexive
 from p2p_peer.gather.stun import ANSWER_TIME, TcpStun
-from p2p_peer.gather.stun_servers import ask_all
+from p2p_peer.gather.stun_servers import Unheard, ask_all
 from p2p_peer.gather.udp_socket import UdpSocket
 from p2p_peer.mediator import StunServer
 from p2p_peer.options import ConnectOptions
@@ -84,6 +84,10 @@ class Gathered:
         return next(known, (Mapping.UNKNOWN, 0))
 
 
+def _ignore(unheard: Unheard) -> None:
+    """Tell nobody."""
+
+
 async def gather(
     options: ConnectOptions,
     mediator: Address,
@@ -92,11 +96,12 @@ async def gather(
     port_mapping: PortMapping | None = None,
     *,
     budget: PacketBudget | None = None,
+    unheard: Callable[[Unheard], None] = _ignore,
 ) -> Gathered:
     """Open the ports to punch from, and gather candidates for them; all that has to stay open belongs to `keep`.
 
     Ports are mapped by `port_mapping`, if it is given and `options` do not forbid it; it outlives `keep`, and so does
-    `budget`, which is for the servers that the mediator names.
+    `budget`, which is for the servers that the mediator names. `unheard` is told of each server that tells nothing.
     `mediator` is where the mediator answered, `named` the STUN servers it names, each with a host. If the mediator is
     this machine, the other peer may be here too; else no server on this machine is asked that the mediator names, as it
     may mean another service. Returns within `ANSWER_TIME`, and mostly after one or two round trips. Raises `NoPath`
@@ -124,7 +129,7 @@ async def gather(
         ),
         *(Reflexive(Transport.UDP, one.family, one, own, heard=heard) for one in sockets),
     )
-    asking = ask_all(reflexive, options.stun, named, mediator, budget)
+    asking = ask_all(reflexive, options.stun, named, mediator, budget, failed=unheard)
     # With the mediator on this machine, the other peer is as well, or this is a trial.
     may_map = options.port_mapping and not mediator.ip.is_loopback
     mappings = _mapped(port_mapping, hosts) if port_mapping is not None and may_map else None

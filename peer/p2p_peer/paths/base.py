@@ -1,12 +1,17 @@
 """What every path has in common."""
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2p_core.proof import PathKind
 from p2p_core.wire.candidate import Address
 
 __all__ = ["Path"]
+
+
+def _not_known() -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +26,5 @@ class Path:
     socket: socket.socket
     address: Address  # of the other side, as we see it; of the mediator, if it relays
     early: tuple[bytes, ...] = ()  # QUIC, responder: datagrams from there that came before anybody drove the connection
+    why_it_ended: Callable[[], str] = _not_known  # the relay: a clause, when it is over; empty before, and elsewhere
     nomination: bytes = b""  # QUIC, initiator: to be sent ahead of the handshake, until that is answered

@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 from p2p_core import limits
 from p2p_core.allocator import keep_freed_memory
-from p2p_core.errors import Malformed, MediatorUnreachable, RemoteProtocolError
+from p2p_core.errors import Malformed, MediatorUnreachable, NoPath, RemoteProtocolError
 from p2p_core.printable import printable
 from p2p_core.proof import PathKind, Role
 from p2p_core.targets import may_dial
@@ -27,20 +27,31 @@ from p2p_proto import mediator_pb2 as pb
 
 from p2p_peer.mediator import RelayTicket
 from p2p_peer.mediator_channel import open_channel
-from p2p_peer.mediator_endings import REASON_KEY, clause_of
+from p2p_peer.mediator_endings import REASON_KEY, RELAY_LIMIT, clause_of
 from p2p_peer.mediator_identity import MediatorIdentity
 from p2p_peer.paths.base import Path
 
-__all__ = ["Relaying"]
+__all__ = ["RelayLimit", "Relaying"]
 
 JOIN_TIME = 10.0  # s for the other side to come: both go there in the same moment; the mediator waits longer
 _METHOD = "/punchwire.v1.Mediator/Relay"
 _MAX_MESSAGE = limits.MAX_RELAY_DATA_BYTES + 64
-_BUFFER = 1024 * 1024  # bytes asked for in each direction of the socket pair; systems give less
+# What waits between the session and the other peer looks sent, and a chat waits behind it: two messages here, two in
+# the mediator, and the socket pair's buffer. So a message may take so long to go out, and the buffer holds a few.
+_MESSAGE_TIME = 0.25  # s
+_LEAST_MESSAGE = 16 * 1024  # bytes, though: a TLS record
+_FIRST_MESSAGE = 64 * 1024  # bytes, until it is known
+_BUFFER = 4  # messages in the socket pair; systems give less than a MiB
 _FAREWELL_TIME = 1.0  # s for what was sent last to get out, and for the other side to end as well
 _HANG_UP_CHECK = 0.2  # s between looks whether a half-closed path is closed altogether, of which no event tells
 
 _log = logging.getLogger(__name__)
+
+
+class RelayLimit(NoPath):
+    """The mediator relays no more for these two, and will not for a while: to ask again at once is in vain."""
+
+    advice = "Take one side to a network from which a direct connection comes up, or ask the mediator's owner for more."
 
 
 class Relaying:
@@ -53,6 +64,7 @@ class Relaying:
         self.nominated: asyncio.Future[Path] = loop.create_future()  # responder: it has begun to speak
         self.exhausted: asyncio.Future[str] = loop.create_future()
         self._mediator, self._ticket, self._role = mediator, ticket, role
+        self.is_at_limit = False  # that is how it ended
         self._path: Path | None = None
         self._taken = False
         self.over = loop.create_task(self._run())  # done when nothing is left of it, a moment after the path was closed
@@ -72,32 +84,41 @@ class Relaying:
                 self._path.socket.close()
 
     async def _run(self) -> None:
-        try:
-            why = await self._relay()
-        except (MediatorUnreachable, RemoteProtocolError) as error:
-            why = str(error)
-        _log.info("the relay is over: %s", why)
-        if not self.exhausted.done():
-            self.exhausted.set_result(why)
+        with contextlib.ExitStack() as end_of_path:
+            try:
+                why = await self._relay(end_of_path)
+            except (MediatorUnreachable, RemoteProtocolError) as error:
+                why = str(error)
+            _log.info("the relay is over: %s", why)
+            self.exhausted.set_result(why)  # before the path ends, whose owner asks why
 
-    async def _relay(self) -> str:
-        """Relay to the end; return a clause that says how it came."""
+    async def _relay(self, end_of_path: contextlib.ExitStack) -> str:
+        """Relay to the end; return a clause that says how it came. Our end of the path is `end_of_path`'s to close."""
         address = await _address(self._ticket, self._mediator.address)
         channel = open_channel(replace(self._mediator, address=address), _MAX_MESSAGE)
         stream = _RelayStream(channel.stream_stream(_METHOD)())
         try:
             await self._join(stream)
             ours, theirs = _socket_pair()
-            with ours:
-                self._ready(Path(PathKind.RELAY, theirs, address))
-                await _bridge(ours, stream)
+            end_of_path.enter_context(ours)
+            self._ready(Path(PathKind.RELAY, theirs, address, why_it_ended=self._why_it_ended))
+            await _bridge(ours, theirs, stream)
             stream.call.cancel()
-            return await stream.why_it_ended()
+            return await self._end_of(stream)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            return await stream.why_it_ended()
+            return await self._end_of(stream)
         finally:
             stream.call.cancel()
             await channel.close()
+
+    async def _end_of(self, stream: "_RelayStream") -> str:
+        """Return a clause that says how `stream` ended."""
+        code, reason, details = await stream.ending()
+        self.is_at_limit = reason == RELAY_LIMIT
+        return clause_of(code, reason, details)
+
+    def _why_it_ended(self) -> str:
+        return self.exhausted.result() if self.exhausted.done() else ""
 
     async def _join(self, stream: "_RelayStream") -> None:
         try:
@@ -156,6 +177,26 @@ class _OneBehind:
             await asyncio.gather(self._going_on, return_exceptions=True)
 
 
+class _Pace:
+    """How large messages should be, by how fast they go: as much as goes out in `_MESSAGE_TIME`."""
+
+    def __init__(self) -> None:
+        self.message = _FIRST_MESSAGE  # bytes
+        self._bytes = 0  # that went out since that was found
+        self._seconds = 0.0  # of which they were held up
+
+    def went_out(self, count: int, seconds: float) -> bool:
+        """Take note of `count` bytes that were held up for `seconds`; return whether `message` has changed."""
+        self._bytes += count
+        self._seconds += seconds
+        if self._seconds < _MESSAGE_TIME:  # gRPC takes some at once and holds up the next: one alone says nothing
+            return False
+        wanted = int(self._bytes * _MESSAGE_TIME / self._seconds)
+        before, self.message = self.message, min(max(wanted, _LEAST_MESSAGE), limits.MAX_RELAY_DATA_BYTES)
+        self._bytes, self._seconds = 0, 0.0
+        return self.message != before
+
+
 class _RelayStream:
     """A `Relay` stream, with messages turned into bytes."""
 
@@ -179,17 +220,16 @@ class _RelayStream:
     async def _write(self, message: bytes) -> None:
         await self.call.write(message)
 
-    async def why_it_ended(self) -> str:
-        """Return a clause for people."""
+    async def ending(self) -> tuple[grpc.StatusCode, str, str]:
+        """Return gRPC's code, the mediator's reason and its sentence, once the stream is over."""
         trailing = dict(await self.call.trailing_metadata() or ())
-        code, details = await self.call.code(), await self.call.details() or ""
-        return clause_of(code, str(trailing.get(REASON_KEY, "")), details)
+        return await self.call.code(), str(trailing.get(REASON_KEY, "")), await self.call.details() or ""
 
 
-async def _bridge(ours: socket.socket, stream: _RelayStream) -> None:
+async def _bridge(ours: socket.socket, theirs: socket.socket, stream: _RelayStream) -> None:
     """Copy both ways until the stream ends, or the other end of the socket pair is closed."""
     keep_freed_memory()
-    ways = [asyncio.create_task(_send(ours, stream)), asyncio.create_task(_receive(ours, stream))]
+    ways = [asyncio.create_task(_send(ours, theirs, stream)), asyncio.create_task(_receive(ours, stream))]
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -201,14 +241,18 @@ async def _bridge(ours: socket.socket, stream: _RelayStream) -> None:
             raise outcome
 
 
-async def _send(ours: socket.socket, stream: _RelayStream) -> None:
+async def _send(ours: socket.socket, theirs: socket.socket, stream: _RelayStream) -> None:
     """Copy from the path to the relay; return when the path was closed, and not only half-closed, a while ago."""
     loop = asyncio.get_running_loop()
     space = memoryview(bytearray(limits.MAX_RELAY_DATA_BYTES))  # one for all: fresh memory costs more than a copy
+    pace = _Pace()
     with contextlib.suppress(ConnectionError):
         async with _OneBehind() as writing:
-            while count := await loop.sock_recv_into(ours, space):
+            while count := await loop.sock_recv_into(ours, space[: pace.message]):
+                begun = loop.time()
                 await writing.then(stream.write(space[:count]))
+                if pace.went_out(count, loop.time() - begun):
+                    _set_buffer(theirs, pace.message)
             await writing.all_done()
     await stream.call.done_writing()
     poll = select.poll()
@@ -232,11 +276,18 @@ async def _receive(ours: socket.socket, stream: _RelayStream) -> None:
 
 
 def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Return our end, and the path's."""
     pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    for one in pair:
+    for one, message in zip(pair, (limits.MAX_RELAY_DATA_BYTES, _FIRST_MESSAGE), strict=True):
         one.setblocking(False)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        _set_buffer(one, message)
     return pair
+
+
+def _set_buffer(sock: socket.socket, message: int) -> None:
+    """Let `sock` hold so much that it takes: a few messages of `message` bytes."""
+    with contextlib.suppress(OSError):  # it was closed meanwhile
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER * message)
 
 
 async def _address(ticket: RelayTicket, dialled: Address) -> Address:

@@ -36,7 +36,7 @@ complete -c p2p-server -n "__p2p_server_at ':*'" -l stun-server -x -d 'another S
 complete -c p2p-server -n "__p2p_server_at ':*'" -l no-stun -d 'answer no STUN: peers are told of the servers of --stun-server only [P2P_SERVER_NO_STUN]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l no-relay -d 'relay nothing: peers that find no direct way do not meet [P2P_SERVER_NO_RELAY]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l relay-rate -x -d 'bytes/s each way of one relay, 0 for no limit (default: 4M); a peer has 4 times that for all its relays [P2P_SERVER_RELAY_RATE]'
-complete -c p2p-server -n "__p2p_server_at ':*'" -l relay-bytes -x -d 'bytes of one relay, 0 for no limit (default: 4G); a peer sends at most 4 times that in a day [P2P_SERVER_RELAY_BYTES]'
+complete -c p2p-server -n "__p2p_server_at ':*'" -l relay-bytes -x -d 'bytes relayed between two peers in a day, 0 for no limit (default: 4G); a peer sends at most 4 times that to all others [P2P_SERVER_RELAY_BYTES]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l authorized -x -a '(__fish_complete_directories)' -d 'folder of the keys that are admitted (default: authorized in the state folder) [P2P_SERVER_AUTHORIZED]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'folder of what is kept between starts (default: ~/.local/state/punchwire-mediator) [P2P_SERVER_STATE_DIR]'
 complete -c p2p-server -n "__p2p_server_at ':*'" -l open -d 'admit every key that proves itself [P2P_SERVER_OPEN]'
