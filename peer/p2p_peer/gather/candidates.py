@@ -28,9 +28,9 @@ __all__ = ["Gathered", "gather"]
 
 # How long the silent are waited for, once others have answered. TCP answers after two round trips, UDP after one, or
 # two and RETRANSMIT if a packet was lost: three times the slowest answer so far leaves room for either of the others,
-# and the least for a lost packet on a short way. What comes later still counts, in the offers made after that.
+# and the least for two lost packets on a short way. What comes later still counts, in the offers made after that.
 PATIENCE_FACTOR = 3
-LEAST_PATIENCE = 0.25  # s
+LEAST_PATIENCE = 0.35  # s
 GATEWAY_PATIENCE = 0.15  # s; a router is one hop away: by PCP and NAT-PMP it answers in ms, by UPnP mostly within 0.1 s
 
 _log = logging.getLogger(__name__)

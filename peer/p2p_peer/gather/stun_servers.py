@@ -18,7 +18,7 @@ from p2p_peer.mediator import StunServer
 
 __all__ = ["Unheard", "ask_all"]
 
-_PACKETS = 3  # that a server gets which does not answer, at most
+_PACKETS = 5  # that a server gets which does not answer, at most
 MAX_NAMED = 3  # of each transport: two ports and a second address; more would only make us knock at doors
 
 _log = logging.getLogger(__name__)
