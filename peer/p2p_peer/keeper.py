@@ -37,7 +37,7 @@ ATTEMPT_EVERY = 5.0  # s
 LOOK_EVERY = 0.25  # s between two looks at whether the other side is gone
 
 _NOT_YET = "the other side has not come yet"
-_GONE = "the other side's program has ended, or is cut off: it has left the mediator, too"
+_GONE = "it has left the mediator, too: its program has ended, or it is cut off"
 
 _log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class Keeper:
             gone = self._mediation.client.has_left(self._attempts.peer)
             gone_since = (gone_since or now) if gone else None
             if gone_since is not None and now >= gone_since + GONE_TIME:
-                self._session.give_up(ConnectionLost(_GONE))
+                self._session.give_up(ConnectionLost(f"{error}; {_GONE}"))
                 return
             if now >= lost_at + RECOVERY_TIME:
                 what = f"{error}; no other connection came up within {RECOVERY_TIME:g} s: {self._why_not}"

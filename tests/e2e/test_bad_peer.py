@@ -263,7 +263,8 @@ def false_receipt(other: OtherSide, frame: Frame | bytes) -> Frame | None:
     return FileReceipt(frame.transfer, 0, bytes(384)) if isinstance(frame, FileEnd) else None
 
 
-SILENT = "the other side has gone silent"
+LEFT = "it has left the mediator, too: its program has ended, or it is cut off"
+SILENT = f"the other side has gone silent; {LEFT}"
 AFTER_THE_PROOF = [
     broken("a frame that is too long", then(b"\0\2\0\1\2"), "a frame of kind 0x02 with 131073 bytes"),
     broken("a block that is too long", then(b"\xff\xff\xff\xff\x40"), "a block of 4294967295 bytes"),
@@ -277,7 +278,7 @@ AFTER_THE_PROOF = [
     broken("a message skipped", then(TextMessage(2, 0, "", b"")), "message 2 came after message 0"),
     broken("a forged message", a_forged_message, "a message that the other peer did not sign"),
     broken("a thousand offers", too_many_offers, "more than 64 files offered at once", RECEIVE),
-    Row("a frame cut off", a_frame_cut_off, "the other side ended the connection without a word", 6),
+    Row("a frame cut off", a_frame_cut_off, f"the other side ended the connection without a word; {LEFT}", 6),
     Row("a reset", a_reset, "the connection to the other side broke: ...", 6),
     Row("silent", then(), SILENT, 6, limits=SILENCE),
     Row("silent in a frame", then(b"\0\0\1\0\2half"), SILENT, 6, limits=SILENCE),
@@ -292,7 +293,7 @@ AFTER_THE_PROOF = [
 ]
 
 NOT_SENT = f"the file was not sent: {SILENT}"
-DEAF = "the file was not sent: the other side has answered nothing for 0.4 s"
+DEAF = f"the file was not sent: the other side has answered nothing for 0.4 s; {LEFT}"
 NOT_STORED = "the other side did not say within 0.3 s that it has stored the file"
 FORGED = "a receipt that the other peer did not sign"
 SENDING = [
@@ -373,7 +374,7 @@ ALTERED = "a block of f did not arrive as it was sent"
 SKIPPED = "block 1 came where block 0 belongs"
 CUT_SHORT = "a file ended before its last block, or twice"
 FALSE_ROOT = "the file's root does not cover the blocks that came"
-NOT_COME = "no file came: the other side has gone silent"
+NOT_COME = f"no file came: {SILENT}"
 NO_FOLDER = "f cannot be written: No such file or directory"
 RECEIVING = [
     Row("a block that is not what it says", offering("f", wrong_block), ALTERED, 8, RECEIVE),

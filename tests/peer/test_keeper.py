@@ -20,7 +20,7 @@ from p2p_peer.paths.relay import RelayLimit
 from tests.peer.pair import agreement, soon, until
 
 LOST = ConnectionLost("the cable is out")
-GONE = "the other side's program has ended, or is cut off: it has left the mediator, too"
+GONE = "it has left the mediator, too: its program has ended, or it is cut off"
 
 
 @dataclass
@@ -292,7 +292,7 @@ async def test_the_other_side_has_left_the_mediator_for_good(
     await some_turns()
     assert scene.session.given_up == []
     scene.mediation.client.gone = True
-    await until(lambda: scene.session.given_up == [GONE])
+    await until(lambda: scene.session.given_up == [f"{LOST}; {GONE}"])
 
 
 async def test_an_upgrade_is_under_way_when_the_other_side_goes(
@@ -303,7 +303,7 @@ async def test_an_upgrade_is_under_way_when_the_other_side_goes(
     await scene.attempt()
     scene.mediation.client.gone = True
     scene.keeper.channel_lost(LOST)
-    await until(lambda: scene.session.given_up == [GONE])
+    await until(lambda: scene.session.given_up == [f"{LOST}; {GONE}"])
 
 
 async def test_the_mediator_is_away_for_a_while(scenes: list[Scene]) -> None:
