@@ -36,7 +36,12 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
         "path, address, why, peer, role, key_exchange, seconds",
         "both keys are proved; why there is no better path, and seconds since both had advertised",
     ),
-    ("path_lost", "code, message", "the connection is gone; another one is looked for, and nothing is lost meanwhile"),
+    (
+        "path_lost",
+        "code, message",
+        "the connection is gone; another one is looked for, and nothing is lost meanwhile: "
+        "path_changed follows, or after a minute at most error",
+    ),
     ("path_changed", "path, address, why", "the session goes on over another path"),
     ("message", "from, text", "the other side wrote"),
     ("file_offered", "transfer, name, size", "the other side would like to send a file"),
