@@ -5,6 +5,7 @@
     │   ├── KeyUnreadable         a key file cannot be read or parsed
     │   ├── KeyLocked             a key file needs a passphrase, or another one
     │   ├── KeyUnfit              a key of a kind or size that is not accepted
+    │   ├── ReceiptUnreadable     a receipt cannot be read, or does not hold
     │   └── SameKey               both sides would be the same peer
     ├── MediatorUnreachable       no mediator answers there, or it went away
     ├── NotAuthenticated          somebody is not who they should be
@@ -22,7 +23,8 @@
     ├── Refused                   the other side, or its owner, said no
     ├── TransferFailed            a file did not arrive whole
     │   ├── UnsafeName            a received name cannot be written as a file name
-    │   └── SourceChanged         the file changed while it was sent
+    │   ├── SourceChanged         the file changed while it was sent
+    │   └── FileDiffers           the file is not one that a receipt is for
     ├── Interrupted               the user ended it
     └── ProtocolError             somebody broke the rules
         ├── LocalProtocolError    this program did: a bug on this side
@@ -38,6 +40,7 @@ from typing import ClassVar, Self
 __all__ = [
     "ClocksDiffer",
     "ConnectionLost",
+    "FileDiffers",
     "Interrupted",
     "KeyLocked",
     "KeyUnfit",
@@ -55,6 +58,7 @@ __all__ = [
     "ProofFailed",
     "ProtocolError",
     "PunchwireError",
+    "ReceiptUnreadable",
     "Refused",
     "RemoteProtocolError",
     "Replaced",
@@ -105,6 +109,13 @@ class KeyUnfit(UsageError):
 
     code = "key-unfit"
     advice = "Make a key pair that fits with: p2p-peer keygen DIR"
+
+
+class ReceiptUnreadable(UsageError):
+    """A receipt cannot be read, or does not hold."""
+
+    code = "receipt-unreadable"
+    advice = "Give the receipt as it was stored; if it was, the other side has one of the same transfer."
 
 
 class SameKey(UsageError):
@@ -243,6 +254,13 @@ class SourceChanged(TransferFailed):
 
     code = "source-changed"
     advice = "Send it again when nothing writes to it any more."
+
+
+class FileDiffers(TransferFailed):
+    """The file is not one that a receipt is for."""
+
+    code = "file-differs"
+    advice = "Give the file as it was then, or the receipt of another transfer; history.jsonl tells which there are."
 
 
 class Interrupted(PunchwireError):

@@ -39,4 +39,12 @@ MAX_NAME_BYTES = 1024  # on the wire; what is written is shorter, see safe_names
 MAX_REASON_BYTES = 1024
 MIN_BLOCK_SIZE = 4 * 1024
 MAX_BLOCK_SIZE = 1024 * 1024
-MAX_FILE_BYTES = 2**63 - 1
+MAX_FILE_BYTES = 2**63 - 1  # of a whole transfer too
+MAX_BATCH_BLOCKS = 256  # blocks in one frame: small files, each of them one
+
+# What a transfer is made of.
+MAX_ENTRIES = 1_000_000
+MAX_MANIFEST_BYTES = 64 * 1024 * 1024  # of names, in all offers that wait or are under way
+MAX_DEPTH = 1000  # folders in folders
+MAX_TARGET_BYTES = 4096  # of a link; PATH_MAX of Linux
+MAX_BLOCKS = 2**32 - 1

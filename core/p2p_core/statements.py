@@ -1,4 +1,4 @@
-"""What a peer signs inside a session: messages, file roots, receipts. docs/protocol/session.md.
+"""What a peer signs inside a session: messages, roots of transfers, receipts. docs/protocol/session.md.
 
 Every statement covers the session, who speaks to whom and in which role, so that none can be moved to another
 session, turned around, or shown to somebody else as meant for them.
@@ -10,6 +10,7 @@ from p2p_core import limits
 from p2p_core.agreement import Agreement
 from p2p_core.fields import encode, u16, u32, u64
 from p2p_core.proof import Role
+from p2p_core.ranges import Ranges
 
 __all__ = ["Speaker"]
 
@@ -34,14 +35,17 @@ class Speaker:
         """Return the bytes to sign for a message."""
         return self._encode("punchwire message", u64(sequence), u64(sent_at_ms), text.encode())
 
-    def file_root(self, transfer: int, name: str, size: int, root: bytes) -> bytes:
-        """Return the bytes to sign when a file has been sent: `root` covers its blocks."""
-        return self._encode("punchwire file root", u32(transfer), name.encode(), u64(size), root)
+    def transfer_root(self, transfer: int, root: bytes) -> bytes:
+        """Return the bytes to sign when everything has been sent: `root` covers it (`ledger.transfer_root`)."""
+        return self._encode("punchwire transfer root", u32(transfer), root)
 
-    def file_receipt(self, transfer: int, name: str, size: int, root: bytes, received_at_ms: int) -> bytes:
-        """Return the bytes to sign when a file has been verified and stored. The speaker is the receiver."""
-        fields = (u32(transfer), name.encode(), u64(size), root, u64(received_at_ms))
-        return self._encode("punchwire file receipt", *fields)
+    def transfer_receipt(self, transfer: int, root: bytes, missing: Ranges, received_at_ms: int) -> bytes:
+        """Return the bytes to sign when all but the entries in `missing` is verified and stored.
+
+        The speaker is the receiver.
+        """
+        lost = b"".join(u32(first) + u32(count) for first, count in missing)
+        return self._encode("punchwire transfer receipt", u32(transfer), root, lost, u64(received_at_ms))
 
     def _encode(self, label: str, *fields: bytes) -> bytes:
         version = u16(limits.PROTOCOL_VERSION)

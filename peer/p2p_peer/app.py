@@ -17,6 +17,7 @@ from p2p_peer.keeper import Keeper
 from p2p_peer.mediation import Mediation
 from p2p_peer.options import ConnectOptions
 from p2p_peer.session import Session
+from p2p_peer.trust import default_state_dir
 
 __all__ = ["connect"]
 
@@ -52,7 +53,16 @@ async def connect(
         resources.push_async_callback(_take_leave, mediation, attempts)
         keeper = Keeper(made.agreement, attempts, mediation, options.paths)
         resources.push_async_callback(keeper.stop)
-        session = Session(made.channel, made.agreement, key, peer_key, resources=resources.pop_all(), keeper=keeper)
+        session = Session(
+            made.channel,
+            made.agreement,
+            key,
+            peer_key,
+            resources=resources.pop_all(),
+            keeper=keeper,
+            state_dir=options.state_dir or default_state_dir(),
+            limit_rate=options.limit_rate,
+        )
         keeper.watch(session)
         return session
 

@@ -2,12 +2,13 @@
 
 import asyncio
 
-from p2p_peer.events import FileFailed, FileOffered, MessageReceived, SessionEvent
+from p2p_peer.events import FileFailed, MessageReceived, SessionEvent, TransferBroken, TransferOffered
 
 __all__ = ["MAX_UNREAD", "EventQueue"]
 
 MAX_UNREAD = 16 * 1024 * 1024  # bytes of events that nobody has taken; then the other side is read no further
 _EVENT_BYTES = 1024  # what an event costs beside its text
+_ENTRY_BYTES = 50  # what an entry of a manifest costs beside its name
 
 
 class EventQueue:
@@ -54,9 +55,11 @@ def _weight(event: SessionEvent) -> int:
     match event:
         case MessageReceived(text=text):
             return _EVENT_BYTES + len(text)
-        case FileOffered(offer):
-            return _EVENT_BYTES + len(offer.name)
-        case FileFailed(_, error, offered):
-            return _EVENT_BYTES + len(str(error)) + len(offered or "")
+        case TransferOffered(manifest=manifest):
+            return _EVENT_BYTES + _ENTRY_BYTES * len(manifest) + manifest.name_bytes
+        case FileFailed(path=path, error=error):
+            return _EVENT_BYTES + len(str(error)) + len(path)
+        case TransferBroken(label=label, error=error):
+            return _EVENT_BYTES + len(str(error)) + len(label)
         case _:
             return 0

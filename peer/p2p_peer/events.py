@@ -1,16 +1,17 @@
 """What happens, for whoever uses the library: on the way to a session, and in it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
 from p2p_core.errors import PunchwireError
 from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving
+from p2p_core.manifest import Manifest
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address, Candidate
-from p2p_core.wire.frames import FileOffer
 
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity
-from p2p_peer.transfer.sink import Stored
 
 __all__ = [
     "Admitted",
@@ -20,10 +21,7 @@ __all__ = [
     "ConnectEvent",
     "Encrypted",
     "FileFailed",
-    "FileOffered",
-    "FileProgress",
-    "FileReceived",
-    "FileSent",
+    "FileGrew",
     "Matched",
     "MediatorReached",
     "MessageDelivered",
@@ -33,9 +31,16 @@ __all__ = [
     "PathLost",
     "PeerDone",
     "PeerLeaving",
+    "Phase",
     "SessionEvent",
     "StillLooking",
     "StunServerUnusable",
+    "TransferBroken",
+    "TransferOffered",
+    "TransferProgress",
+    "TransferReceived",
+    "TransferSent",
+    "TransferStalled",
 ]
 
 
@@ -115,55 +120,102 @@ ConnectEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class FileOffered:
-    """The other side would like to send a file: `Session.accept_file` or `Session.refuse_file` answers."""
+class Phase(StrEnum):
+    """What a transfer is doing."""
 
-    offer: FileOffer
-
-    @property
-    def transfer(self) -> int:
-        """The number of the transfer."""
-        return self.offer.transfer
+    WAITING = "waiting for acceptance"
+    HASHING = "hashing"  # what the other side has already is compared with what is here
+    MOVING = "moving"
+    VERIFYING = "verifying"  # all blocks are there; the last files are being stored, and the receipt is due
 
 
 @dataclass(frozen=True, slots=True)
-class FileProgress:
-    """How far a transfer is, in either direction; at most ten times a second."""
+class TransferOffered:
+    """The other side would like to send files: `Session.accept` or `Session.refuse` answers."""
 
     transfer: int
-    name: str
-    bytes: int
-    total: int
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How far a transfer is; at most ten times a second, and whenever its phase changes."""
+
+    transfer: int
+    outgoing: bool
+    label: str  # what it is, in a few words; file names in it are as the sender has them
+    phase: Phase
+    bytes: int  # that are there, of `total`
+    total: int | None  # None: a stream, whose end is not known
+    moved: int  # bytes of those that came over the wire; the rest was there
     seconds: float  # since acceptance
 
 
 @dataclass(frozen=True, slots=True)
-class FileSent:
-    """The other side has verified and stored our file."""
+class TransferStalled:
+    """For `seconds` nothing has moved."""
 
     transfer: int
-    name: str
-    size: int
-    seconds: float  # from acceptance to receipt
-
-
-@dataclass(frozen=True, slots=True)
-class FileReceived:
-    """A file has been verified and stored."""
-
-    transfer: int
-    stored: Stored
-    seconds: float  # from acceptance to the final name
+    label: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class FileFailed:
+    """One file of a transfer came to nothing; the others go on."""
+
+    transfer: int
+    outgoing: bool
+    path: str  # inside the transfer, with slashes
+    error: PunchwireError
+
+
+@dataclass(frozen=True, slots=True)
+class FileGrew:
+    """A file of ours grew while it was sent: what it was when it was offered, its first `size` bytes, is sent."""
+
+    transfer: int
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSent:
+    """The other side has verified and stored our files, and signed for them."""
+
+    transfer: int
+    label: str
+    files: int  # that are there now
+    size: int  # bytes of these
+    moved: int  # bytes of these that went over the wire; the rest was there
+    seconds: float  # from acceptance to receipt
+    receipt: Path | None
+    failed: int  # files that are not there
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReceived:
+    """Files have been verified and stored."""
+
+    transfer: int
+    label: str
+    paths: tuple[Path, ...]  # of what is at the top
+    files: int
+    size: int
+    moved: int
+    seconds: float  # from acceptance to the last name
+    receipt: Path | None
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBroken:
     """A transfer, in either direction, came to nothing."""
 
     transfer: int
+    outgoing: bool
+    label: str
     error: PunchwireError
-    offered: str | None  # the name of a file that the other side offered; None: it was ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +244,14 @@ class PathChanged:
 SessionEvent = (
     MessageReceived
     | MessageDelivered
-    | FileOffered
-    | FileProgress
-    | FileSent
-    | FileReceived
+    | TransferOffered
+    | TransferProgress
+    | TransferStalled
     | FileFailed
+    | FileGrew
+    | TransferSent
+    | TransferReceived
+    | TransferBroken
     | PathLost
     | StillLooking
     | PathChanged

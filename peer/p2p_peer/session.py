@@ -11,23 +11,27 @@ Everything here runs in one event loop; `session_driver` makes it go.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path as FilePath
 from types import TracebackType
+from typing import BinaryIO
 
-from p2p_core import limits
 from p2p_core.agreement import Agreement
 from p2p_core.errors import PunchwireError, TransferFailed
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
+from p2p_core.machines.pacing import RateLimit
 from p2p_core.machines.session import SessionMachine
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 
 from p2p_peer.channel.channel import Channel
-from p2p_peer.events import FileOffered, FileSent, SessionEvent
+from p2p_peer.events import SessionEvent, TransferOffered, TransferSent
 from p2p_peer.session_driver import Keeper, SessionDriver
-from p2p_peer.transfer.source import OpenFile
+from p2p_peer.transfer.archive import Archive
+from p2p_peer.transfer.places import Folder, Output
+from p2p_peer.transfer.target import Overwrite
+from p2p_peer.transfer.tree import SendOptions, SourceTree, scan
 
 __all__ = ["Session"]
 
@@ -48,14 +52,20 @@ class Session:
         *,
         resources: AsyncExitStack,
         keeper: Keeper | None = None,
+        state_dir: FilePath | None = None,
+        limit_rate: int | None = None,
     ) -> None:
         """Start the session on `channel`; without a `keeper` it is the only one.
 
-        `resources` is closed when the session is over.
+        `resources` is closed when the session is over. In `state_dir` receipts are filed, and journals of what is sent
+        kept; without it there are none. Files are sent at `limit_rate` bytes a second at most.
         """
         self._agreement, self._resources = agreement, resources
-        self._machine = SessionMachine(agreement, key, other_key, asyncio.get_running_loop().time())
-        self._driver = SessionDriver(channel, self._machine, keeper)
+        now = asyncio.get_running_loop().time()
+        self._machine = SessionMachine(agreement, key, other_key, now)
+        self._archive = Archive(state_dir, agreement, key.public_key(), other_key)
+        limit = None if limit_rate is None else RateLimit(limit_rate, now)
+        self._driver = SessionDriver(channel, self._machine, self._archive, keeper, limit)
         self._letting_go: asyncio.Task[None] | None = None
 
     # What a session is.
@@ -119,49 +129,69 @@ class Session:
         self._driver.go_on()
         return delivery
 
-    async def send_file(self, path: FilePath | str, *, offered: Callable[[str, int], None] | None = None) -> FileSent:
-        """Offer the file, send it when it is accepted, and return once the other side has stored it.
+    async def send(
+        self,
+        paths: Iterable[FilePath | str],
+        options: SendOptions | None = None,
+        *,
+        offered: Callable[[SourceTree], None] | None = None,
+    ) -> TransferSent:
+        """Offer files and folders as one transfer, send what is accepted, and return once the other side has stored it.
 
-        `offered` is called with the file's name and its size in bytes, as offered. Raises `Refused`, `TransferFailed`
-        (it could not be read, it changed, the other side gave up), or `ConnectionLost`.
+        The path "-" is standard input. `offered` is called with what is offered, and what was left out. What the other
+        side has from an earlier try is not sent again. Raises `Refused`, `TransferFailed` (nothing could be read, or
+        the other side gave up), `UsageError`, or `ConnectionLost`.
         """
         self._driver.check_open()
-        file = OpenFile.open(FilePath(path))
+        tree = await asyncio.to_thread(scan, tuple(paths), options)
+        journal = await asyncio.to_thread(self._archive.open_journal, tree)
         try:
-            transfer = self._machine.offer_file(file.name, file.size, file.mode, file.mtime_ns, limits.MAX_BLOCK_SIZE)
+            self._driver.check_open()
+            transfer = self._driver.outgoing.offer(tree, journal)
         except PunchwireError:
-            file.close()
+            if journal is not None:
+                journal.close()
             raise
-        self._driver.outgoing.offered(transfer, file)
         sending = self._driver.sendings.expect(transfer)
         self._driver.go_on()
         if offered is not None:
-            offered(file.name, file.size)
+            offered(tree)
         try:
             return await sending
         except asyncio.CancelledError:
-            self.cancel_file(transfer)
+            self.cancel(transfer)
             raise
 
-    def accept_file(self, offered: FileOffered, folder: FilePath | str = ".") -> None:
-        """Take an offered file into `folder`, under its name made safe, or a fresh one if that is taken.
+    def accept(
+        self,
+        offered: TransferOffered,
+        folder: FilePath | str | BinaryIO = ".",
+        *,
+        only: Collection[int] | None = None,
+        overwrite: Overwrite = Overwrite.RENAME,
+        in_place: bool = False,
+    ) -> None:
+        """Take what was offered into `folder`, or a single file into an open binary file, in order.
 
-        Raises `TransferFailed` when it cannot be written there, and the other side is told; or when it is not offered
-        any more: `FileFailed` says why.
+        `only` names the entries to take, a folder for all that is in it; None is everything. With `in_place` a file
+        that is overwritten is so where it is, and is neither the old nor the new one until it is done. Raises
+        `TransferFailed` when it is not offered any more; what goes wrong later is told by `TransferBroken`.
         """
-        try:
-            self._driver.incoming.accept(offered.offer, FilePath(folder))
-        finally:
-            self._driver.go_on()
+        place = Folder(FilePath(folder), overwrite, in_place) if isinstance(folder, FilePath | str) else Output(folder)
+        self._driver.incoming.accept(offered.transfer, place, only)
 
-    def refuse_file(self, offered: FileOffered, reason: str = "") -> None:
-        """Do not take an offered file; `reason` is shown to the other side. Nothing happens when it is over."""
-        self._driver.incoming.refuse(offered.offer, reason)
+    def refuse(self, offered: TransferOffered, reason: str = "") -> None:
+        """Do not take what was offered; `reason` is shown to the other side. Nothing happens when it is over."""
+        self._driver.incoming.refuse(offered.transfer, reason)
         self._driver.go_on()
 
-    def cancel_file(self, transfer: int, reason: str = "") -> None:
-        """Give up a transfer in either direction, and tell the other side why; nothing happens when it is over."""
-        self._machine.fail_file(transfer, TransferFailed(reason or "you gave it up"), reason)
+    def cancel(self, transfer: int, reason: str = "") -> None:
+        """Give up a transfer in either direction, and tell the other side why; nothing happens when it is over.
+
+        What has come of it is removed.
+        """
+        self._driver.incoming.forget(transfer)
+        self._machine.fail(transfer, TransferFailed(reason or "you gave it up"), reason)
         self._driver.go_on()
 
     def finish(self) -> None:

@@ -10,19 +10,32 @@ from typing import Protocol
 
 from p2p_core.errors import ConnectionLost, PunchwireError, RemoteProtocolError
 from p2p_core.machines import events as machine_events
+from p2p_core.machines.pacing import RateLimit
 from p2p_core.machines.session import SessionMachine
-from p2p_core.wire.frame_reader import BlockStarts
-from p2p_core.wire.frames import Close, FileAnswer, Frame, MessageAck, Pong, Resume, encode
+from p2p_core.wire.frame_reader import BlocksStart
+from p2p_core.wire.frames import Close, Frame, MessageAck, Pong, Resume, TransferAnswer, Verified, encode
 
 from p2p_peer.awaited import Awaited
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
 from p2p_peer.event_queue import EventQueue
-from p2p_peer.events import FileFailed, FileOffered, FileSent, PathChanged, PathLost, SessionEvent, StillLooking
-from p2p_peer.transfer.incoming import IncomingFiles
-from p2p_peer.transfer.outgoing import OutgoingFiles
+from p2p_peer.events import (
+    PathChanged,
+    PathLost,
+    SessionEvent,
+    StillLooking,
+    TransferBroken,
+    TransferOffered,
+    TransferSent,
+)
+from p2p_peer.transfer.archive import Archive
+from p2p_peer.transfer.incoming import IncomingTransfers
+from p2p_peer.transfer.outgoing import Outgoing, OutgoingTransfers
+from p2p_peer.unfinished import Unfinished
 
 __all__ = ["Keeper", "SessionDriver"]
+
+_REPLIES = Pong | MessageAck | TransferAnswer | Verified  # what the other side causes, as often as it likes
 
 _log = logging.getLogger(__name__)
 
@@ -37,14 +50,19 @@ class Keeper(Protocol):
 class SessionDriver:
     """Drives one session over one channel at a time. Implements `pump.FrameHandler`."""
 
-    def __init__(self, channel: Channel, machine: SessionMachine, keeper: Keeper | None) -> None:
+    def __init__(
+        self, channel: Channel, machine: SessionMachine, archive: Archive, keeper: Keeper | None, limit: RateLimit | None
+    ) -> None:
         """Begin on `channel`; without a `keeper` it is the only one."""
         self.channel, self.machine = channel, machine
-        self.outgoing = OutgoingFiles(machine, self._kick, self._emit)
-        self.incoming = IncomingFiles(machine, self._provide, self._emit, self.go_on, self.end)
+        self.unfinished = Unfinished()
+        self.outgoing = OutgoingTransfers(machine, self._kick, self._emit)
+        self.incoming = IncomingTransfers(
+            machine, archive, self.unfinished, self._provide, self._emit, self.go_on, self.end
+        )
         self.events = EventQueue()
         self.deliveries: Awaited[None] = Awaited()  # by a message's number
-        self.sendings: Awaited[FileSent] = Awaited()  # by transfer
+        self.sendings: Awaited[TransferSent] = Awaited()  # by transfer
         self.is_closing = False  # nobody may take events any more, yet what the end waits for has to be read
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.error: PunchwireError | None = None  # that has ended it
@@ -52,7 +70,8 @@ class SessionDriver:
         self._loop = asyncio.get_running_loop()
         self._keeper = keeper
         self._other_leaves = False
-        self._pump = Pump(channel.stream, channel.reader, self)
+        self._archive, self._limit = archive, limit
+        self._pump = self._new_pump(channel)
         self._old_pump: Pump | None = None  # whose end would look like a loss until the other side has moved too
         self._channel_error: PunchwireError | None = None  # why there is no channel now
         self._why_no_better = ""
@@ -77,7 +96,7 @@ class SessionDriver:
         self.outgoing.go_on()
         self._hand_on_events()
         while (frame := self.machine.next_frame()) is not None:
-            self._pump.send(encode(frame), is_reply=isinstance(frame, Pong | MessageAck | FileAnswer))
+            self._pump.send(encode(frame), is_reply=isinstance(frame, _REPLIES))
             if isinstance(frame, Close):
                 self.machine.close_went_out(self._loop.time())
         if self._channel_error is not None:
@@ -119,6 +138,7 @@ class SessionDriver:
         """Send what is left, once the session is over, and let go of the channel and of every file."""
         self._let_go_of_old_channel()
         await self._pump.close()
+        await self.unfinished.wait()
         await self.outgoing.stop()
         await self.incoming.stop()
 
@@ -126,7 +146,7 @@ class SessionDriver:
 
     def move_to(self, channel: Channel, why_no_better: str) -> None:
         """Go on over `channel`, whether or not the one before is lost. A session that is over closes it."""
-        pump = Pump(channel.stream, channel.reader, self)
+        pump = self._new_pump(channel)
         if self.over.done():
             pump.abandon()
             return
@@ -145,7 +165,7 @@ class SessionDriver:
     def give_up(self, error: PunchwireError) -> None:
         """No channel can be made any more: end the session with `error`, unless it has one or ended properly."""
         if self._channel_error is not None:
-            self.incoming.once_stored(lambda: self._lost(error))
+            self.unfinished.afterwards(lambda: self._lost(error))
 
     def _look_for_another(self, error: PunchwireError) -> None:
         """The channel is lost: wait for another one, or end."""
@@ -153,7 +173,7 @@ class SessionDriver:
             return
         was_talking = self.machine.is_talking
         if self._keeper is None or not self._keeper.channel_lost(error):
-            self.incoming.once_stored(lambda: self._lost(error))
+            self.unfinished.afterwards(lambda: self._lost(error))
             return
         self._leave_channel()
         self._pump.abandon()
@@ -181,6 +201,9 @@ class SessionDriver:
         self._let_go_of_old_channel()
         self._emit(PathChanged(self.channel.path.kind, self.channel.address, self._why_no_better))
 
+    def _new_pump(self, channel: Channel) -> Pump:
+        return Pump(channel.stream, channel.reader, self, self._limit)
+
     def _lost(self, error: PunchwireError) -> None:
         if self.machine.lost():
             self._hand_on_events()
@@ -198,13 +221,13 @@ class SessionDriver:
             self._moved()
         self.go_on()
 
-    def block_starts(self, block: BlockStarts) -> memoryview | None:
-        """Return the buffer for a block's data, or None for now."""
-        return self.incoming.block_starts(block)
+    def block_starts(self, blocks: BlocksStart) -> memoryview | None:
+        """Return the buffer for the data of blocks, or None for now."""
+        return self.incoming.blocks_start(blocks.header)
 
     def block_ended(self) -> None:
-        """A block's data has come."""
-        if self.incoming.block_ended():
+        """The data of blocks have come."""
+        if self.incoming.blocks_end():
             self.machine.block_moved(self._loop.time())
 
     def next_block(self) -> memoryview | None:
@@ -253,40 +276,62 @@ class SessionDriver:
             case machine_events.MessageDelivered(sequence):
                 self.deliveries.all_came(sequence, None)
                 self._emit(event)
-            case machine_events.FileOffered(offer):
-                self.incoming.offered(offer)
-                self._emit(FileOffered(offer))
-            case machine_events.FileAccepted(transfer):
+            case machine_events.TransferOffered(transfer, manifest):
+                self.incoming.offered(transfer, manifest)
+                self._emit(TransferOffered(transfer, manifest))
+            case machine_events.HaveTold(transfer, first, digests):
+                self.outgoing.had(transfer, first, digests)
+            case machine_events.TransferAccepted(transfer, wanted):
                 _log.info("transfer %d: accepted by the other side", transfer)
-                self.outgoing.accepted(transfer)
-            case machine_events.FileRefused(transfer, reason):
+                self.outgoing.accepted(transfer, wanted)
+            case machine_events.TransferRefused(transfer, reason):
                 _log.info("transfer %d: refused by the other side: %s", transfer, reason or "no reason given")
                 self.sendings.failed(transfer, self.outgoing.refused(transfer, reason))
-            case machine_events.FileRewound(transfer, block):
+            case machine_events.TransferRewound(transfer, block):
                 _log.info("transfer %d: sent again from block %d on", transfer, block)
                 self.outgoing.rewind(transfer, block)
-            case machine_events.FileSent(transfer):
-                _log.info("transfer %d: verified and stored by the other side", transfer)
-                sent = self.outgoing.sent(transfer)
-                self.sendings.came(transfer, sent)
-                self._emit(sent)
-            case machine_events.FileArrived(transfer):
+            case machine_events.BlocksVerified(transfer, next_block):
+                self.outgoing.verified(transfer, next_block)
+            case machine_events.FileLost(transfer, entry, reason):
+                if not self.incoming.lost_there(transfer, entry, reason):
+                    self.outgoing.lost_there(transfer, entry, reason)
+            case machine_events.StreamEnded(transfer, size):
+                self.incoming.stream_ended(transfer, size)
+            case machine_events.TransferSent():
+                _log.info("transfer %d: verified and stored by the other side", event.transfer)
+                self._sent(event)
+            case machine_events.TransferArrived(transfer, end):
                 _log.info("transfer %d: all of it has come, and the sender's signature verifies", transfer)
-                self.incoming.store(transfer)
-            case machine_events.FileFailed(transfer, error):
+                self.incoming.arrived(transfer, end)
+            case machine_events.ReceiptArrived(transfer):
+                self.incoming.receipt_arrived(transfer)
+            case machine_events.TransferBroken(transfer, error):
                 _log.info("transfer %d: came to nothing: %s", transfer, error)
-                self.outgoing.drop(transfer)
                 self.sendings.failed(transfer, error)
-                self._emit(FileFailed(transfer, error, self.incoming.drop(transfer)))
+                label = self.outgoing.drop(transfer)
+                if label is not None:
+                    self._emit(TransferBroken(transfer, outgoing=True, label=label, error=error))
+                elif (label := self.incoming.drop(transfer)) is not None:
+                    self._emit(TransferBroken(transfer, outgoing=False, label=label, error=error))
             case machine_events.Closed(reason):
                 self.farewell = reason
-                self.end(None)
+                self.unfinished.afterwards(lambda: self.end(None))
             case machine_events.PeerLeaving(reason):
                 _log.info("the other side leaves: %s", reason or "no reason given")
                 self._other_leaves = True
                 self._emit(event)
             case machine_events.MessageReceived() | machine_events.PeerDone():
                 self._emit(event)
+
+    def _sent(self, stored: machine_events.TransferSent) -> None:
+        """File the receipt, and tell: the session does not end before that."""
+        outgoing = self.outgoing.take(stored.transfer)
+        self.unfinished.begin(self._file(outgoing, stored))
+
+    async def _file(self, outgoing: Outgoing, stored: machine_events.TransferSent) -> None:
+        sent = await self._archive.sent(outgoing, stored)
+        self.sendings.came(stored.transfer, sent)
+        self._emit(sent)
 
     def _emit(self, event: SessionEvent) -> None:
         self.events.put(event)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16p2p_proto/frames.proto\x12\x0cpunchwire.v1\"T\n\x0bTextMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1e\n\nMessageAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"m\n\tFileOffer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0c\n\x04mode\x18\x04 \x01(\r\x12\x10\n\x08mtime_ns\x18\x05 \x01(\x04\x12\x12\n\nblock_size\x18\x06 \x01(\r\"@\n\nFileAnswer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"<\n\x07\x46ileEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"J\n\x0b\x46ileReceipt\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x16\n\x0ereceived_at_ms\x18\x02 \x01(\x04\x12\x11\n\tsignature\x18\x03 \x01(\x0c\"*\n\x06\x43\x61ncel\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x06\n\x04\x44one\"\x17\n\x05\x43lose\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x04\x45\x63ho\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08received\x18\x02 \x01(\x04\"C\n\x06Resume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\'\n\ttransfers\x18\x02 \x03(\x0b\x32\x14.punchwire.v1.Wanted\".\n\x06Wanted\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x12\n\nnext_block\x18\x02 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16p2p_proto/frames.proto\x12\x0cpunchwire.v1\"T\n\x0bTextMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1e\n\nMessageAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"T\n\rTransferOffer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nblock_size\x18\x04 \x01(\r\"A\n\x07\x45ntries\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12$\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x13.punchwire.v1.Entry\"q\n\x05\x45ntry\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0c\n\x04mode\x18\x05 \x01(\r\x12\x10\n\x08mtime_ns\x18\x06 \x01(\x04\x12\x0e\n\x06target\x18\x07 \x01(\t\"8\n\x04Have\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"i\n\x0eTransferAnswer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12#\n\x06wanted\x18\x04 \x03(\x0b\x32\x13.punchwire.v1.Range\"%\n\x05Range\x12\r\n\x05\x66irst\x18\x01 \x01(\r\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"=\n\nFileFailed\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x65ntry\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\"+\n\tStreamEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\x08Verified\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04next\x18\x02 \x01(\r\"e\n\x0bTransferEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12#\n\x06\x61\x62sent\x18\x03 \x03(\x0b\x32\x13.punchwire.v1.Range\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"t\n\x0fTransferReceipt\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x16\n\x0ereceived_at_ms\x18\x02 \x01(\x04\x12$\n\x07missing\x18\x03 \x03(\x0b\x32\x13.punchwire.v1.Range\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"*\n\x06\x43\x61ncel\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x06\n\x04\x44one\"\x17\n\x05\x43lose\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x04\x45\x63ho\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08received\x18\x02 \x01(\x04\"C\n\x06Resume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\'\n\ttransfers\x18\x02 \x03(\x0b\x32\x14.punchwire.v1.Wanted\".\n\x06Wanted\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x12\n\nnext_block\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +35,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TEXTMESSAGE']._serialized_end=124
   _globals['_MESSAGEACK']._serialized_start=126
   _globals['_MESSAGEACK']._serialized_end=156
-  _globals['_FILEOFFER']._serialized_start=158
-  _globals['_FILEOFFER']._serialized_end=267
-  _globals['_FILEANSWER']._serialized_start=269
-  _globals['_FILEANSWER']._serialized_end=333
-  _globals['_FILEEND']._serialized_start=335
-  _globals['_FILEEND']._serialized_end=395
-  _globals['_FILERECEIPT']._serialized_start=397
-  _globals['_FILERECEIPT']._serialized_end=471
-  _globals['_CANCEL']._serialized_start=473
-  _globals['_CANCEL']._serialized_end=515
-  _globals['_DONE']._serialized_start=517
-  _globals['_DONE']._serialized_end=523
-  _globals['_CLOSE']._serialized_start=525
-  _globals['_CLOSE']._serialized_end=548
-  _globals['_ECHO']._serialized_start=550
-  _globals['_ECHO']._serialized_end=586
-  _globals['_RESUME']._serialized_start=588
-  _globals['_RESUME']._serialized_end=655
-  _globals['_WANTED']._serialized_start=657
-  _globals['_WANTED']._serialized_end=703
+  _globals['_TRANSFEROFFER']._serialized_start=158
+  _globals['_TRANSFEROFFER']._serialized_end=242
+  _globals['_ENTRIES']._serialized_start=244
+  _globals['_ENTRIES']._serialized_end=309
+  _globals['_ENTRY']._serialized_start=311
+  _globals['_ENTRY']._serialized_end=424
+  _globals['_HAVE']._serialized_start=426
+  _globals['_HAVE']._serialized_end=482
+  _globals['_TRANSFERANSWER']._serialized_start=484
+  _globals['_TRANSFERANSWER']._serialized_end=589
+  _globals['_RANGE']._serialized_start=591
+  _globals['_RANGE']._serialized_end=628
+  _globals['_FILEFAILED']._serialized_start=630
+  _globals['_FILEFAILED']._serialized_end=691
+  _globals['_STREAMEND']._serialized_start=693
+  _globals['_STREAMEND']._serialized_end=736
+  _globals['_VERIFIED']._serialized_start=738
+  _globals['_VERIFIED']._serialized_end=780
+  _globals['_TRANSFEREND']._serialized_start=782
+  _globals['_TRANSFEREND']._serialized_end=883
+  _globals['_TRANSFERRECEIPT']._serialized_start=885
+  _globals['_TRANSFERRECEIPT']._serialized_end=1001
+  _globals['_CANCEL']._serialized_start=1003
+  _globals['_CANCEL']._serialized_end=1045
+  _globals['_DONE']._serialized_start=1047
+  _globals['_DONE']._serialized_end=1053
+  _globals['_CLOSE']._serialized_start=1055
+  _globals['_CLOSE']._serialized_end=1078
+  _globals['_ECHO']._serialized_start=1080
+  _globals['_ECHO']._serialized_end=1116
+  _globals['_RESUME']._serialized_start=1118
+  _globals['_RESUME']._serialized_end=1185
+  _globals['_WANTED']._serialized_start=1187
+  _globals['_WANTED']._serialized_end=1233
 # @@protoc_insertion_point(module_scope)

@@ -70,123 +70,328 @@ class MessageAck(_message.Message):
 Global___MessageAck: _TypeAlias = MessageAck  # noqa: Y015
 
 @_typing.final
-class FileOffer(_message.Message):
+class TransferOffer(_message.Message):
+    """Files and folders, as many as there are; `Entries` frames follow until all `entries` have come."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSFER_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
-    MODE_FIELD_NUMBER: _builtins.int
-    MTIME_NS_FIELD_NUMBER: _builtins.int
     BLOCK_SIZE_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
     """odd from the initiator, even from the responder, rising"""
-    name: _builtins.str
-    """one path component; a suggestion that the receiver makes safe"""
+    entries: _builtins.int
     size: _builtins.int
-    """bytes"""
-    mode: _builtins.int
-    """POSIX permission bits"""
-    mtime_ns: _builtins.int
-    """nanoseconds since the epoch"""
+    """bytes of all files; a stream's are not known"""
     block_size: _builtins.int
-    """bytes of every block but the last"""
+    """bytes of every block of a file but its last"""
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
-        name: _builtins.str = ...,
+        entries: _builtins.int = ...,
         size: _builtins.int = ...,
-        mode: _builtins.int = ...,
-        mtime_ns: _builtins.int = ...,
         block_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_size", b"block_size", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "size", b"size", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_size", b"block_size", "entries", b"entries", "size", b"size", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileOffer: _TypeAlias = FileOffer  # noqa: Y015
+Global___TransferOffer: _TypeAlias = TransferOffer  # noqa: Y015
 
 @_typing.final
-class FileAnswer(_message.Message):
+class Entries(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.int = ...,
+        entries: _abc.Iterable[Global___Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Entries: _TypeAlias = Entries  # noqa: Y015
+
+@_typing.final
+class Entry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    MTIME_NS_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    kind: _builtins.int
+    """0 file, 1 folder, 2 symbolic link, 3 stream"""
+    parent: _builtins.int
+    """0 at the top, else 1 + the number of the folder, which came before"""
+    name: _builtins.str
+    """one path component; a suggestion that the receiver makes safe"""
+    size: _builtins.int
+    """bytes; of files only"""
+    mode: _builtins.int
+    """POSIX permission bits"""
+    mtime_ns: _builtins.int
+    """nanoseconds since the epoch"""
+    target: _builtins.str
+    """of a link; relative, and inside the transfer"""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.int = ...,
+        parent: _builtins.int = ...,
+        name: _builtins.str = ...,
+        size: _builtins.int = ...,
+        mode: _builtins.int = ...,
+        mtime_ns: _builtins.int = ...,
+        target: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "size", b"size", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Entry: _TypeAlias = Entry  # noqa: Y015
+
+@_typing.final
+class Have(_message.Message):
+    """Before the answer: blocks that the receiver has, from an earlier try."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.int
+    first: _builtins.int
+    """block"""
+    digests: _builtins.bytes
+    """of this one and those that follow it, 32 bytes each"""
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.int = ...,
+        first: _builtins.int = ...,
+        digests: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "first", b"first", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Have: _TypeAlias = Have  # noqa: Y015
+
+@_typing.final
+class TransferAnswer(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSFER_FIELD_NUMBER: _builtins.int
     ACCEPTED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    WANTED_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
     accepted: _builtins.bool
     reason: _builtins.str
     """for people; empty when accepted"""
+    @_builtins.property
+    def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
+        """entries, in rising order; none when all are"""
+
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
         accepted: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        wanted: _abc.Iterable[Global___Range] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "reason", b"reason", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "reason", b"reason", "transfer", b"transfer", "wanted", b"wanted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileAnswer: _TypeAlias = FileAnswer  # noqa: Y015
+Global___TransferAnswer: _TypeAlias = TransferAnswer  # noqa: Y015
 
 @_typing.final
-class FileEnd(_message.Message):
+class Range(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Range: _TypeAlias = Range  # noqa: Y015
+
+@_typing.final
+class FileFailed(_message.Message):
+    """Nothing comes of one file of a transfer: the sender cannot read it, or the receiver cannot store it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.int
+    entry: _builtins.int
+    reason: _builtins.str
+    """for people"""
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.int = ...,
+        entry: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "reason", b"reason", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileFailed: _TypeAlias = FileFailed  # noqa: Y015
+
+@_typing.final
+class StreamEnd(_message.Message):
+    """A stream has ended: how long it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.int
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.int = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["size", b"size", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEnd: _TypeAlias = StreamEnd  # noqa: Y015
+
+@_typing.final
+class Verified(_message.Message):
+    """The receiver has verified and written every block it wants before this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    transfer: _builtins.int
+    next: _builtins.int
+    def __init__(
+        self,
+        *,
+        transfer: _builtins.int = ...,
+        next: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Verified: _TypeAlias = Verified  # noqa: Y015
+
+@_typing.final
+class TransferEnd(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSFER_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
+    ABSENT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
     root: _builtins.bytes
-    """BLAKE3 over the block hashes"""
+    """over all entries and the blocks of their files"""
     signature: _builtins.bytes
     """by the sender"""
+    @_builtins.property
+    def absent(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
+        """files that the root leaves out: not wanted, or failed at the sender"""
+
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
         root: _builtins.bytes = ...,
+        absent: _abc.Iterable[Global___Range] | None = ...,
         signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["root", b"root", "signature", b"signature", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["absent", b"absent", "root", b"root", "signature", b"signature", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileEnd: _TypeAlias = FileEnd  # noqa: Y015
+Global___TransferEnd: _TypeAlias = TransferEnd  # noqa: Y015
 
 @_typing.final
-class FileReceipt(_message.Message):
+class TransferReceipt(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSFER_FIELD_NUMBER: _builtins.int
     RECEIVED_AT_MS_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
     received_at_ms: _builtins.int
     signature: _builtins.bytes
     """by the receiver"""
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
+        """files that the root covers, and that could not be stored"""
+
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
         received_at_ms: _builtins.int = ...,
+        missing: _abc.Iterable[Global___Range] | None = ...,
         signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["received_at_ms", b"received_at_ms", "signature", b"signature", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "received_at_ms", b"received_at_ms", "signature", b"signature", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___FileReceipt: _TypeAlias = FileReceipt  # noqa: Y015
+Global___TransferReceipt: _TypeAlias = TransferReceipt  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
@@ -289,7 +494,7 @@ class Resume(_message.Message):
     """counted frames received in the session so far"""
     @_builtins.property
     def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Wanted]:
-        """every file that is being received, once"""
+        """every transfer that is being received, once"""
 
     def __init__(
         self,
@@ -313,7 +518,7 @@ class Wanted(_message.Message):
     NEXT_BLOCK_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
     next_block: _builtins.int
-    """all blocks before it have been received whole"""
+    """every block before it that is to come has been received whole"""
     def __init__(
         self,
         *,

@@ -6,11 +6,11 @@ Of who relays nothing any more, one number is kept until its day's allowance is 
 from dataclasses import dataclass
 
 from p2p_core.identity import PeerId
+from p2p_core.token_bucket import TokenBucket
 
 from p2p_server.clock import Clock
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
-from p2p_server.token_bucket import TokenBucket
 
 __all__ = ["RATE_BURST", "Account", "RelayAccounts", "used_up"]
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import grpc
 from p2p_core.identity import PeerId
+from p2p_core.token_bucket import TokenBucket
 from p2p_proto import mediator_pb2 as pb
 
 from p2p_server.authorized import Admits
@@ -18,7 +19,6 @@ from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
 from p2p_server.relay_accounts import RATE_BURST, Account, RelayAccounts, used_up
 from p2p_server.stream import HalfClosed, Stream
-from p2p_server.token_bucket import TokenBucket
 
 __all__ = ["Bridge", "RelayStream", "Seat"]
 

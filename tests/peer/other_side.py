@@ -12,11 +12,9 @@ from p2p_core.identity import RSAPrivateKey
 from p2p_core.machines.outbox import is_counted
 from p2p_core.proof import Role, sign
 from p2p_core.statements import Speaker
-from p2p_core.wire.frame_reader import BlockStarts
+from p2p_core.wire.frame_reader import BlocksStart
 from p2p_core.wire.frames import (
-    BLOCK_HEADER_BYTES,
-    HEADER_BYTES,
-    BlockHeader,
+    BlocksHeader,
     FileEnd,
     FileOffer,
     FileReceipt,
@@ -32,7 +30,6 @@ from p2p_peer.channel.pump import Pump
 from tests.peer.pair import PATIENCE, agreement, own_key
 
 BLOCK_SIZE = 4096
-_ROOM = HEADER_BYTES + BLOCK_HEADER_BYTES
 _T = TypeVar("_T")
 
 
@@ -40,25 +37,25 @@ _T = TypeVar("_T")
 class Handler:
     """Implements `FrameHandler` by writing down what comes."""
 
-    came: list[Frame | bytes] = field(default_factory=list)  # a block as its data
+    came: list[Frame | bytes] = field(default_factory=list)  # the blocks of a frame as their data
     blocks: deque[memoryview] = field(default_factory=deque)  # to send
     written: int = 0
     heard_of: int = 0
     lost: list[PunchwireError | None] = field(default_factory=list)
     gives_buffers: bool = True
-    wanted: BlockStarts | None = None
+    wanted: BlocksStart | None = None
     _buffer: bytearray = field(default_factory=bytearray)
 
     def frame_received(self, frame: Frame) -> None:
         self.came.append(frame)
 
-    def block_starts(self, block: BlockStarts) -> memoryview | None:
-        self.wanted = block
+    def block_starts(self, blocks: BlocksStart) -> memoryview | None:
+        self.wanted = blocks
         return self.buffer() if self.gives_buffers else None
 
     def buffer(self) -> memoryview:
         assert self.wanted is not None
-        self._buffer = bytearray(self.wanted.length)
+        self._buffer = bytearray(self.wanted.header.length)
         return memoryview(self._buffer)
 
     def block_ended(self) -> None:
@@ -77,10 +74,11 @@ class Handler:
         self.lost.append(error)
 
 
-def block(data: bytes, index: int = 0, transfer: int = 1, digest: bytes | None = None) -> memoryview:
-    """A block as it goes over the wire, header and all."""
-    frame = memoryview(bytearray(_ROOM) + data)
-    BlockHeader(transfer, 0, index, digest or block_digest(data)).write(frame, len(data))
+def block(data: bytes, first: int = 0, transfer: int = 1, digests: bytes = b"") -> memoryview:
+    """A BLOCKS frame as it goes over the wire, header and all: of one block, or of as many as there are digests."""
+    header = BlocksHeader(transfer, first, len(data), digests or block_digest(data))
+    frame = memoryview(bytearray(header.room) + data)
+    header.write(frame)
     return frame
 
 

@@ -441,7 +441,7 @@ async def test_a_fault_of_the_mediator_is_logged_and_not_told(
     def fail(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("p2p_server.token_bucket.TokenBucket.take", fail)
+    monkeypatch.setattr("p2p_core.token_bucket.TokenBucket.take", fail)
     await one.send(data=b"x")
     for end in (await one.end(), await other.end()):
         assert (end.code, end.reason) == (grpc.StatusCode.INTERNAL, "internal")

@@ -3,22 +3,29 @@
 from dataclasses import dataclass
 
 from p2p_core.errors import PunchwireError
-from p2p_core.wire.frames import FileOffer
+from p2p_core.manifest import Manifest
+from p2p_core.ranges import Ranges
+from p2p_core.wire.frames import TransferEnd, TransferReceipt
 
 __all__ = [
+    "BlocksVerified",
     "Closed",
     "Event",
-    "FileAccepted",
-    "FileArrived",
-    "FileFailed",
-    "FileOffered",
-    "FileRefused",
-    "FileRewound",
-    "FileSent",
+    "FileLost",
+    "HaveTold",
     "MessageDelivered",
     "MessageReceived",
     "PeerDone",
     "PeerLeaving",
+    "ReceiptArrived",
+    "StreamEnded",
+    "TransferAccepted",
+    "TransferArrived",
+    "TransferBroken",
+    "TransferOffered",
+    "TransferRefused",
+    "TransferRewound",
+    "TransferSent",
 ]
 
 
@@ -39,51 +46,97 @@ class MessageDelivered:
 
 
 @dataclass(frozen=True, slots=True)
-class FileOffered:
-    """The other side would like to send a file; it waits for an answer."""
-
-    offer: FileOffer
-
-
-@dataclass(frozen=True, slots=True)
-class FileAccepted:
-    """The other side takes our file: its blocks may be sent."""
+class TransferOffered:
+    """The other side would like to send files; it waits for an answer."""
 
     transfer: int
+    manifest: Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class FileRefused:
-    """The other side does not take our file."""
+class HaveTold:
+    """Before it accepts, the other side says of some blocks of ours that it has them."""
+
+    transfer: int
+    first: int
+    digests: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAccepted:
+    """The other side takes our files, or those `wanted`: their blocks may be sent."""
+
+    transfer: int
+    wanted: Ranges  # entries
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRefused:
+    """The other side does not take our files."""
 
     transfer: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class FileRewound:
-    """On a new channel: the blocks of our file are to be sent again, from `block` on."""
+class TransferRewound:
+    """On a new channel: our blocks are to be sent again, from `block` on."""
 
     transfer: int
     block: int
 
 
 @dataclass(frozen=True, slots=True)
-class FileSent:
-    """The other side has verified and stored our file; its receipt has been checked."""
+class BlocksVerified:
+    """The other side has verified and written every block of ours before `next` that it was sent."""
+
+    transfer: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileLost:
+    """The other side cannot store one file of ours, or cannot send one of its own."""
+
+    transfer: int
+    entry: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnded:
+    """The other side's stream has ended after `size` bytes."""
+
+    transfer: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSent:
+    """The other side has stored our files but those `missing`; its receipt has been checked."""
+
+    transfer: int
+    receipt: TransferReceipt
+    end: TransferEnd
+
+
+@dataclass(frozen=True, slots=True)
+class TransferArrived:
+    """Every block of the other side's files has come, and its signature under their root verifies."""
+
+    transfer: int
+    end: TransferEnd
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptArrived:
+    """The other side has our receipt: nothing of the transfer will ever be asked for again."""
 
     transfer: int
 
 
 @dataclass(frozen=True, slots=True)
-class FileArrived:
-    """Every block of a file has been verified, and the signed root too: it may take its final name."""
-
-    transfer: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileFailed:
+class TransferBroken:
     """A transfer, in either direction, came to nothing."""
 
     transfer: int
@@ -112,13 +165,18 @@ class Closed:
 Event = (
     MessageReceived
     | MessageDelivered
-    | FileOffered
-    | FileAccepted
-    | FileRefused
-    | FileRewound
-    | FileSent
-    | FileArrived
-    | FileFailed
+    | TransferOffered
+    | HaveTold
+    | TransferAccepted
+    | TransferRefused
+    | TransferRewound
+    | BlocksVerified
+    | FileLost
+    | StreamEnded
+    | TransferSent
+    | TransferArrived
+    | ReceiptArrived
+    | TransferBroken
     | PeerDone
     | PeerLeaving
     | Closed

@@ -11,19 +11,36 @@ from p2p_core.wire.frames import (
     Cancel,
     Close,
     Done,
-    FileAnswer,
-    FileEnd,
-    FileOffer,
-    FileReceipt,
+    Entries,
+    FileFailed,
     Frame,
+    Have,
+    StreamEnd,
     TextMessage,
+    TransferAnswer,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
 )
 
 __all__ = ["Outbox", "is_counted"]
 
 # Not counted: what belongs to one channel, and acknowledgements, of which the last one says all.
-_COUNTED = TextMessage | FileOffer | FileAnswer | FileEnd | FileReceipt | Cancel | Done | Close
-_ANSWERS = FileAnswer | FileReceipt | Cancel  # nothing else shows that one of these has arrived
+_COUNTED = (
+    TextMessage
+    | TransferOffer
+    | Entries
+    | Have
+    | TransferAnswer
+    | FileFailed
+    | StreamEnd
+    | TransferEnd
+    | TransferReceipt
+    | Cancel
+    | Done
+    | Close
+)
+_ANSWERS = TransferAnswer | TransferReceipt | Cancel  # nothing else shows that one of these has arrived
 
 
 def is_counted(frame: Frame) -> bool:
@@ -39,6 +56,7 @@ class Outbox:
         self._sent: deque[Frame] = deque()  # counted, and not known to have arrived
         self._arrived = 0  # counted, of the whole session
         self.answers = 0  # refusals and the like that are not known to have arrived
+        self.receipts: deque[int] = deque()  # transfers whose receipt has arrived, until somebody takes note
 
     @property
     def counted(self) -> int:
@@ -63,8 +81,15 @@ class Outbox:
         if not self._arrived <= count <= sent:
             raise RemoteProtocolError(f"{count} frames received, after {self._arrived} before and of {sent} sent")
         for _ in range(count - self._arrived):
-            self.answers -= isinstance(self._sent.popleft(), _ANSWERS)
+            frame = self._sent.popleft()
+            self.answers -= isinstance(frame, _ANSWERS)
+            if isinstance(frame, TransferReceipt):
+                self.receipts.append(frame.transfer)
         self._arrived = count
+
+    def all_receipts_arrived(self) -> None:
+        """The other side leaves with nothing outstanding: it has every receipt that went out."""
+        self.receipts.extend(frame.transfer for frame in self._sent if isinstance(frame, TransferReceipt))
 
     def channel_lost(self) -> None:
         """Forget what belonged to the channel, and keep what goes out on the next one."""
@@ -77,8 +102,8 @@ class Outbox:
         self._sent = deque()
 
     def withdraw_end(self, transfer: int) -> bool:
-        """Take back the end of a file, after `resumed`; return whether it was still here."""
-        ends = [frame for frame in self._waiting if isinstance(frame, FileEnd) and frame.transfer == transfer]
+        """Take back the end of a transfer, after `resumed`; return whether it was still here."""
+        ends = [frame for frame in self._waiting if isinstance(frame, TransferEnd) and frame.transfer == transfer]
         for end in ends:
             self._waiting.remove(end)
         return bool(ends)

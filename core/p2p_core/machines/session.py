@@ -8,33 +8,41 @@ messages are acknowledged and its transfers over; with both sent and received th
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.machines.channels import Channels
 from p2p_core.machines.duties import RECEIPT_TIME
-from p2p_core.machines.events import Closed, Event, PeerDone, PeerLeaving
+from p2p_core.machines.events import Closed, Event, PeerDone, PeerLeaving, ReceiptArrived
 from p2p_core.machines.liveness import Liveness
 from p2p_core.machines.messages import Messages
 from p2p_core.machines.transfers import Transfers
+from p2p_core.manifest import Manifest
+from p2p_core.ranges import Ranges
 from p2p_core.statements import Speaker
 from p2p_core.wire.frames import (
-    BlockHeader,
+    BlocksHeader,
     Cancel,
     Close,
     Done,
-    FileAnswer,
-    FileEnd,
-    FileOffer,
-    FileReceipt,
+    Entries,
+    FileFailed,
     Frame,
+    Have,
     KeyProof,
     MessageAck,
     Ping,
     Pong,
     Resume,
+    StreamEnd,
     TextMessage,
+    TransferAnswer,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
+    Verified,
     sendable,
 )
 
@@ -67,24 +75,28 @@ class SessionMachine:
         self._say(message)
         return message.sequence
 
-    def offer_file(self, name: str, size: int, mode: int, mtime_ns: int, block_size: int) -> int:
-        """Offer a file; return its transfer number."""
+    def offer(self, manifest: Manifest) -> int:
+        """Offer files; return the transfer's number."""
         self._check_may_start()
-        return self._transfers.offer(name, size, mode, mtime_ns, block_size)
+        return self._transfers.offer(manifest)
 
-    def accept_file(self, transfer: int) -> None:
-        """Take a file that was offered."""
-        self._transfers.accept(transfer)
+    def accept(self, transfer: int, wanted: Ranges = (), have: Iterable[tuple[int, bytes]] = ()) -> None:
+        """Take what was offered, or the entries `wanted`; `have` is what is here already: blocks and their hashes."""
+        self._transfers.accept(transfer, wanted, have)
 
-    def refuse_file(self, transfer: int, reason: str) -> None:
-        """Do not take a file that was offered; `reason` is shown to the other side."""
+    def refuse(self, transfer: int, reason: str) -> None:
+        """Do not take what was offered; `reason` is shown to the other side."""
         self._transfers.refuse(transfer, reason)
         self._maybe_close()
 
-    def fail_file(self, transfer: int, error: PunchwireError, reason: str | None = None) -> None:
+    def fail(self, transfer: int, error: PunchwireError, reason: str | None = None) -> None:
         """Give up a transfer, in either direction, because of `error`; tell the other side, or `reason` if given."""
         self._transfers.fail(transfer, error, reason)
         self._maybe_close()
+
+    def file_failed(self, transfer: int, entry: int, reason: str) -> None:
+        """Nothing comes of one file, in either direction: it cannot be read, or cannot be stored."""
+        self._transfers.file_failed(transfer, entry, reason)
 
     def done(self) -> None:
         """Say that we start nothing more. Saying it twice is saying it once."""
@@ -111,44 +123,48 @@ class SessionMachine:
 
     # What happened to file data.
 
-    def block_sent(self, transfer: int, digest: bytes, length: int) -> int:
-        """Take note of the next block, about to go out; return its index."""
-        return self._transfers.block_sent(transfer, digest, length)
+    def blocks_sent(self, transfer: int, first: int, count: int) -> None:
+        """Take note of blocks that are about to go out."""
+        self._transfers.blocks_sent(transfer, first, count)
 
-    def file_ended(self, transfer: int) -> None:
-        """All blocks have gone out."""
-        self._transfers.all_sent(transfer)
+    def stream_ended(self, transfer: int, size: int) -> None:
+        """Our stream has ended after `size` bytes."""
+        self._transfers.sent_stream_ended(transfer, size)
 
-    def block_starts(self, header: BlockHeader, length: int) -> bool:
-        """Check that a block may come; return False when it belongs to a transfer given up, and is to be dropped."""
+    def all_sent(self, transfer: int, root: bytes, absent: Ranges) -> None:
+        """All blocks have gone out; `root` covers them, and leaves out the files in `absent`."""
+        self._transfers.all_sent(transfer, root, absent)
+
+    def blocks_start(self, header: BlocksHeader) -> bool:
+        """Check that blocks may come; return False when they belong to a transfer given up, and are to be dropped."""
         self._channels.check_resumed()
-        return self._transfers.block_starts(header, length)
+        return self._transfers.blocks_start(header)
 
-    def block_ends(self, transfer: int) -> None:
-        """The block of a file that started last has come whole."""
-        self._transfers.block_ends(transfer)
+    def blocks_end(self, transfer: int) -> None:
+        """The blocks that started last have come whole."""
+        self._transfers.blocks_end(transfer)
 
-    def verified_bytes(self, transfer: int) -> int:
-        """How much of a file that is being received is verified."""
-        return self._transfers.verified_bytes(transfer)
+    def verified(self, transfer: int, next_block: int) -> None:
+        """Every block before `next_block` is written, and its hash was right."""
+        self._transfers.verified(transfer, next_block)
 
-    def block_verified(self, transfer: int, digest: bytes) -> None:
-        """The next block of a file is written, and its hash was right."""
-        self._transfers.block_verified(transfer, digest)
+    def stored(self, transfer: int, root: bytes, missing: Ranges, received_at_ms: int) -> TransferReceipt | None:
+        """All files have their final names, but the `missing` ones: sign for it. None if it was given up meanwhile.
 
-    def file_stored(self, transfer: int, received_at_ms: int) -> None:
-        """The file has its final name: sign for it, unless the other side gave it up in the meantime."""
-        self._transfers.stored(transfer, received_at_ms)
+        Raises `RemoteProtocolError` when the sender has signed another root.
+        """
+        receipt = self._transfers.stored(transfer, root, missing, received_at_ms)
         self._maybe_close()
+        return receipt
 
     # What comes from the other side, and what goes to it.
 
     def receive(self, frame: Frame, now: float) -> None:
         """Act on a frame. Raises `RemoteProtocolError` when it breaks the rules; the session is to end then."""
         self._channels.received(frame)
-        if self._close_received is not None and isinstance(frame, TextMessage | FileOffer | Done | Close):
+        if self._close_received is not None and isinstance(frame, TextMessage | TransferOffer | Done | Close):
             raise RemoteProtocolError("something new after the farewell")
-        if self._done_received and isinstance(frame, TextMessage | FileOffer | Done):
+        if self._done_received and isinstance(frame, TextMessage | TransferOffer | Done):
             raise RemoteProtocolError("something new after the other side was done")
         match frame:
             case TextMessage():
@@ -157,13 +173,23 @@ class SessionMachine:
                 self._notify(message)
             case MessageAck():
                 self._notify(self._messages.acknowledged(frame))
-            case FileOffer():
+            case TransferOffer():
                 self._transfers.offered(frame, may_take=self._leaving is None)
-            case FileAnswer():
+            case Entries():
+                self._transfers.listed(frame)
+            case Have():
+                self._transfers.had(frame)
+            case TransferAnswer():
                 self._transfers.answered(frame)
-            case FileEnd():
+            case FileFailed():
+                self._transfers.other_file_failed(frame)
+            case StreamEnd():
+                self._transfers.stream_ended(frame)
+            case Verified():
+                self._transfers.other_verified(frame)
+            case TransferEnd():
                 self._transfers.ended(frame)
-            case FileReceipt():
+            case TransferReceipt():
                 self._transfers.receipted(frame)
             case Cancel():
                 self._transfers.cancelled(frame)
@@ -180,6 +206,7 @@ class SessionMachine:
                 self._resumed(frame, now)
             case KeyProof():
                 raise RemoteProtocolError("a second key proof on one channel")
+        self._note_receipts()
         self._maybe_close()
 
     def heard(self, now: float) -> None:
@@ -229,10 +256,10 @@ class SessionMachine:
         """Ask for a sign of life, or end what lasts too long. Raises `ConnectionLost` when the other side is gone."""
         for transfer in self._channels.duties.overdue(now):
             late = TransferFailed(
-                f"the other side did not say within {RECEIPT_TIME:g} s that it has stored the file",
-                advice="Ask the other side whether the file is there before you send it again.",
+                f"the other side did not say within {RECEIPT_TIME:g} s that it has stored everything",
+                advice="Ask the other side what is there before you send it again.",
             )
-            self.fail_file(transfer, late, "no receipt came")
+            self.fail(transfer, late, "no receipt came")
         is_unanswered = self._close_sent is not None and now >= self._close_sent + FAREWELL_TIME
         if is_unanswered and not self._channels.outbox.answers:
             self._end()
@@ -283,9 +310,16 @@ class SessionMachine:
     def _left(self, farewell: Close) -> None:
         self._close_received = farewell
         answers_ours, self._leaving = self._leaving is not None, self._leaving or Close()
+        if not farewell.reason:  # then it says it with nothing outstanding: it has every receipt
+            self._channels.outbox.all_receipts_arrived()
         self._transfers.other_left()
         if not answers_ours or farewell.reason:  # who leaves and is said goodbye to has not been left
             self._events.append(PeerLeaving(farewell.reason))
+
+    def _note_receipts(self) -> None:
+        receipts = self._channels.outbox.receipts
+        while receipts:
+            self._events.append(ReceiptArrived(receipts.popleft()))
 
     def _say(self, frame: Frame) -> None:
         self._channels.outbox.put(frame)

@@ -6,32 +6,31 @@ The reader says where the next bytes are to go, the caller puts them there and s
         n = read_into(space)
         event = reader.filled(n)
 
-Before a block's data comes a `BlockStarts`; `space()` is then None until `provide` gives the buffer for it. That is
-how a slow disk slows the sender down.
+Before the data of blocks comes a `BlocksStart`; `space()` is then None until `provide` gives the buffer for it. That is
+how a slow disk slows the sender down. Until `BlocksEnd` the data may come in parts, with control frames between them.
 """
 
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from p2p_core import limits
-from p2p_core.errors import LocalProtocolError, RemoteProtocolError
+from p2p_core.errors import LocalProtocolError, Malformed, RemoteProtocolError
 from p2p_core.wire import frames
-from p2p_core.wire.frames import BLOCK_HEADER_BYTES, HEADER_BYTES, BlockHeader, Frame, Kind
+from p2p_core.wire.frames import BLOCKS_FIXED_BYTES, HEADER_BYTES, BlocksHeader, Frame, Kind
 
-__all__ = ["BlockEnds", "BlockStarts", "FrameReader"]
-
-
-@dataclass(frozen=True, slots=True)
-class BlockStarts:
-    """A block's header has come; `length` bytes of data follow, once a buffer is provided."""
-
-    header: BlockHeader
-    length: int
+__all__ = ["BlocksEnd", "BlocksStart", "FrameReader"]
 
 
 @dataclass(frozen=True, slots=True)
-class BlockEnds:
-    """The data of the block that started last is in the buffer provided for it."""
+class BlocksStart:
+    """The header of blocks has come; their data, `header.length` bytes, follows once a buffer is provided."""
+
+    header: BlocksHeader
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksEnd:
+    """The data of the blocks that started last is in the buffer provided for it."""
 
 
 class _Phase(Enum):
@@ -39,9 +38,10 @@ class _Phase(Enum):
 
     HEADER = auto()
     BODY = auto()
-    BLOCK_HEADER = auto()
+    BLOCKS_FIXED = auto()
+    DIGESTS = auto()
     BUFFER_AWAITED = auto()
-    BLOCK_DATA = auto()
+    DATA = auto()
 
 
 class FrameReader:
@@ -54,23 +54,37 @@ class FrameReader:
         self._kind = 0
         self._space = self._small[:HEADER_BYTES]
         self._have = 0
-        self._block_bytes = 0
+        self._carried = 0  # bytes of data in the present frame
+        self._announced = 0  # bytes of data of the blocks that wait for a buffer
+        self._missing = self._small[:0]  # where the data goes that is announced and in no frame yet
 
     def open(self) -> None:
         """Let every kind of frame through: the key proof has passed."""
         self._opened = True
 
     def space(self) -> memoryview | None:
-        """Where the next bytes go; never empty. None while a buffer for a block is awaited."""
+        """Where the next bytes go; never empty. None while a buffer for blocks is awaited."""
         return None if self._phase is _Phase.BUFFER_AWAITED else self._space[self._have :]
 
-    def provide(self, buffer: memoryview) -> None:
-        """Give the buffer for the block that has started: exactly as long as its data."""
-        if self._phase is not _Phase.BUFFER_AWAITED or len(buffer) != self._block_bytes:
-            raise LocalProtocolError("a buffer for no block, or of another size")
-        self._expect(_Phase.BLOCK_DATA, buffer)
+    @property
+    def unread(self) -> int:
+        """How much of the data that is announced is still to come, in bytes."""
+        match self._phase:
+            case _Phase.BUFFER_AWAITED:
+                return self._announced
+            case _Phase.DATA:
+                return len(self._missing) + len(self._space) - self._have
+            case _:
+                return len(self._missing)
 
-    def filled(self, count: int) -> Frame | BlockStarts | BlockEnds | None:
+    def provide(self, buffer: memoryview) -> None:
+        """Give the buffer for the blocks that have started: exactly as long as their data."""
+        if self._phase is not _Phase.BUFFER_AWAITED or len(buffer) != self._announced:
+            raise LocalProtocolError("a buffer for no blocks, or of another size")
+        self._missing = buffer
+        self._expect_data()
+
+    def filled(self, count: int) -> Frame | BlocksStart | BlocksEnd | None:
         """Take note of `count` bytes put into `space()`; return what they complete, if anything.
 
         Raises `Malformed`, or `RemoteProtocolError` for a frame that may not come yet.
@@ -83,31 +97,59 @@ class FrameReader:
                 return self._header_complete()
             case _Phase.BODY:
                 return self._frame_complete(bytes(self._space))
-            case _Phase.BLOCK_HEADER:
-                self._phase = _Phase.BUFFER_AWAITED
-                return BlockStarts(BlockHeader.read(self._space), self._block_bytes)
-            case _Phase.BLOCK_DATA:
+            case _Phase.BLOCKS_FIXED:
+                self._fixed_complete()
+                return None
+            case _Phase.DIGESTS:
+                return self._blocks_start()
+            case _Phase.DATA:
                 self._expect(_Phase.HEADER, self._small[:HEADER_BYTES])
-                return BlockEnds()
+                return None if self._missing else BlocksEnd()
             case _Phase.BUFFER_AWAITED:
-                raise LocalProtocolError("bytes for a block that has no buffer")
+                raise LocalProtocolError("bytes for blocks that have no buffer")
 
     def _header_complete(self) -> Frame | None:
         self._kind, length = frames.parse_header(self._space)
         if not self._opened and self._kind != Kind.KEY_PROOF:
             raise RemoteProtocolError(f"a frame of kind {self._kind:#04x} before the key proof")
-        if self._kind == Kind.BLOCK:
-            self._block_bytes = length - BLOCK_HEADER_BYTES
-            self._expect(_Phase.BLOCK_HEADER, self._small[:BLOCK_HEADER_BYTES])
+        if self._kind == Kind.BLOCKS:
+            if self._missing:
+                raise Malformed(f"blocks before {len(self._missing)} bytes of the last ones")
+            self._carried = length
+            self._expect(_Phase.BLOCKS_FIXED, self._small[:BLOCKS_FIXED_BYTES])
+        elif self._kind == Kind.PART:
+            if length > len(self._missing):
+                raise Malformed(f"a part of {length} bytes where {len(self._missing)} are missing")
+            self._carried = length
+            self._expect_data()
         elif length:
             self._expect(_Phase.BODY, self._small[:length])
         else:
             return self._frame_complete(b"")
         return None
 
+    def _fixed_complete(self) -> None:
+        digests_end = BLOCKS_FIXED_BYTES + BlocksHeader.count_in(self._space) * limits.HASH_BYTES
+        self._carried -= digests_end
+        if self._carried <= 0:
+            raise Malformed("blocks in a frame without data")
+        self._expect(_Phase.DIGESTS, self._small[BLOCKS_FIXED_BYTES:digests_end])
+
+    def _blocks_start(self) -> BlocksStart:
+        header = BlocksHeader.read(self._small[:BLOCKS_FIXED_BYTES], self._space)
+        if self._carried > header.length:
+            raise Malformed(f"{self._carried} bytes of data in a frame that announces {header.length}")
+        self._announced = header.length
+        self._phase = _Phase.BUFFER_AWAITED
+        return BlocksStart(header)
+
     def _frame_complete(self, body: bytes) -> Frame | None:
         self._expect(_Phase.HEADER, self._small[:HEADER_BYTES])
         return None if frames.may_be_ignored(self._kind) else frames.decode(self._kind, body)
+
+    def _expect_data(self) -> None:
+        self._expect(_Phase.DATA, self._missing[: self._carried])
+        self._missing = self._missing[self._carried :]
 
     def _expect(self, phase: _Phase, space: memoryview) -> None:
         self._phase, self._space, self._have = phase, space, 0

@@ -1,15 +1,18 @@
-"""Frames: everything two peers say to each other inside a channel. docs/protocol/session.md.
+"""Frames: everything two peers say to each other inside a channel. docs/protocol/session.md, transfer.md.
 
     u32 length of the body | u8 kind | body
 
-Control frames are protobuf; file data is raw bytes behind a fixed header, so that it is never copied to be parsed:
+Control frames are protobuf; file data is raw bytes behind a header, so that it is never copied to be parsed:
 
-    BLOCK body:  u32 transfer | u32 file | u64 index | BLAKE3 of the data, 32 bytes | data
+    BLOCKS body:  u32 transfer | u32 first block | u32 length of all the data | u16 count | count × BLAKE3 | data
+    PART body:    more of that data
 
-Kinds from 0x80 up may be ignored by whoever does not know them; any other unknown kind is an error.
+A BLOCKS frame may carry only the beginning of its data; the rest comes in PART frames, and control frames may come
+between them. Kinds from 0x80 up may be ignored by whoever does not know them; any other unknown kind is an error.
 """
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -18,39 +21,51 @@ from p2p_proto import frames_pb2 as pb
 
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
+from p2p_core.manifest import Entry, EntryKind
+from p2p_core.ranges import Ranges
 
 __all__ = [
-    "BLOCK_HEADER_BYTES",
+    "BLOCKS_FIXED_BYTES",
+    "BLOCKS_ROOM",
     "HEADER_BYTES",
-    "BlockHeader",
+    "BlocksHeader",
     "Cancel",
     "Close",
     "Done",
-    "FileAnswer",
-    "FileEnd",
-    "FileOffer",
-    "FileReceipt",
+    "Entries",
+    "FileFailed",
     "Frame",
+    "Have",
     "KeyProof",
     "Kind",
     "MessageAck",
     "Ping",
     "Pong",
     "Resume",
+    "StreamEnd",
     "TextMessage",
+    "TransferAnswer",
+    "TransferEnd",
+    "TransferOffer",
+    "TransferReceipt",
+    "Verified",
     "check_offer",
     "decode",
     "encode",
+    "frame_header",
     "may_be_ignored",
     "parse_header",
     "sendable",
 ]
 
 _HEADER = struct.Struct(">IB")
-_BLOCK = struct.Struct(">IIQ32s")
+_BLOCKS = struct.Struct(">IIIH")
 HEADER_BYTES = _HEADER.size
-BLOCK_HEADER_BYTES = _BLOCK.size
+BLOCKS_FIXED_BYTES = _BLOCKS.size
+BLOCKS_ROOM = HEADER_BYTES + BLOCKS_FIXED_BYTES + limits.HASH_BYTES * limits.MAX_BATCH_BLOCKS
+"""What may stand before the data of a BLOCKS frame, in bytes."""
 _IGNORABLE = 0x80
+_KINDS = {int(kind): kind for kind in EntryKind}
 
 
 class Kind(IntEnum):
@@ -59,17 +74,23 @@ class Kind(IntEnum):
     KEY_PROOF = 0x01
     MESSAGE = 0x02
     MESSAGE_ACK = 0x03
-    FILE_OFFER = 0x04
-    FILE_ANSWER = 0x05
-    FILE_END = 0x06
-    FILE_RECEIPT = 0x07
+    TRANSFER_OFFER = 0x04
+    TRANSFER_ANSWER = 0x05
+    TRANSFER_END = 0x06
+    TRANSFER_RECEIPT = 0x07
     CANCEL = 0x08
     DONE = 0x09
     CLOSE = 0x0A
     PING = 0x0B
     PONG = 0x0C
     RESUME = 0x0D
-    BLOCK = 0x40
+    ENTRIES = 0x0E
+    HAVE = 0x0F
+    FILE_FAILED = 0x10
+    STREAM_END = 0x11
+    VERIFIED = 0x12
+    BLOCKS = 0x40
+    PART = 0x41
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,41 +118,84 @@ class MessageAck:
 
 
 @dataclass(frozen=True, slots=True)
-class FileOffer:
-    """A file the sender would like to send. Transfers are odd from the initiator, even from the responder."""
+class TransferOffer:
+    """What the sender would like to send. Transfers are odd from the initiator, even from the responder."""
 
     transfer: int
-    name: str
-    size: int  # bytes
-    mode: int  # POSIX permission bits
-    mtime_ns: int  # since the epoch
+    entries: int  # how many; they follow
+    size: int  # bytes of all files
     block_size: int  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class FileAnswer:
-    """The receiver takes a file or does not; `reason` is for people."""
+class Entries:
+    """The next entries of an offer."""
+
+    transfer: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Have:
+    """Blocks that the receiver has from an earlier try: `first` and those behind it. Comes before the answer."""
+
+    transfer: int
+    first: int
+    digests: bytes  # 32 for each
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAnswer:
+    """The receiver takes a transfer, or some of it, or does not; `reason` is for people."""
 
     transfer: int
     accepted: bool
     reason: str = ""
+    wanted: Ranges = ()  # entries; none when all are
 
 
 @dataclass(frozen=True, slots=True)
-class FileEnd:
-    """All blocks are sent; `root` covers them, signed by the sender."""
+class FileFailed:
+    """Nothing comes of one file: the sender cannot read it, or the receiver cannot store it. `reason` is for people."""
+
+    transfer: int
+    entry: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEnd:
+    """The stream of a transfer has ended after `size` bytes."""
+
+    transfer: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Every block before `next` that is to come has been verified and written."""
+
+    transfer: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnd:
+    """All blocks are sent; `root` covers them, signed by the sender, and leaves out the files in `absent`."""
 
     transfer: int
     root: bytes
+    absent: Ranges
     signature: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class FileReceipt:
-    """The file is verified and stored, signed by the receiver."""
+class TransferReceipt:
+    """All is verified and stored but the files in `missing`, signed by the receiver."""
 
     transfer: int
     received_at_ms: int
+    missing: Ranges
     signature: bytes
 
 
@@ -175,17 +239,22 @@ class Resume:
     """The first frame after the key proof on every channel but a session's first: where to go on."""
 
     received: int  # counted frames that its sender has received in the session
-    transfers: tuple[tuple[int, int], ...] = ()  # each file that its sender is receiving, and the block it wants next
+    transfers: tuple[tuple[int, int], ...] = ()  # each that its sender is receiving, and the block it wants next
 
 
 Frame = (
     KeyProof
     | TextMessage
     | MessageAck
-    | FileOffer
-    | FileAnswer
-    | FileEnd
-    | FileReceipt
+    | TransferOffer
+    | Entries
+    | Have
+    | TransferAnswer
+    | FileFailed
+    | StreamEnd
+    | Verified
+    | TransferEnd
+    | TransferReceipt
     | Cancel
     | Done
     | Close
@@ -196,37 +265,67 @@ Frame = (
 
 
 @dataclass(frozen=True, slots=True)
-class BlockHeader:
-    """What stands before the data of a block. `file` numbers the files of a transfer from 0."""
+class BlocksHeader:
+    """What stands before the data of consecutive blocks of a transfer. A transfer's blocks are numbered through."""
 
     transfer: int
-    file: int
-    index: int
-    digest: bytes  # BLAKE3 of the data, 32 bytes
+    first: int  # block
+    length: int  # bytes of the data, in this frame and in those that carry the rest
+    digests: bytes  # BLAKE3 of each block's data, 32 bytes each
 
-    def write(self, buffer: memoryview, length: int) -> None:
-        """Write the frame header and the block header for `length` bytes of data to the start of `buffer`."""
-        _HEADER.pack_into(buffer, 0, BLOCK_HEADER_BYTES + length, Kind.BLOCK)
-        _BLOCK.pack_into(buffer, HEADER_BYTES, self.transfer, self.file, self.index, self.digest)
+    @property
+    def count(self) -> int:
+        """How many blocks."""
+        return len(self.digests) // limits.HASH_BYTES
+
+    @property
+    def room(self) -> int:
+        """Bytes before the data in the frame, its own header included."""
+        return HEADER_BYTES + BLOCKS_FIXED_BYTES + len(self.digests)
+
+    def write(self, frame: memoryview) -> None:
+        """Write frame header, block header and hashes to the start of `frame`, which has the data behind them."""
+        _HEADER.pack_into(frame, 0, len(frame) - HEADER_BYTES, Kind.BLOCKS)
+        _BLOCKS.pack_into(frame, HEADER_BYTES, self.transfer, self.first, self.length, self.count)
+        frame[HEADER_BYTES + BLOCKS_FIXED_BYTES : self.room] = self.digests
+
+    @staticmethod
+    def count_in(fixed: bytes | memoryview) -> int:
+        """Return how many hashes follow the header's `BLOCKS_FIXED_BYTES`. Raises `Malformed`."""
+        _, first, length, count = _BLOCKS.unpack_from(fixed)
+        if not 0 < count <= limits.MAX_BATCH_BLOCKS or first + count > limits.MAX_BLOCKS:
+            raise Malformed(f"{count} blocks in one frame, from block {first} on")
+        if not count <= length <= limits.MAX_BLOCK_SIZE:
+            raise Malformed(f"{count} blocks of {length} bytes together")
+        return int(count)
 
     @classmethod
-    def read(cls, data: bytes | memoryview) -> "BlockHeader":
-        """Read the 48 bytes that stand before a block's data."""
-        return cls(*_BLOCK.unpack_from(data))
+    def read(cls, fixed: bytes | memoryview, digests: bytes | memoryview) -> "BlocksHeader":
+        """Read the header, and the hashes behind it."""
+        transfer, first, length, _ = _BLOCKS.unpack_from(fixed)
+        return cls(transfer, first, length, bytes(digests))
 
 
 def parse_header(data: bytes | memoryview) -> tuple[int, int]:
     """Return (kind, length of the body in bytes) from the 5 bytes of a frame's header.
 
-    Raises `Malformed` for a body longer than its kind may have, or a block shorter than its header.
+    Raises `Malformed` for a body longer than its kind may have, or blocks without a header.
     """
     length, kind = _HEADER.unpack_from(data)
-    if kind == Kind.BLOCK:
-        if not BLOCK_HEADER_BYTES < length <= BLOCK_HEADER_BYTES + limits.MAX_BLOCK_SIZE:
-            raise Malformed(f"a block of {length} bytes")
+    if kind == Kind.BLOCKS:
+        if not BLOCKS_FIXED_BYTES < length <= BLOCKS_ROOM - HEADER_BYTES + limits.MAX_BLOCK_SIZE:
+            raise Malformed(f"blocks in a frame of {length} bytes")
+    elif kind == Kind.PART:
+        if not 0 < length < limits.MAX_BLOCK_SIZE:
+            raise Malformed(f"a part of {length} bytes")
     elif length > (limits.MAX_PROOF_FRAME if kind == Kind.KEY_PROOF else limits.MAX_CONTROL_FRAME):
         raise Malformed(f"a frame of kind {kind:#04x} with {length} bytes")
     return kind, length
+
+
+def frame_header(kind: int, length: int) -> bytes:
+    """Return the 5 bytes that stand before a body of `length` bytes."""
+    return _HEADER.pack(length, kind)
 
 
 def may_be_ignored(kind: int) -> bool:
@@ -251,23 +350,30 @@ def _body(frame: Frame) -> tuple[Kind, bytes]:
             kind = Kind.MESSAGE
         case MessageAck(sequence):
             kind, message = Kind.MESSAGE_ACK, pb.MessageAck(sequence=sequence)
-        case FileOffer():
-            kind = Kind.FILE_OFFER
-            message = pb.FileOffer(
-                transfer=frame.transfer,
-                name=frame.name,
-                size=frame.size,
-                mode=frame.mode,
-                mtime_ns=frame.mtime_ns,
-                block_size=frame.block_size,
+        case TransferOffer(transfer, entries, size, block_size):
+            kind = Kind.TRANSFER_OFFER
+            message = pb.TransferOffer(transfer=transfer, entries=entries, size=size, block_size=block_size)
+        case Entries(transfer, listed):
+            kind, message = Kind.ENTRIES, pb.Entries(transfer=transfer, entries=map(_entry_message, listed))
+        case Have(transfer, first, digests):
+            kind, message = Kind.HAVE, pb.Have(transfer=transfer, first=first, digests=digests)
+        case TransferAnswer(transfer, accepted, reason, wanted):
+            kind = Kind.TRANSFER_ANSWER
+            message = pb.TransferAnswer(transfer=transfer, accepted=accepted, reason=reason, wanted=_messages(wanted))
+        case FileFailed(transfer, entry, reason):
+            kind, message = Kind.FILE_FAILED, pb.FileFailed(transfer=transfer, entry=entry, reason=reason)
+        case StreamEnd(transfer, size):
+            kind, message = Kind.STREAM_END, pb.StreamEnd(transfer=transfer, size=size)
+        case Verified(transfer, next):
+            kind, message = Kind.VERIFIED, pb.Verified(transfer=transfer, next=next)
+        case TransferEnd(transfer, root, absent, signature):
+            kind = Kind.TRANSFER_END
+            message = pb.TransferEnd(transfer=transfer, root=root, absent=_messages(absent), signature=signature)
+        case TransferReceipt(transfer, received_at_ms, missing, signature):
+            kind = Kind.TRANSFER_RECEIPT
+            message = pb.TransferReceipt(
+                transfer=transfer, received_at_ms=received_at_ms, missing=_messages(missing), signature=signature
             )
-        case FileAnswer(transfer, accepted, reason):
-            kind, message = Kind.FILE_ANSWER, pb.FileAnswer(transfer=transfer, accepted=accepted, reason=reason)
-        case FileEnd(transfer, root, signature):
-            kind, message = Kind.FILE_END, pb.FileEnd(transfer=transfer, root=root, signature=signature)
-        case FileReceipt(transfer, received_at_ms, signature):
-            kind = Kind.FILE_RECEIPT
-            message = pb.FileReceipt(transfer=transfer, received_at_ms=received_at_ms, signature=signature)
         case Cancel(transfer, reason):
             kind, message = Kind.CANCEL, pb.Cancel(transfer=transfer, reason=reason)
         case Done():
@@ -304,19 +410,38 @@ def _decode(kind: int, body: bytes) -> Frame:
             return TextMessage(message.sequence, message.sent_at_ms, message.text, message.signature)
         case Kind.MESSAGE_ACK:
             return MessageAck(pb.MessageAck.FromString(body).sequence)
-        case Kind.FILE_OFFER:
-            return _file_offer(pb.FileOffer.FromString(body))
-        case Kind.FILE_ANSWER:
-            answer = pb.FileAnswer.FromString(body)
-            return FileAnswer(answer.transfer, answer.accepted, _reason(answer.reason))
-        case Kind.FILE_END:
-            end = pb.FileEnd.FromString(body)
+        case Kind.TRANSFER_OFFER:
+            return _transfer_offer(pb.TransferOffer.FromString(body))
+        case Kind.ENTRIES:
+            listed = pb.Entries.FromString(body)
+            return Entries(listed.transfer, tuple(map(_entry, listed.entries)))
+        case Kind.HAVE:
+            have = pb.Have.FromString(body)
+            _check_digests(have.digests)
+            return Have(have.transfer, have.first, have.digests)
+        case Kind.TRANSFER_ANSWER:
+            answer = pb.TransferAnswer.FromString(body)
+            return TransferAnswer(answer.transfer, answer.accepted, _reason(answer.reason), _ranges(answer.wanted))
+        case Kind.FILE_FAILED:
+            failed = pb.FileFailed.FromString(body)
+            return FileFailed(failed.transfer, failed.entry, _reason(failed.reason))
+        case Kind.STREAM_END:
+            stream = pb.StreamEnd.FromString(body)
+            if stream.size > limits.MAX_FILE_BYTES:
+                raise Malformed(f"a stream of {stream.size} bytes")
+            return StreamEnd(stream.transfer, stream.size)
+        case Kind.VERIFIED:
+            verified = pb.Verified.FromString(body)
+            return Verified(verified.transfer, verified.next)
+        case Kind.TRANSFER_END:
+            end = pb.TransferEnd.FromString(body)
             if len(end.root) != limits.HASH_BYTES:
-                raise Malformed(f"a file root of {len(end.root)} bytes")
-            return FileEnd(end.transfer, end.root, end.signature)
-        case Kind.FILE_RECEIPT:
-            receipt = pb.FileReceipt.FromString(body)
-            return FileReceipt(receipt.transfer, receipt.received_at_ms, receipt.signature)
+                raise Malformed(f"a transfer's root of {len(end.root)} bytes")
+            return TransferEnd(end.transfer, end.root, _ranges(end.absent), end.signature)
+        case Kind.TRANSFER_RECEIPT:
+            receipt = pb.TransferReceipt.FromString(body)
+            missing = _ranges(receipt.missing)
+            return TransferReceipt(receipt.transfer, receipt.received_at_ms, missing, receipt.signature)
         case Kind.CANCEL:
             cancel = pb.Cancel.FromString(body)
             return Cancel(cancel.transfer, _reason(cancel.reason))
@@ -337,24 +462,61 @@ def _decode(kind: int, body: bytes) -> Frame:
     raise Malformed(f"a frame of unknown kind {kind:#04x}")
 
 
-def check_offer(offer: FileOffer) -> None:
+def check_offer(offer: TransferOffer) -> None:
     """Raise `Malformed` for an offer that no frame may carry."""
     if not limits.MIN_BLOCK_SIZE <= offer.block_size <= limits.MAX_BLOCK_SIZE:
-        raise Malformed(f"a file offered in blocks of {offer.block_size} bytes")
+        raise Malformed(f"a transfer offered in blocks of {offer.block_size} bytes")
     if offer.size > limits.MAX_FILE_BYTES:
-        raise Malformed(f"a file of {offer.size} bytes")
-    try:
-        size = len(offer.name.encode())
-    except UnicodeEncodeError:
-        raise Malformed("a file name with lone surrogates") from None
-    if size > limits.MAX_NAME_BYTES:
-        raise Malformed(f"a file name of more than {limits.MAX_NAME_BYTES} bytes")
+        raise Malformed(f"a transfer of {offer.size} bytes")
+    if not 0 < offer.entries <= limits.MAX_ENTRIES:
+        raise Malformed(f"a transfer of {offer.entries} files and folders")
 
 
-def _file_offer(body: pb.FileOffer) -> FileOffer:
-    offer = FileOffer(body.transfer, body.name, body.size, body.mode, body.mtime_ns, body.block_size)
+def _transfer_offer(body: pb.TransferOffer) -> TransferOffer:
+    offer = TransferOffer(body.transfer, body.entries, body.size, body.block_size)
     check_offer(offer)
     return offer
+
+
+def _entry_message(entry: Entry) -> pb.Entry:
+    return pb.Entry(
+        kind=entry.kind,
+        parent=entry.parent + 1,
+        name=entry.name,
+        size=entry.size,
+        mode=entry.mode,
+        mtime_ns=entry.mtime_ns,
+        target=entry.target,
+    )
+
+
+def _entry(message: pb.Entry) -> Entry:
+    kind = _KINDS.get(message.kind)
+    if kind is None:
+        raise Malformed(f"an entry of kind {message.kind}")
+    return Entry(
+        kind, message.parent - 1, message.name, message.size, message.mode, message.mtime_ns, message.target
+    )
+
+
+def _messages(ranges: Ranges) -> list[pb.Range]:
+    return [pb.Range(first=first, count=count) for first, count in ranges]
+
+
+def _ranges(messages: Iterable[pb.Range]) -> Ranges:
+    """Return ranges that rise and do not touch. Raises `Malformed`."""
+    ranges = tuple((message.first, message.count) for message in messages)
+    end = -1
+    for first, count in ranges:
+        if first <= end or not count or first + count > limits.MAX_ENTRIES:
+            raise Malformed("ranges that do not rise, or that are none")
+        end = first + count
+    return ranges
+
+
+def _check_digests(digests: bytes) -> None:
+    if not digests or len(digests) % limits.HASH_BYTES:
+        raise Malformed(f"hashes of {len(digests)} bytes")
 
 
 def sendable(reason: str) -> str:

@@ -1,7 +1,8 @@
 """Moves frames between a stream and a session, in the event loop, as fast as the machine goes.
 
 One callback reads what is there straight into the buffers that the frame reader names; another writes control
-frames first, then blocks of file data. Neither ever waits: a full stream or a full disk stops only its own side.
+frames first, then blocks of file data: whole where that is fast, else in parts, with control frames between them.
+Neither ever waits: a full stream or a full disk stops only its own side.
 """
 
 import asyncio
@@ -9,8 +10,10 @@ from collections import deque
 from typing import Protocol
 
 from p2p_core.errors import ConnectionLost, PunchwireError
-from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
+from p2p_core.machines.pacing import Pace, RateLimit
+from p2p_core.wire.frame_reader import BlocksEnd, BlocksStart, FrameReader
 from p2p_core.wire.frames import Frame
+from p2p_core.wire.parts import Parts
 
 from p2p_peer.channel.stream import Stream, StreamEnded
 
@@ -28,17 +31,17 @@ class FrameHandler(Protocol):
     def frame_received(self, frame: Frame) -> None:
         """Act on a control frame."""
 
-    def block_starts(self, block: BlockStarts) -> memoryview | None:
-        """Return the buffer for a block's data, or None and call `Pump.provide` later."""
+    def block_starts(self, blocks: BlocksStart) -> memoryview | None:
+        """Return the buffer for the data of blocks, or None and call `Pump.provide` later."""
 
     def block_ended(self) -> None:
-        """The buffer for the block that started last is full."""
+        """The buffer for the blocks that started last is full. Control frames may have come in between."""
 
     def next_block(self) -> memoryview | None:
-        """Return the next block to send, frame header and all; None when there is none now: `Pump.kick` later."""
+        """Return the next BLOCKS frame to send, whole; None when there is none now: `Pump.kick` later."""
 
     def block_written(self) -> None:
-        """The block returned last is written; its buffer may be used again."""
+        """The frame returned last is written; its buffer may be used again."""
 
     def heard(self) -> None:
         """The other side showed that it is alive."""
@@ -50,13 +53,19 @@ class FrameHandler(Protocol):
 class Pump:
     """Drives one channel after the key proof. All methods belong to the event loop's thread."""
 
-    def __init__(self, stream: Stream, reader: FrameReader, handler: FrameHandler) -> None:
-        self._stream, self._reader, self._handler = stream, reader, handler
+    def __init__(
+        self, stream: Stream, reader: FrameReader, handler: FrameHandler, limit: RateLimit | None = None
+    ) -> None:
+        """Write blocks no faster than `limit` lets them through."""
+        self._stream, self._reader, self._handler, self._limit = stream, reader, handler, limit
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace()
         self._control: deque[tuple[memoryview, bool]] = deque()  # frames, and whether each is a reply
         self._reply_bytes = 0
+        self._parts: Parts | None = None  # of the BLOCKS frame that is being written
         self._current: memoryview | None = None
-        self._current_is_block = self._current_is_reply = False
+        self._current_is_part = self._current_is_reply = False
+        self._timer: asyncio.TimerHandle | None = None  # for when the limit lets the next part through
         self._reading = self._writing = self._read_is_due = self._held = False
         self._over = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -64,11 +73,12 @@ class Pump:
 
     def start(self) -> None:
         """Begin to read and to write."""
+        self._stream.queue_at_most(self._pace.size)
         self._read_on()
         self.kick()
 
     def send(self, frame: bytes, *, is_reply: bool = False) -> None:
-        """Send a control frame, before any block that has not begun; a reply is one that the other side caused."""
+        """Send a control frame, before any part that has not begun; a reply is one that the other side caused."""
         if not self._over:
             self._control.append((memoryview(frame), is_reply))
             if is_reply:
@@ -101,6 +111,18 @@ class Pump:
         """Whether reading has stopped until there is a buffer for a block, or `release` is called."""
         return not self._over and (self._held or self._reader.space() is None)
 
+    @property
+    def unread(self) -> int:
+        """How much of the blocks that started last is still to come, in bytes."""
+        return self._reader.unread
+
+    @property
+    def unwritten(self) -> int:
+        """How much of the BLOCKS frame that is being written is still to go, in bytes."""
+        if self._parts is None:
+            return 0
+        return self._parts.left + (len(self._current) if self._current is not None and self._current_is_part else 0)
+
     async def close(self) -> None:
         """Send what is queued, end the stream, wait a little for the other side's end, and close the stream."""
         try:
@@ -110,6 +132,8 @@ class Pump:
                 self._check_flushed()
                 await asyncio.wait([self._flushed, self._ended], timeout=LINGER, return_when=asyncio.FIRST_COMPLETED)
             self._stop_writing()
+            self._parts = self._current = None  # too late for what has not gone by now
+            self._control.clear()
             if not self._over:
                 self._stream.end()
                 await asyncio.wait([self._ended], timeout=LINGER)
@@ -122,6 +146,8 @@ class Pump:
         self._over = True
         self._stop_reading()
         self._stop_writing()
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._ended.done():
             self._ended.set_result(None)
 
@@ -171,11 +197,11 @@ class Pump:
 
     def _take(self, count: int) -> None:
         event = self._reader.filled(count)
-        if isinstance(event, BlockStarts):
+        if isinstance(event, BlocksStart):
             buffer = self._handler.block_starts(event)
             if buffer is not None:
                 self._reader.provide(buffer)
-        elif isinstance(event, BlockEnds):
+        elif isinstance(event, BlocksEnd):
             self._handler.block_ended()
         elif event is not None:
             self._handler.frame_received(event)
@@ -186,17 +212,21 @@ class Pump:
         try:
             while left > 0:
                 if self._current is None and not self._take_next():
+                    self._pace.paused()
                     self._stop_writing()
                     self._check_flushed()
                     return
                 assert self._current is not None
                 count = self._stream.write(self._current)
                 if count is None:
+                    self._pace.stopped(self._loop.time())
                     break
                 left -= count
                 if was_blocked:
                     was_blocked = False
                     self._handler.heard()  # it took bytes it had not taken before
+                if self._pace.took(count, self._loop.time()):
+                    self._stream.queue_at_most(self._pace.size)
                 self._wrote(count)
         except PunchwireError as error:
             self._lose(error)
@@ -206,12 +236,39 @@ class Pump:
             self._writing = True
 
     def _take_next(self) -> bool:
+        self._current_is_part = self._current_is_reply = False
         if self._control:
-            (self._current, self._current_is_reply), self._current_is_block = self._control.popleft(), False
+            self._current, self._current_is_reply = self._control.popleft()
         else:
-            self._current, self._current_is_block = self._handler.next_block(), True
-            self._current_is_reply = False
+            self._current, self._current_is_part = self._next_part(), True
         return self._current is not None
+
+    def _next_part(self) -> memoryview | None:
+        """Return what is to be written next of a block; None if there is none, or the limit holds it back."""
+        if self._limit is not None and self._is_too_early(self._limit):
+            return None
+        if self._parts is None:
+            frame = self._handler.next_block()
+            if frame is None:
+                return None
+            self._parts = Parts(frame)
+        if self._limit is None:
+            return self._parts.next(self._pace.size)
+        part = self._parts.next(min(self._pace.size, self._limit.part))
+        self._limit.take(len(part), self._loop.time())
+        return part
+
+    def _is_too_early(self, limit: RateLimit) -> bool:
+        """Whether the limit lets nothing through yet; go on when it does."""
+        now = self._loop.time()
+        due = limit.free_at(now)
+        if due > now and self._timer is None:
+            self._timer = self._loop.call_at(due, self._on_timer)
+        return due > now
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.kick()
 
     def _wrote(self, count: int) -> None:
         assert self._current is not None
@@ -220,7 +277,8 @@ class Pump:
             self._reply_bytes -= count
             if self._reply_bytes <= MAX_REPLIES and not self.is_held_up and not self._reading:
                 self._read_on()
-        if self._current is None and self._current_is_block:
+        if self._current is None and self._current_is_part and self._parts is not None and not self._parts.left:
+            self._parts = None
             self._handler.block_written()
 
     def _check_flushed(self) -> None:
@@ -233,6 +291,8 @@ class Pump:
         self._over = True
         self._stop_reading()
         self._stop_writing()
+        if self._timer is not None:
+            self._timer.cancel()
         self._ended.set_result(None)
         if self._flushed is None or (error is not None and not isinstance(error, ConnectionLost)):
             self._handler.channel_lost(error)

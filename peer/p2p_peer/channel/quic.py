@@ -26,7 +26,8 @@ from p2p_peer.paths.base import Path
 
 __all__ = ["QuicStream"]
 
-MAX_UNSENT = 256 * 1024  # bytes that wait to be sent for the first time; then none are taken until half of them are
+# Bytes that wait to be sent for the first time, at most; then none are taken until half of them are.
+MAX_UNSENT = 256 * 1024
 TURN_READS = 16  # calls to the system before others get their turn in the event loop: up to 1 MiB
 # Bytes that the other side may send beside what is handed on. qh3 keeps an answer to each PATH_CHALLENGE (RFC 9000
 # §19.17), which takes twenty times the bytes, until it can be sent: for ever, if nothing is acknowledged. Of an honest
@@ -65,6 +66,7 @@ class QuicStream:
         self._writer: Callable[[], None] | None = None
         self._has_news = False  # for the reader
         self._is_blocked = False  # nothing more is taken from the writer
+        self._max_unsent = MAX_UNSENT
         self._socket_was_full = False
         self._turn: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -139,13 +141,17 @@ class QuicStream:
             self._is_blocked = True
             return None
         self._is_blocked = False
-        part = data[: MAX_UNSENT - self._connection.get_send_buffer_size(self._outward)]
+        part = data[: self._max_unsent - self._connection.get_send_buffer_size(self._outward)]
         self._makes_up_for(len(part) / 2)  # acknowledgements take less
         with self._blaming_the_other_side():
             self._connection.send_stream_data(self._outward, part)
         self._check()
         self._soon()
         return len(part)
+
+    def queue_at_most(self, size: int) -> None:
+        """Let `size` bytes wait to be sent for the first time, or `MAX_UNSENT` if that is less."""
+        self._max_unsent = min(size, MAX_UNSENT)
 
     def on_readable(self, call: Callable[[], None] | None) -> None:
         """Call it whenever bytes, or the end, have come."""
@@ -310,7 +316,7 @@ class QuicStream:
         """Not after each packet: those that ask a dead peer for an answer would pass for his taking something."""
         if self._connection is None:
             return False
-        limit = MAX_UNSENT // 2 if self._is_blocked else MAX_UNSENT
+        limit = self._max_unsent // 2 if self._is_blocked else self._max_unsent
         return self._connection.get_send_buffer_size(self._outward) < limit
 
     def _is_outstanding(self) -> bool:

@@ -62,6 +62,9 @@ class Stream(Protocol):
         After None, the same bytes must be written next.
         """
 
+    def queue_at_most(self, size: int) -> None:
+        """Let about `size` bytes, and no more, be taken and wait to be sent: what is written next waits for them."""
+
     def on_readable(self, call: Callable[[], None] | None) -> None:
         """Call it whenever something may have come, until None is given. What is there already may not count."""
 

@@ -5,6 +5,7 @@ session tickets all the same, as cryptography binds nothing that stops it; no se
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -116,6 +117,12 @@ class TlsSocket:
             return None
         except SSL.Error as error:
             raise _lost("the connection to the other side broke", error) from error
+
+    def queue_at_most(self, size: int) -> None:
+        """Let `size` bytes wait in a TCP socket beside those that are on their way; a relay's sees to that itself."""
+        if self.socket.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            with contextlib.suppress(OSError):  # macOS: it is gone already, as writing will show
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
 
     def on_readable(self, call: Callable[[], None] | None) -> None:
         """Call it whenever the socket is readable. TLS may hold bytes that the socket no longer shows."""

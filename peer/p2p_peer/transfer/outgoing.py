@@ -1,169 +1,245 @@
-"""The files a session sends: offered at will, sent one after the other as they are accepted."""
+"""The transfers a session sends: offered at will; those that are accepted take turns, one frame of blocks each."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from p2p_core import limits
-from p2p_core.errors import Refused, SourceChanged
+from p2p_core.errors import PunchwireError, Refused, SourceChanged, TransferFailed
+from p2p_core.ledger import Ledger
 from p2p_core.machines.session import SessionMachine
-from p2p_core.wire.frames import BlockHeader
+from p2p_core.manifest import EntryKind
+from p2p_core.printable import printable
+from p2p_core.ranges import Ranges, each
+from p2p_core.wire.frames import BlocksHeader
 
-from p2p_peer.events import FileProgress, FileSent
+from p2p_peer.events import FileFailed, FileGrew, Phase, TransferProgress, TransferStalled
 from p2p_peer.transfer.progress import Progress
-from p2p_peer.transfer.source import FileSource, OpenFile, ReadyBlock
+from p2p_peer.transfer.sent_journal import SentJournal
+from p2p_peer.transfer.source import Grew, ReadyBlocks, Source
+from p2p_peer.transfer.tree import SourceTree
 
-__all__ = ["OutgoingFiles"]
+__all__ = ["Outgoing", "OutgoingTransfers"]
+
+Report = Callable[[TransferProgress | TransferStalled | FileFailed | FileGrew], None]
 
 
-@dataclass(slots=True)
-class _Sending:
-    """A file that was accepted."""
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """One transfer of ours."""
 
     transfer: int
-    file: OpenFile
-    source: FileSource
+    tree: SourceTree
+    journal: SentJournal | None
     progress: Progress
-    started: bool = False
-    ended: bool = False
+    theirs: Ledger  # what the other side has
+    wanted: Ranges = ()  # entries; () is all
+    source: Source | None = None  # once it is accepted
+    lost: dict[int, str] = field(default_factory=dict)  # entries that came to nothing, here or there, and why
+    moved_to: int = 0  # blocks before it have gone out at least once
+
+    @property
+    def label(self) -> str:
+        """What it is, in a few words."""
+        return self.tree.manifest.label()
 
 
-class OutgoingFiles:
-    """Gives the pump the blocks of one file after the other, and tells the machine of each."""
+class OutgoingTransfers:
+    """Gives the pump the blocks of all transfers in turn, and tells the machine of each."""
 
-    def __init__(
-        self, machine: SessionMachine, kick: Callable[[], None], report: Callable[[FileProgress], None]
-    ) -> None:
+    def __init__(self, machine: SessionMachine, kick: Callable[[], None], report: Report) -> None:
         self._machine, self._kick, self._report = machine, kick, report
         self._loop = asyncio.get_running_loop()
-        self._files: dict[int, OpenFile] = {}
-        self._accepted: dict[int, _Sending] = {}
-        self._waiting: deque[int] = deque()  # accepted, in turn; the first is being sent
-        self._in_flight: tuple[_Sending, ReadyBlock, int] | None = None  # and how much of the file it completes, bytes
-        self._stopped: list[FileSource] = []
+        self._transfers: dict[int, Outgoing] = {}
+        self._turns: deque[Outgoing] = deque()  # that have blocks to send, the next one first
+        self._in_flight: tuple[Outgoing, ReadyBlocks] | None = None
+        self._stopped: list[Source] = []
+        self._journals: list[SentJournal] = []  # to be closed when no source uses them any more
 
-    def offered(self, transfer: int, file: OpenFile) -> None:
-        """`file` was offered as `transfer`."""
-        self._files[transfer] = file
+    def offer(self, tree: SourceTree, journal: SentJournal | None) -> int:
+        """Offer what is in `tree`; return the transfer's number. Raises `LocalProtocolError`."""
+        transfer = self._machine.offer(tree.manifest)
+        manifest = tree.manifest
+        total = None if manifest.stream is not None else manifest.total_bytes
+        progress = Progress(transfer, manifest.label(), total, outgoing=True, report=self._report)
+        self._transfers[transfer] = Outgoing(transfer, tree, journal, progress, Ledger(manifest))
+        return transfer
 
-    def accepted(self, transfer: int) -> None:
-        """The other side takes a file: read ahead if it is its turn."""
-        file = self._files[transfer]
-        progress = Progress(transfer, file.name, file.size, self._report)
-        self._accepted[transfer] = _Sending(transfer, file, self._source(file), progress)
-        self._waiting.append(transfer)
-        self._start_first()
+    def had(self, transfer: int, first: int, digests: bytes) -> None:
+        """The other side has some blocks from an earlier try."""
+        self._transfers[transfer].theirs.put(first, digests)
+
+    def accepted(self, transfer: int, wanted: Ranges) -> None:
+        """The other side takes a transfer, or some of it: read ahead, and send."""
+        outgoing = self._transfers[transfer]
+        outgoing.wanted = wanted
+        outgoing.progress.accepted(_wanted_bytes(outgoing))
+        outgoing.source = Source(outgoing.tree, wanted, outgoing.theirs, outgoing.journal, self._from_thread)
+        self._begin(outgoing)
 
     def rewind(self, transfer: int, block: int) -> None:
-        """On a new channel: a file's blocks are to be sent again, from `block` on."""
-        sending = self._accepted[transfer]
-        self._stop(sending)
-        sending.source = self._source(sending.file, block)
-        sending.started = sending.ended = False
-        if transfer not in self._waiting:
-            self._waiting.append(transfer)
-        self._start_first()
+        """On a new channel: blocks are to be sent again, from `block` on."""
+        outgoing = self._transfers[transfer]
+        assert outgoing.source is not None
+        old = outgoing.source
+        self._stop(outgoing)
+        outgoing.source = old.rewound(block)
+        self._begin(outgoing)
+
+    def verified(self, transfer: int, next_block: int) -> None:
+        """The other side has every block before `next_block`."""
+        source = self._transfers[transfer].source
+        assert source is not None
+        source.acknowledged(next_block)
+
+    def lost_there(self, transfer: int, entry: int, reason: str) -> None:
+        """The other side cannot store one file."""
+        outgoing = self._transfers[transfer]
+        assert outgoing.source is not None
+        outgoing.source.drop(entry)
+        why = f"the other side cannot store it: {printable(reason)}"
+        self._lose(outgoing, entry, TransferFailed(why))
 
     def channel_lost(self) -> None:
-        """The block that was going out has not come whole: the other side will ask for it, or gives up the file."""
+        """What was going out has not come whole: the other side will ask for it, or gives up the transfer."""
         self._in_flight = None
 
     def refused(self, transfer: int, reason: str) -> Refused:
-        """The other side does not take a file; return the error to raise."""
-        file = self._files.pop(transfer)
-        file.close()
-        return Refused(f"the other side did not take {file.name}" + (f": {reason}" if reason else ""))
+        """The other side does not take a transfer; return the error to raise."""
+        label = self._transfers[transfer].label
+        self.drop(transfer)
+        return Refused(f"the other side did not take {printable(label)}" + (f": {printable(reason)}" if reason else ""))
 
-    def sent(self, transfer: int) -> FileSent:
-        """The other side has stored a file; return the event to tell."""
-        file, sending = self._files.pop(transfer), self._accepted.pop(transfer)
-        file.close()
-        return FileSent(transfer, file.name, file.size, sending.progress.seconds)
+    def take(self, transfer: int) -> Outgoing:
+        """The other side has stored a transfer: hand it over, with nothing running any more."""
+        outgoing = self._transfers[transfer]
+        self.drop(transfer)
+        return outgoing
 
-    def drop(self, transfer: int) -> None:
-        """A file was given up."""
-        file = self._files.pop(transfer, None)
-        sending = self._accepted.pop(transfer, None)
-        if sending is not None:
-            self._stop(sending)
-            self._take_from_turn(transfer)
-        if file is not None:
-            file.close()
+    def drop(self, transfer: int) -> str | None:
+        """A transfer is over. Return its label; None if it is none of ours."""
+        outgoing = self._transfers.pop(transfer, None)
+        if outgoing is None:
+            return None
+        outgoing.progress.over()
+        self._stop(outgoing)
+        if outgoing.journal is not None:
+            self._journals.append(outgoing.journal)
+        return outgoing.label
 
     @property
     def has_news(self) -> bool:
         """Whether `go_on` would tell the machine something."""
-        sending = self._current()
-        return sending is not None and (sending.source.error is not None or self._is_all_sent(sending))
+        return any(map(self._has_news, self._transfers.values()))
 
     def go_on(self) -> None:
-        """Tell the machine that the current file has ended, or failed, and begin the next."""
-        sending = self._current()
-        if sending is None:
-            return
-        if sending.source.error is not None:
-            # The sentence for our user has the whole path; the other side has no business with it.
-            changed = isinstance(sending.source.error, SourceChanged)
-            reason = "the file changed while it was sent" if changed else "the file cannot be read"
-            self._machine.fail_file(sending.transfer, sending.source.error, reason)
-        elif self._is_all_sent(sending):
-            sending.ended = True
-            self._machine.file_ended(sending.transfer)
-            self._stop(sending)
-            self._take_from_turn(sending.transfer)
+        """Tell the machine what has become of files, and which transfers have ended or failed."""
+        for outgoing in tuple(self._transfers.values()):
+            if outgoing.source is not None and self._has_news(outgoing):
+                self._take_news(outgoing, outgoing.source)
 
     def next_block(self) -> memoryview | None:
-        """Return the next block, frame header and all, if it is ready."""
-        sending = self._current() if self._machine.is_talking else None
-        block = sending.source.take() if sending is not None else None
-        if sending is None or block is None:
+        """Return the next frame of blocks, if one is ready."""
+        if not self._machine.is_talking:
             return None
-        index = self._machine.block_sent(sending.transfer, block.digest, block.length)
-        BlockHeader(sending.transfer, 0, index, block.digest).write(block.frame, block.length)
-        self._in_flight = (sending, block, index * limits.MAX_BLOCK_SIZE + block.length)
-        return block.frame
+        for _ in range(len(self._turns)):
+            outgoing = self._turns[0]
+            self._turns.rotate(-1)
+            assert outgoing.source is not None
+            blocks = outgoing.source.take()
+            if blocks is not None:
+                self._machine.blocks_sent(outgoing.transfer, blocks.first, blocks.count)
+                BlocksHeader(outgoing.transfer, blocks.first, blocks.length, blocks.digests).write(blocks.frame)
+                self._in_flight = (outgoing, blocks)
+                return blocks.frame
+            self._show_hashing(outgoing, outgoing.source)
+        return None
 
     def block_written(self) -> None:
-        """The block returned last is written."""
+        """What was returned last is written."""
         assert self._in_flight is not None
-        (sending, block, reached), self._in_flight = self._in_flight, None
-        sending.source.give_back(block)
-        if sending.transfer in self._accepted:  # else it was given up while the block went out
-            sending.progress.reached(reached)
+        (outgoing, blocks), self._in_flight = self._in_flight, None
+        assert outgoing.source is not None
+        outgoing.source.give_back(blocks)
+        if outgoing.transfer in self._transfers and blocks.first >= outgoing.moved_to:  # else it was told before
+            outgoing.moved_to = blocks.first + blocks.count
+            outgoing.progress.enter(Phase.MOVING)
+            outgoing.progress.move(blocks.length)
 
     async def stop(self) -> None:
-        """Let go of every file; returns when no thread is left."""
-        for transfer in tuple(self._files):
+        """Let go of everything; returns when no thread is left."""
+        for transfer in tuple(self._transfers):
             self.drop(transfer)
         for source in self._stopped:
             await asyncio.to_thread(source.join)
+        for journal in self._journals:
+            journal.close()
 
-    def _current(self) -> _Sending | None:
-        return self._accepted.get(self._waiting[0]) if self._waiting else None
+    def _begin(self, outgoing: Outgoing) -> None:
+        assert outgoing.source is not None
+        self._turns.append(outgoing)
+        outgoing.source.start()
+        self._from_thread()
 
-    def _is_all_sent(self, sending: _Sending) -> bool:
-        return sending.source.is_done and self._in_flight is None and not sending.ended
+    def _stop(self, outgoing: Outgoing) -> None:
+        if outgoing in self._turns:
+            self._turns.remove(outgoing)
+        if outgoing.source is not None:
+            outgoing.source.stop()
+            self._stopped = [source for source in self._stopped if not source.is_over] + [outgoing.source]
 
-    def _source(self, file: OpenFile, first: int = 0) -> FileSource:
-        return FileSource(file, limits.MAX_BLOCK_SIZE, self._something_is_ready, first)
+    def _has_news(self, outgoing: Outgoing) -> bool:
+        source = outgoing.source
+        return source is not None and bool(source.notices or source.error or self._is_all_sent(outgoing, source))
 
-    def _start_first(self) -> None:
-        sending = self._current()
-        if sending is not None and not sending.started:
-            sending.started = True
-            sending.source.start()
+    def _is_all_sent(self, outgoing: Outgoing, source: Source) -> bool:
+        is_in_flight = self._in_flight is not None and self._in_flight[0] is outgoing
+        return source.is_done and outgoing in self._turns and not is_in_flight
 
-    def _stop(self, sending: _Sending) -> None:
-        sending.source.stop()
-        if sending.started:
-            self._stopped = [source for source in self._stopped if not source.is_over] + [sending.source]
+    def _show_hashing(self, outgoing: Outgoing, source: Source) -> None:
+        outgoing.progress.had(source.skipped_bytes)
+        if source.is_hashing:
+            outgoing.progress.enter(Phase.HASHING)
 
-    def _take_from_turn(self, transfer: int) -> None:
-        if transfer in self._waiting:
-            self._waiting.remove(transfer)
-            self._start_first()
+    def _take_news(self, outgoing: Outgoing, source: Source) -> None:
+        transfer = outgoing.transfer
+        while source.notices:
+            notice = source.notices.popleft()
+            if isinstance(notice, Grew):
+                path = "/".join(outgoing.tree.manifest.path(notice.entry))
+                self._report(FileGrew(transfer, path, outgoing.tree.manifest.size(notice.entry)))
+            else:
+                # The sentence for our user has the whole path; the other side has no business with it.
+                changed = isinstance(notice.error, SourceChanged)
+                reason = "it changed while it was sent" if changed else "it cannot be read"
+                self._machine.file_failed(transfer, notice.entry, reason)
+                self._lose(outgoing, notice.entry, notice.error)
+        if source.error is not None:
+            self._machine.fail(transfer, source.error, "it cannot be read")
+            return
+        if self._is_all_sent(outgoing, source):
+            outgoing.progress.had(source.skipped_bytes)
+            self._turns.remove(outgoing)
+            outgoing.progress.enter(Phase.VERIFYING)
+            if source.stream_size is not None:
+                self._machine.stream_ended(transfer, source.stream_size)
+            self._machine.all_sent(transfer, source.root, source.absent)
 
-    def _something_is_ready(self) -> None:
-        """Called in the source's thread."""
+    def _lose(self, outgoing: Outgoing, entry: int, error: PunchwireError) -> None:
+        if entry not in outgoing.lost:
+            outgoing.lost[entry] = str(error)
+            path = "/".join(outgoing.tree.manifest.path(entry))
+            self._report(FileFailed(outgoing.transfer, outgoing=True, path=path, error=error))
+
+    def _from_thread(self) -> None:
+        """Called in a source's thread as well: something may be ready."""
         self._loop.call_soon_threadsafe(self._kick)
+
+
+def _wanted_bytes(outgoing: Outgoing) -> int | None:
+    manifest = outgoing.tree.manifest
+    if not outgoing.wanted:
+        return None if manifest.stream is not None else manifest.total_bytes
+    if any(manifest.kind(entry) is EntryKind.STREAM for entry in each(outgoing.wanted)):
+        return None
+    return sum(manifest.size(entry) for entry in each(outgoing.wanted))

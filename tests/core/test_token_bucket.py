@@ -1,5 +1,5 @@
 import pytest
-from p2p_server.token_bucket import TokenBucket
+from p2p_core.token_bucket import TokenBucket
 
 
 def test_a_burst_and_then_a_debt() -> None:

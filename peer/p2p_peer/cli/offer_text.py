@@ -1,0 +1,139 @@
+"""An offer as people see it before they take it: what is in it, how much that is, and whether there is room for it.
+
+Names stand here as they will be on the disk.
+"""
+
+import re
+from array import array
+from dataclasses import dataclass
+
+from p2p_core.errors import UnsafeName
+from p2p_core.manifest import TOP, EntryKind, Manifest
+from p2p_core.printable import printable
+from p2p_core.safe_names import safe_name
+
+from p2p_peer.cli.human import counted, human_size, shortened, shown_name
+
+__all__ = ["Item", "choice", "item_lines", "items_to_choose", "offer_title", "room_lines", "top_items"]
+
+_SHOWN = 10  # items
+_NAME = 40  # columns
+_MOST_DIGITS = 7  # of an item's number
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What can be taken or left, with all that is in it."""
+
+    entry: int
+    name: str  # as the sender has it
+    kind: EntryKind
+    files: int
+    size: int | None  # None: a stream, which shows it at its end
+
+    @property
+    def shown(self) -> str:
+        """Its name."""
+        return _shown(self.name, self.kind)
+
+    @property
+    def amount(self) -> str:
+        """How much it is."""
+        if self.kind is EntryKind.LINK:
+            return "a link"
+        size = "size not known" if self.size is None else human_size(self.size)
+        return f"{counted(self.files)}, {size}" if self.kind is EntryKind.FOLDER else size
+
+
+def top_items(manifest: Manifest) -> list[Item]:
+    """Return what is at the top of an offer."""
+    return _items_in(manifest, TOP)
+
+
+def items_to_choose(manifest: Manifest) -> list[Item]:
+    """Return what can be taken or left by itself: what is at the top, or if that is a single folder, what is in it."""
+    top = manifest.top_level()
+    is_folder = len(top) == 1 and manifest.kind(top[0]) is EntryKind.FOLDER
+    return _items_in(manifest, top[0] if is_folder else TOP)
+
+
+def offer_title(manifest: Manifest) -> str:
+    """Say in a few words what is offered, and how much."""
+    top = manifest.top_level()
+    if not top:
+        return "nothing"
+    kind = manifest.kind(top[0])
+    name = _shown(manifest.name(top[0]), kind)
+    size = human_size(manifest.total_bytes)
+    if len(top) > 1:
+        return f"{name} and {len(top) - 1} more ({counted(manifest.files)}, {size})"
+    if kind is EntryKind.FOLDER:
+        return f"{name} ({counted(manifest.files)}, {size})"
+    return f"{name} (size not known)" if kind is EntryKind.STREAM else f"{name} ({size})"
+
+
+def item_lines(manifest: Manifest) -> list[str]:
+    """Return a line for each of the first items, with the numbers to choose them by; none for a single file."""
+    items = items_to_choose(manifest)
+    if not items or (len(items) == 1 and items[0].entry in manifest.top_level()):
+        return []
+    rows = [(printable(item.shown), item.amount) for item in items[:_SHOWN]]
+    width = max(min(len(name), _NAME) for name, _ in rows)
+    lines = [f"{n:>4}  {shortened(name, _NAME):<{width}}  {amount}" for n, (name, amount) in enumerate(rows, 1)]
+    return lines if len(items) <= _SHOWN else [*lines, f"      and {len(items) - _SHOWN} more"]
+
+
+def room_lines(manifest: Manifest, free: int | None, folder: str) -> list[str]:
+    """Say how much room there is in `folder`, if that is known, and that it is too little, if it is."""
+    if free is None:
+        return []
+    if manifest.total_bytes > free:
+        return [f"it does not fit, unless most of it is there already: {human_size(free)} are free in {folder}"]
+    return [f"{human_size(free)} are free in {folder}"]
+
+
+def choice(text: str, items: list[Item]) -> tuple[int, ...] | None:
+    """Return the entries of the items that numbers such as 1,3-5 stand for; None for what says nothing of the kind."""
+    chosen: set[int] = set()
+    for part in re.split(r"[,\s]+", text.strip()):
+        match = re.fullmatch(rf"(\d{{1,{_MOST_DIGITS}}})(?:-(\d{{1,{_MOST_DIGITS}}}))?", part)
+        if match is None:
+            return None
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 1 <= first <= last <= len(items):
+            return None
+        chosen.update(range(first, last + 1))
+    return tuple(items[number - 1].entry for number in sorted(chosen))
+
+
+def _items_in(manifest: Manifest, folder: int) -> list[Item]:
+    entries: list[int] = []
+    files: list[int] = []
+    sizes: list[int] = []
+    item_of = array("i")  # by entry: the number of the item that it is, or is in; -1 for none
+    for entry in range(len(manifest)):
+        parent = manifest.parent(entry)
+        if parent == folder:
+            item = len(entries)
+            entries.append(entry)
+            files.append(0)
+            sizes.append(0)
+        else:
+            item = -1 if parent == TOP else item_of[parent]
+        item_of.append(item)
+        if item >= 0 and manifest.kind(entry) in (EntryKind.FILE, EntryKind.STREAM):
+            files[item] += 1
+            sizes[item] += manifest.size(entry)
+    return [
+        Item(entry, manifest.name(entry), kind, count, None if kind is EntryKind.STREAM else size)
+        for entry, count, size in zip(entries, files, sizes, strict=True)
+        for kind in (manifest.kind(entry),)
+    ]
+
+
+def _shown(name: str, kind: EntryKind) -> str:
+    try:
+        name = safe_name(name)
+    except UnsafeName:  # it will be refused for that, or by the user
+        pass
+    return shown_name(name) + "/" * (kind is EntryKind.FOLDER)
