@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
@@ -195,23 +195,22 @@ class _Attempt:
         self._notify(CandidatesFound(gathered.candidates()))
         introduction, agreement = await self._meeting.match(gathered, wait, unless)
         self._notify(Matched(agreement.role, agreement.other.offer.candidates))
-        given_up = asyncio.create_task(_given_up(self._client.departure(introduction.peer)))
-        keep.callback(given_up.cancel)
+        departure = self._client.departure(introduction.peer)
         start = Start(
             at=loop.time() + introduction.start_after,
             round_trip=4 * introduction.one_way,  # the other side is as far behind the mediator as we are
             observed=introduction.observed,
         )
         try:
-            path = await race(
-                gathered,
-                agreement,
-                start,
-                budget=_BUDGET,
-                relay=self._relay(introduction, agreement),
-                given_up=given_up,
-                without=self._without,
-            )
+            async with _while_it_is_there(departure):
+                path = await race(
+                    gathered,
+                    agreement,
+                    start,
+                    budget=_BUDGET,
+                    relay=self._relay(introduction, agreement),
+                    without=self._without,
+                )
         except NoPath as error:
             if self._relaying is not None and self._relaying.is_at_limit:
                 raise RelayLimit(self._relaying.exhausted.result()) from error
@@ -221,9 +220,10 @@ class _Attempt:
         with contextlib.ExitStack() as guard:
             guard.callback(path.socket.close)
             self._notify(PathFound(path.kind, path.address, why))
-            channel = await establish(
-                path, agreement, parties.key, parties.peer_key, encrypted=lambda: self._notify(Encrypted())
-            )
+            async with _while_it_is_there(departure):  # over UDP nothing else says that it is gone
+                channel = await establish(
+                    path, agreement, parties.key, parties.peer_key, encrypted=lambda: self._notify(Encrypted())
+                )
             guard.callback(channel.stream.close)
             seconds = time.monotonic() - introduction.received_at + introduction.one_way
             _log.info("channel %d is there, %.3f s after both had advertised", agreement.counter, seconds)
@@ -268,7 +268,23 @@ class _Attempt:
         return go
 
 
-async def _given_up(departure: "asyncio.Future[None]") -> None:
-    """Wait until the other side has left the mediator, and had the time to reach us if that was all it lost."""
+@contextlib.asynccontextmanager
+async def _while_it_is_there(departure: "asyncio.Future[None]") -> AsyncIterator[None]:
+    """Give up what is done in it once the other side has left the mediator, and had the time to reach us all the same.
+
+    Raises `NoPath`.
+    """
+    try:
+        async with asyncio.timeout(None) as patience:
+            watching = asyncio.create_task(_end_after(departure, patience))
+            try:
+                yield
+            finally:
+                watching.cancel()
+    except TimeoutError:
+        raise NoPath("the other side left before there was a connection", advice="Start both sides again.") from None
+
+
+async def _end_after(departure: "asyncio.Future[None]", patience: asyncio.Timeout) -> None:
     await asyncio.shield(departure)
-    await asyncio.sleep(DEPARTURE_GRACE)
+    patience.reschedule(asyncio.get_running_loop().time() + DEPARTURE_GRACE)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.agreement import OtherSession
+from p2p_core.agreement import Agreement, OtherSession
 from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome
 from p2p_core.identity import PeerId
+from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Transport
 from p2p_peer import attempt, meeting
 from p2p_peer.attempt import Attempts, Made
+from p2p_peer.channel import channel
+from p2p_peer.channel.channel import Channel
 from p2p_peer.events import (
     Advertised,
     Authenticated,
@@ -199,6 +202,50 @@ async def test_a_side_that_never_ends_an_earlier_session_is_not_waited_for_for_e
         await soon(ours.attempts.first(lambda event: None))
     going_on.cancel()
     await asyncio.gather(going_on, return_exceptions=True)
+
+
+def responder_leaves(sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch, *, path_too: bool) -> None:
+    """Have the initiator take UDP, and the responder leave the mediator, or everything, as it begins to speak there."""
+    real_race, real_establish = attempt.race, attempt.establish
+
+    async def race(*given: Any, without: frozenset[PathKind], **more: Any) -> Any:
+        return await real_race(*given, without=without | {PathKind.TCP}, **more)
+
+    async def establish(path: Any, agreement: Agreement, *given: Any, **more: Any) -> Channel:
+        assert path.kind is PathKind.QUIC
+        if agreement.role is Role.RESPONDER:
+            leaver, other = sorted(sides, key=lambda side: side.attempts.peer != agreement.other.peer)
+            await leaver.mediation.close()
+            await until(lambda: other.mediation.client.has_left(agreement.own.peer))
+            if path_too:
+                raise NoPath("interrupted")
+        return await real_establish(path, agreement, *given, **more)
+
+    monkeypatch.setattr(attempt, "race", race)
+    monkeypatch.setattr(attempt, "establish", establish)
+
+
+@pytest.mark.parametrize("which", ["the first", "a further one"])
+async def test_a_handshake_with_who_has_left_is_given_up(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Nothing else tells: a UDP socket that is closed is as silent as one that waits."""
+    monkeypatch.setattr(attempt, "DEPARTURE_GRACE", 0.0)
+    monkeypatch.setattr(channel, "HANDSHAKE_TIME", 3600)
+    responder_leaves(sides, monkeypatch, path_too=True)
+    attempts = (side.first() if which == "the first" else side.further(1) for side in sides)
+    ends = await soon(asyncio.gather(*attempts, return_exceptions=True))
+    assert {type(end) for end in ends} == {NoPath}
+    assert {str(end) for end in ends} == {"interrupted", "the other side left before there was a connection"}
+
+
+async def test_a_side_that_leaves_only_the_mediator_is_still_met(
+    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "DEPARTURE_GRACE", 3600)
+    responder_leaves(sides, monkeypatch, path_too=False)
+    await soon(asyncio.gather(*(side.further(1) for side in sides)))
+    assert [side.made[1].agreement.counter for side in sides] == [1, 1]
 
 
 @pytest.mark.parametrize("when", ["it waits", "it races"])

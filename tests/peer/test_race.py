@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import pytest
 from p2p_core.agreement import Agreement
-from p2p_core.errors import NoPath
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
@@ -57,7 +56,7 @@ class Ways:
         monkeypatch.setattr(race_module, "UdpPunching", lambda *_, **__: self.udp)
         monkeypatch.setattr(race_module, "RELAY_READY_AFTER", 0.0)
 
-    def race(self, role: Role, given_up: "asyncio.Future[None] | None" = None) -> "asyncio.Task[Path]":
+    def race(self, role: Role) -> "asyncio.Task[Path]":
         """Begin long after the start: nothing is waited for."""
         ports = cast("Any", object())
         gathered = Gathered((CANDIDATE,), (), None, ports, (ports,), asyncio.Event())
@@ -69,7 +68,6 @@ class Ways:
                 start,
                 budget=PacketBudget(),
                 relay=lambda: self.relay,
-                given_up=given_up or future(),
             )
         )
 
@@ -140,12 +138,3 @@ async def test_cancelled_as_one_is_nominated(ways: Ways) -> None:
     with pytest.raises(asyncio.CancelledError):
         await soon(racing)
     assert ways.relay.nominated.result().socket.fileno() == -1
-
-
-async def test_given_up(ways: Ways) -> None:
-    given_up = future()
-    racing = ways.race(Role.RESPONDER, given_up)
-    await turns()
-    given_up.set_result(None)
-    with pytest.raises(NoPath, match="the other side left"):
-        await soon(racing)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2p_core.agreement import Agreement
-from p2p_core.errors import NoPath
 from p2p_core.machines.choosing import Choosing
 from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.no_path import why_no_path
@@ -59,16 +58,15 @@ async def race(
     *,
     budget: PacketBudget,
     relay: Callable[[], Racer] | None,
-    given_up: "asyncio.Future[None]",
     without: frozenset[PathKind] = frozenset(),
 ) -> Path:
     """Return the path that the initiator takes. Raises `NoPath` when there is none, `MediatorLied` for equal roles.
 
-    `relay` begins to use the mediator's relay, if that may be; `given_up` is done when there is nobody to reach any
-    more. As the initiator, nothing of the kinds in `without` is taken: it was tried, and broke at once.
+    `relay` begins to use the mediator's relay, if that may be. As the initiator, nothing of the kinds in `without` is
+    taken: it was tried, and broke at once.
     """
     with ExitStack() as stack:
-        return await _Race(gathered, agreement, start, budget, relay, without, stack).run(given_up)
+        return await _Race(gathered, agreement, start, budget, relay, without, stack).run()
 
 
 @dataclass(slots=True)
@@ -91,20 +89,14 @@ class _Race:
         birthday = takes_luck(self.agreement, self.start.observed)
         self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday)
 
-    async def run(self, given_up: "asyncio.Future[None]") -> Path:
-        given_up.add_done_callback(self._wake)
-        try:
-            self._begin()
-            while (path := self._taken()) is None:
-                if given_up.done():
-                    raise NoPath("the other side left before there was a connection", advice="Start both sides again.")
-                if self._choosing.is_hopeless:
-                    raise why_no_path(self.agreement, self._why)
-                await self._event()
-            self._path = path
-            return path
-        finally:
-            given_up.remove_done_callback(self._wake)
+    async def run(self) -> Path:
+        self._begin()
+        while (path := self._taken()) is None:
+            if self._choosing.is_hopeless:
+                raise why_no_path(self.agreement, self._why)
+            await self._event()
+        self._path = path
+        return path
 
     def _begin(self) -> None:
         direct = self.gathered.candidates() and self.agreement.other.offer.candidates
