@@ -12,7 +12,7 @@ install = -m pip --disable-pip-version-check --quiet install
 quoted = '$(subst ','\'',$(value $(1)))'
 
 # An environment whose Python has gone from this machine is made again.
-$(shell for each in .venv .venv-proto; do test -x $$each/bin/python || rm -rf $$each; done)
+$(shell for each in .venv .venv-proto .venv-wormhole; do test -x $$each/bin/python || rm -rf $$each; done)
 
 help: ## list these targets
 	@echo 'make TARGET'
@@ -62,7 +62,7 @@ lock: .venv/bin/python ## write requirements/*.txt again (UPGRADE=1 takes the ne
 venv: .venv/.dev ## .venv with all that development needs
 
 clean: ## remove the environments and all that was built or cached
-	@rm -rf .venv .venv-proto build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/lab/delaylink
+	@rm -rf .venv .venv-proto .venv-wormhole build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/lab/delaylink
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 system-packages:
@@ -88,5 +88,11 @@ system-packages:
 	@.venv-proto/bin/python $(install) --require-hashes -r requirements/proto.txt
 	@touch $@
 
-.venv/bin/python .venv-proto/bin/python:
+# What benchmarks/transfer.py compares with; it makes this by itself.
+.venv-wormhole/.installed: requirements/wormhole.txt .venv-wormhole/bin/python
+	@echo 'Installing magic-wormhole into .venv-wormhole ...'
+	@.venv-wormhole/bin/python $(install) --require-hashes -r requirements/wormhole.txt
+	@touch $@
+
+.venv/bin/python .venv-proto/bin/python .venv-wormhole/bin/python:
 	@scripts/make-venv $(@:/bin/python=)

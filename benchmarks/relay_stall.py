@@ -28,8 +28,8 @@ from p2p_peer.mediator_identity import recognise
 from p2p_peer.trust import TrustStore
 
 from benchmarks import relay_flood
+from benchmarks.contestants import UNLIMITED_RELAY
 from benchmarks.figures import as_table, end_in_order, machine, positive
-from benchmarks.relay import NO_LIMITS
 from tests.programs import Keys, Mediator, ProgramFailed, Programs, end
 
 OFFER = bytes(2048)  # an ordinary one
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with Programs() as programs:
         folder = Path(programs.enter_context(tempfile.TemporaryDirectory(prefix="punchwire-stall-")))
         keys = [Keys.make(folder / f"keys{n}") for n in range(2 * options.relays + 2)]
-        mediator = programs.mediator(folder / "mediator", keys, *NO_LIMITS)
+        mediator = programs.mediator(folder / "mediator", keys, *UNLIMITED_RELAY)
         try:
             for relays in (0, options.relays):
                 rows[relays] = _measure(mediator, keys, relays, options.pairs, options.rate)

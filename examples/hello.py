@@ -4,7 +4,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from p2p_peer import FileOffered, MessageReceived, PunchwireError, connect, load_key_pair, load_public_key
+from p2p_peer import MessageReceived, PunchwireError, TransferOffered, connect, load_key_pair, load_public_key
 
 
 async def main(host: str, port: str, keypair: str, peerkey: str) -> None:
@@ -18,8 +18,8 @@ async def main(host: str, port: str, keypair: str, peerkey: str) -> None:
             match event:
                 case MessageReceived(text=text):
                     print(text)
-                case FileOffered():
-                    session.accept_file(event, ".")
+                case TransferOffered():
+                    session.accept(event, ".")
 
 
 if __name__ == "__main__":

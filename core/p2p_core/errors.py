@@ -24,6 +24,7 @@
     ├── TransferFailed            a file did not arrive whole
     │   ├── UnsafeName            a received name cannot be written as a file name
     │   ├── SourceChanged         the file changed while it was sent
+    │   ├── AlreadyThere          a file of that name is there, and is not to be overwritten
     │   └── FileDiffers           the file is not one that a receipt is for
     ├── Interrupted               the user ended it
     └── ProtocolError             somebody broke the rules
@@ -38,6 +39,7 @@ it was, `advice` what to do next.
 from typing import ClassVar, Self
 
 __all__ = [
+    "AlreadyThere",
     "ClocksDiffer",
     "ConnectionLost",
     "FileDiffers",
@@ -254,6 +256,13 @@ class SourceChanged(TransferFailed):
 
     code = "source-changed"
     advice = "Send it again when nothing writes to it any more."
+
+
+class AlreadyThere(TransferFailed):
+    """A file of that name is there, and is not to be overwritten."""
+
+    code = "already-there"
+    advice = "Replace it with --overwrite always, or keep both with --overwrite rename."
 
 
 class FileDiffers(TransferFailed):

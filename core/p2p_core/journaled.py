@@ -1,7 +1,8 @@
-"""What a journal says of a transfer, and what of that holds for the manifest of a new offer. docs/protocol/transfer.md."""
+"""What a journal says of a transfer, and what of it holds for a new offer. docs/protocol/transfer.md."""
 
 from array import array
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
@@ -18,6 +19,7 @@ from p2p_core.wire.journal import (
     JournalUnusable,
     Name,
     Record,
+    Side,
     Synced,
     entries_of,
 )
@@ -46,9 +48,13 @@ class Journaled:
 
     def set_file(self, entry: int, is_file: bytes) -> None:
         """Note what file an entry is."""
-        if not 0 <= entry < len(self.manifest):
-            raise LocalProtocolError(f"no entry {entry}")
+        self._check(entry)
         self._files[entry * FILE_ID_BYTES : (entry + 1) * FILE_ID_BYTES] = is_file
+
+    def set_name(self, entry: int, name: str) -> None:
+        """Note the name that an entry was given."""
+        self._check(entry)
+        self.names[entry] = name
 
     def records(self) -> Iterator[Record]:
         """Yield the records of a new journal, behind its BEGIN, that says all this."""
@@ -86,6 +92,10 @@ class Journaled:
             self._carry_run(first, digests, moved, carried)
         return carried
 
+    def _check(self, entry: int) -> None:
+        if not 0 <= entry < len(self.manifest):
+            raise LocalProtocolError(f"no entry {entry}")
+
     def _moved_to(self, manifest: Manifest) -> "array[int]":
         """Return for each entry which one of `manifest` it is."""
         moved = array("i")
@@ -105,8 +115,8 @@ class Journaled:
             entry_end = end if is_stream else min(end, start + self.manifest.block_count(entry))
             new = moved[entry]
             if new != _GONE:
-                holds_until = end if is_stream else min(entry_end, start + self._blocks_alike(entry, carried.manifest, new))
-                at, until = (ordinal - first) * limits.HASH_BYTES, (holds_until - first) * limits.HASH_BYTES
+                alike = end if is_stream else start + self._blocks_alike(entry, carried.manifest, new)
+                at, until = (ordinal - first) * limits.HASH_BYTES, (min(entry_end, alike) - first) * limits.HASH_BYTES
                 carried.ledger.put(carried.manifest.first_block(new) + ordinal - start, digests[at : max(at, until)])
             ordinal = entry_end
 
@@ -129,7 +139,7 @@ class Replay:
         self._entries: list[Entries] = []
         self._known: Journaled | None = None
         self._boot = b""
-        self._unsynced: list[tuple[int, Blocks]] = []  # with where the record ends
+        self._unsynced: list[tuple[int, int, int]] = []  # where the record ends; first block, count
 
     def take(self, record: Record, end: int) -> None:
         """Take the next record, which ends at `end`. Raises `JournalUnusable` if it cannot be of this transfer."""
@@ -140,8 +150,8 @@ class Replay:
         except (LocalProtocolError, Malformed) as error:
             raise JournalUnusable(f"it speaks of what cannot be: {error}") from None
 
-    def finish(self, boot: bytes) -> Journaled:
-        """Return what holds now. `boot` is what a BOOT record would say now; it does not matter where there was none."""
+    def finish(self, boot: bytes = b"") -> Journaled:
+        """Return what holds now. `boot` is what a BOOT record would say now; only a received journal has any."""
         if self._boot != boot or not boot:
             self._lose_unsynced()
         known = self._journaled()
@@ -162,10 +172,11 @@ class Replay:
                     self._lose_unsynced()
                 self._boot = boot
             case Synced(until):
-                self._unsynced = [(at, blocks) for at, blocks in self._unsynced if at > until]
+                self._unsynced = [blocks for blocks in self._unsynced if blocks[0] > until]
             case Blocks(first, digests):
                 self._journaled().ledger.put(first, digests)
-                self._unsynced.append((end, record))
+                if self._begin.side is Side.RECEIVED:  # what was read does not depend on what was written
+                    self._unsynced.append((end, first, record.count))
             case Forgotten(first, count):
                 self._journaled().ledger.forget(first, count)
             case Files(ids):
@@ -173,15 +184,16 @@ class Replay:
                 for entry, is_file in ids:
                     known.set_file(entry, is_file)
             case Name(entry, name):
-                self._journaled().names[entry] = name
+                self._journaled().set_name(entry, name)
 
     def _journaled(self) -> Journaled:
         """Return what is known so far; the manifest that it is of is complete with the first use."""
         if self._known is None:
-            same = self._block_size == self._manifest.block_size and self._entries == list(entries_of(self._manifest))
-            self.is_same = same
             manifest = self._manifest
-            if not same:
+            self.is_same = self._block_size == manifest.block_size and all(
+                ours == theirs for ours, theirs in zip_longest(entries_of(manifest), self._entries)
+            )
+            if not self.is_same:
                 manifest = Manifest(self._block_size or manifest.block_size)
                 for entries in self._entries:
                     entries.add_to(manifest)
@@ -191,6 +203,6 @@ class Replay:
 
     def _lose_unsynced(self) -> None:
         """The computer was started again: blocks that were not on the disk are not there, nor what was there before."""
-        for _, blocks in self._unsynced:
-            self._journaled().ledger.forget(blocks.first, blocks.count)
+        for _, first, count in self._unsynced:
+            self._journaled().ledger.forget(first, count)
         self._unsynced.clear()

@@ -11,7 +11,7 @@ from blake3 import blake3
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError
 from p2p_core.fields import u32, u64
-from p2p_core.manifest import Entry, EntryKind, Manifest
+from p2p_core.manifest import Entry, Manifest
 from p2p_core.ranges import Ranges
 
 __all__ = ["LEFT_OUT", "MAX_RUN", "Ledger", "block_digest", "file_root", "transfer_root"]
@@ -24,7 +24,6 @@ _FILE = blake3(derive_key_context="punchwire file root v1")
 _TRANSFER = blake3(derive_key_context="punchwire transfer root v1")
 # kind, parent + 1, size, mode, mtime_ns, and the lengths of name and target, which follow; then the root, of a file
 _ENTRY = struct.Struct(">BIQHQHH")
-_CONTENT = (EntryKind.FILE, EntryKind.STREAM)
 _DIGEST = limits.HASH_BYTES
 _CHUNK = 256  # digests that are kept together
 
@@ -60,7 +59,8 @@ class Ledger:
         while first < end:
             chunk, at = divmod(first, _CHUNK)
             taken = min(end - first, _CHUNK - at)
-            self._known[chunk] = self._known.get(chunk, 0) & ~_bits(at, taken)
+            if chunk in self._known:
+                self._known[chunk] &= ~_bits(at, taken)
             first += taken
 
     def digest(self, ordinal: int) -> bytes | None:
@@ -103,7 +103,7 @@ class Ledger:
 
         A folder or link has no content that could be left out: for one this changes nothing.
         """
-        self._left_out[entry] = self._manifest.kind(entry) in _CONTENT
+        self._left_out[entry] = self._manifest.is_file(entry)
 
     def is_left_out(self, entry: int) -> bool:
         """Say whether a file is not transferred."""
@@ -122,7 +122,7 @@ class Ledger:
                 ranges.append((first, entry + 1 - first))
                 joined = True
             elif joined:
-                joined = self._manifest.kind(entry) not in _CONTENT
+                joined = not self._manifest.is_file(entry)
         return tuple(ranges)
 
     def size(self, entry: int) -> int:
@@ -143,16 +143,12 @@ class Ledger:
         """What stands for the content of an entry in the root: of a file its root or zeros, else nothing."""
         if self._left_out[entry]:
             return LEFT_OUT
-        return self.file_root(entry) if self._manifest.kind(entry) in _CONTENT else b""
-
-    def leaves(self) -> Iterator[tuple[Entry, int, bytes]]:
-        """Yield every entry, with its size, a stream's too, and its leaf."""
-        for index, entry in enumerate(self._manifest):
-            yield entry, self.size(index), self.leaf(index)
+        return self.file_root(entry) if self._manifest.is_file(entry) else b""
 
     def root(self) -> bytes:
         """Return the root of the transfer. Raises `LocalProtocolError` unless each file is complete or left out."""
-        return transfer_root(self.leaves())
+        leaves = ((entry, self.size(n), self.leaf(n)) for n, entry in enumerate(self._manifest))
+        return transfer_root(leaves, self._manifest.block_size)
 
     @property
     def _end(self) -> int | None:
@@ -196,9 +192,10 @@ def file_root(digests: Iterable[bytes | memoryview], size: int, block_size: int)
     return hasher.digest()
 
 
-def transfer_root(leaves: Iterable[tuple[Entry, int, bytes]]) -> bytes:
+def transfer_root(leaves: Iterable[tuple[Entry, int, bytes]], block_size: int) -> bytes:
     """Return the root of a transfer, 32 bytes, over its entries in order, each with its size and leaf."""
     hasher = _TRANSFER.copy()
+    hasher.update(u32(block_size))
     for entry, size, leaf in leaves:
         name, target = entry.name.encode(), entry.target.encode()
         fixed = _ENTRY.pack(entry.kind, entry.parent + 1, size, entry.mode, entry.mtime_ns, len(name), len(target))

@@ -33,6 +33,7 @@ class EntryKind(IntEnum):
 
 
 _KINDS = tuple(EntryKind)
+_CONTENT = (EntryKind.FILE, EntryKind.STREAM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Manifest:
         self._firsts.append(blocks)
         if parent == TOP:
             self._top.append(index)
-        self.files += entry.kind in (EntryKind.FILE, EntryKind.STREAM)
+        self.files += entry.kind in _CONTENT
         if entry.kind is EntryKind.STREAM:
             self.stream = index
         return index
@@ -148,6 +149,10 @@ class Manifest:
     def kind(self, index: int) -> EntryKind:
         """What an entry is."""
         return _KINDS[self._kinds[index]]
+
+    def is_file(self, index: int) -> bool:
+        """Whether an entry is a FILE or a STREAM: has content of its own."""
+        return self._kinds[index] in _CONTENT
 
     def parent(self, index: int) -> int:
         """The folder that an entry is in, or TOP."""

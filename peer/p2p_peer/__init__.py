@@ -4,7 +4,7 @@
 
     async with await connect(host, 54700, load_key_pair(...), load_public_key(...)) as session:
         await session.send_message("hello")
-        await session.send_file("photo.jpg")
+        await session.send(["photo.jpg", "holiday"])
         async for event in session:
             print(event)
 
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from p2p_core.errors import PunchwireError
     from p2p_core.identity import PeerId, generate_key, load_key_pair, load_public_key
+    from p2p_core.manifest import Entry, EntryKind, Manifest
     from p2p_core.proof import PathKind, Role
     from p2p_core.wire.candidate import Address, Candidate, Transport
-    from p2p_core.wire.frames import FileOffer
 
     from p2p_peer.app import connect
     from p2p_peer.events import (
@@ -30,10 +30,7 @@ if TYPE_CHECKING:
         ConnectEvent,
         Encrypted,
         FileFailed,
-        FileOffered,
-        FileProgress,
-        FileReceived,
-        FileSent,
+        FileGrew,
         Matched,
         MediatorReached,
         MessageDelivered,
@@ -43,15 +40,23 @@ if TYPE_CHECKING:
         PathLost,
         PeerDone,
         PeerLeaving,
+        Phase,
         SessionEvent,
         StillLooking,
         StunServerUnusable,
+        TransferBroken,
+        TransferOffered,
+        TransferProgress,
+        TransferReceived,
+        TransferSent,
+        TransferStalled,
     )
     from p2p_peer.mediator import StunServer
     from p2p_peer.mediator_identity import MediatorIdentity, Vouched
     from p2p_peer.options import ConnectOptions, Paths
     from p2p_peer.session import Session
-    from p2p_peer.transfer.sink import Stored
+    from p2p_peer.transfer.target import Overwrite
+    from p2p_peer.transfer.tree import SendOptions
     from p2p_peer.trust import MediatorId
 
 _HOME = {
@@ -64,18 +69,18 @@ _HOME = {
     "ConnectEvent": "p2p_peer.events",
     "ConnectOptions": "p2p_peer.options",
     "Encrypted": "p2p_peer.events",
+    "Entry": "p2p_core.manifest",
+    "EntryKind": "p2p_core.manifest",
     "FileFailed": "p2p_peer.events",
-    "FileOffer": "p2p_core.wire.frames",
-    "FileOffered": "p2p_peer.events",
-    "FileProgress": "p2p_peer.events",
-    "FileReceived": "p2p_peer.events",
-    "FileSent": "p2p_peer.events",
+    "FileGrew": "p2p_peer.events",
+    "Manifest": "p2p_core.manifest",
     "Matched": "p2p_peer.events",
     "MediatorId": "p2p_peer.trust",
     "MediatorIdentity": "p2p_peer.mediator_identity",
     "MediatorReached": "p2p_peer.events",
     "MessageDelivered": "p2p_peer.events",
     "MessageReceived": "p2p_peer.events",
+    "Overwrite": "p2p_peer.transfer.target",
     "PathChanged": "p2p_peer.events",
     "PathFound": "p2p_peer.events",
     "PathKind": "p2p_core.proof",
@@ -84,14 +89,21 @@ _HOME = {
     "PeerDone": "p2p_peer.events",
     "PeerId": "p2p_core.identity",
     "PeerLeaving": "p2p_peer.events",
+    "Phase": "p2p_peer.events",
     "PunchwireError": "p2p_core.errors",
     "Role": "p2p_core.proof",
+    "SendOptions": "p2p_peer.transfer.tree",
     "Session": "p2p_peer.session",
     "SessionEvent": "p2p_peer.events",
     "StillLooking": "p2p_peer.events",
-    "Stored": "p2p_peer.transfer.sink",
-    "StunServerUnusable": "p2p_peer.events",
     "StunServer": "p2p_peer.mediator",
+    "StunServerUnusable": "p2p_peer.events",
+    "TransferBroken": "p2p_peer.events",
+    "TransferOffered": "p2p_peer.events",
+    "TransferProgress": "p2p_peer.events",
+    "TransferReceived": "p2p_peer.events",
+    "TransferSent": "p2p_peer.events",
+    "TransferStalled": "p2p_peer.events",
     "Transport": "p2p_core.wire.candidate",
     "Vouched": "p2p_peer.mediator_identity",
     "connect": "p2p_peer.app",
@@ -110,18 +122,18 @@ __all__ = [
     "ConnectEvent",
     "ConnectOptions",
     "Encrypted",
+    "Entry",
+    "EntryKind",
     "FileFailed",
-    "FileOffer",
-    "FileOffered",
-    "FileProgress",
-    "FileReceived",
-    "FileSent",
+    "FileGrew",
+    "Manifest",
     "Matched",
     "MediatorId",
     "MediatorIdentity",
     "MediatorReached",
     "MessageDelivered",
     "MessageReceived",
+    "Overwrite",
     "PathChanged",
     "PathFound",
     "PathKind",
@@ -130,14 +142,21 @@ __all__ = [
     "PeerDone",
     "PeerId",
     "PeerLeaving",
+    "Phase",
     "PunchwireError",
     "Role",
+    "SendOptions",
     "Session",
     "SessionEvent",
     "StillLooking",
-    "Stored",
     "StunServer",
     "StunServerUnusable",
+    "TransferBroken",
+    "TransferOffered",
+    "TransferProgress",
+    "TransferReceived",
+    "TransferSent",
+    "TransferStalled",
     "Transport",
     "Vouched",
     "connect",

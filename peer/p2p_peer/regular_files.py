@@ -4,12 +4,13 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["read_start"]
+__all__ = ["open_regular", "read_start"]
 
 
-def read_start(path: Path, size: int) -> bytes:
-    """Return the first `size` bytes of a regular file, or all if it has fewer. Raises `OSError`.
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises `OSError`.
 
     Other files are an `OSError`, too: a pipe or a device could keep us waiting for ever.
     """
@@ -20,7 +21,13 @@ def read_start(path: Path, size: int) -> bytes:
             raise OSError(errno.EISDIR, "it is a folder")
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "it is not a regular file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(size)
-    finally:
+    except OSError:
         os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def read_start(path: Path, size: int) -> bytes:
+    """Return the first `size` bytes of a regular file, or all if it has fewer. Raises `OSError`, as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read(size)

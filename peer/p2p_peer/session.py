@@ -144,6 +144,7 @@ class Session:
         """
         self._driver.check_open()
         tree = await asyncio.to_thread(scan, tuple(paths), options)
+        self._driver.outgoing.sweep()
         journal = await asyncio.to_thread(self._archive.open_journal, tree)
         try:
             self._driver.check_open()

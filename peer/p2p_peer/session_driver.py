@@ -51,14 +51,25 @@ class SessionDriver:
     """Drives one session over one channel at a time. Implements `pump.FrameHandler`."""
 
     def __init__(
-        self, channel: Channel, machine: SessionMachine, archive: Archive, keeper: Keeper | None, limit: RateLimit | None
+        self,
+        channel: Channel,
+        machine: SessionMachine,
+        archive: Archive,
+        keeper: Keeper | None,
+        limit: RateLimit | None,
     ) -> None:
         """Begin on `channel`; without a `keeper` it is the only one."""
         self.channel, self.machine = channel, machine
         self.unfinished = Unfinished()
         self.outgoing = OutgoingTransfers(machine, self._kick, self._emit)
         self.incoming = IncomingTransfers(
-            machine, archive, self.unfinished, self._provide, self._emit, self.go_on, self.end
+            machine,
+            archive,
+            self.unfinished,
+            provide=self._provide,
+            report=self._emit,
+            go_on=self.go_on,
+            broken=self.end,
         )
         self.events = EventQueue()
         self.deliveries: Awaited[None] = Awaited()  # by a message's number
@@ -223,11 +234,11 @@ class SessionDriver:
 
     def block_starts(self, blocks: BlocksStart) -> memoryview | None:
         """Return the buffer for the data of blocks, or None for now."""
-        return self.incoming.blocks_start(blocks.header)
+        return self.incoming.block_starts(blocks.header)
 
     def block_ended(self) -> None:
         """The data of blocks have come."""
-        if self.incoming.blocks_end():
+        if self.incoming.block_ended():
             self.machine.block_moved(self._loop.time())
 
     def next_block(self) -> memoryview | None:

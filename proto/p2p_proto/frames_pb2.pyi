@@ -210,17 +210,15 @@ class TransferAnswer(_message.Message):
     accepted: _builtins.bool
     reason: _builtins.str
     """for people; empty when accepted"""
-    @_builtins.property
-    def wanted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
-        """entries, in rising order; none when all are"""
-
+    wanted: _builtins.bytes
+    """a bit for each entry, as in all sets of them; empty when all are"""
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
         accepted: _builtins.bool = ...,
         reason: _builtins.str = ...,
-        wanted: _abc.Iterable[Global___Range] | None = ...,
+        wanted: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -229,28 +227,6 @@ class TransferAnswer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransferAnswer: _TypeAlias = TransferAnswer  # noqa: Y015
-
-@_typing.final
-class Range(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FIRST_FIELD_NUMBER: _builtins.int
-    COUNT_FIELD_NUMBER: _builtins.int
-    first: _builtins.int
-    count: _builtins.int
-    def __init__(
-        self,
-        *,
-        first: _builtins.int = ...,
-        count: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "first", b"first"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Range: _TypeAlias = Range  # noqa: Y015
 
 @_typing.final
 class FileFailed(_message.Message):
@@ -339,18 +315,16 @@ class TransferEnd(_message.Message):
     transfer: _builtins.int
     root: _builtins.bytes
     """over all entries and the blocks of their files"""
+    absent: _builtins.bytes
+    """files that the root leaves out: not wanted, or failed at the sender"""
     signature: _builtins.bytes
     """by the sender"""
-    @_builtins.property
-    def absent(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
-        """files that the root leaves out: not wanted, or failed at the sender"""
-
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
         root: _builtins.bytes = ...,
-        absent: _abc.Iterable[Global___Range] | None = ...,
+        absent: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -371,18 +345,16 @@ class TransferReceipt(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
     received_at_ms: _builtins.int
+    missing: _builtins.bytes
+    """files that the root covers, and that could not be stored"""
     signature: _builtins.bytes
     """by the receiver"""
-    @_builtins.property
-    def missing(self) -> _containers.RepeatedCompositeFieldContainer[Global___Range]:
-        """files that the root covers, and that could not be stored"""
-
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
         received_at_ms: _builtins.int = ...,
-        missing: _abc.Iterable[Global___Range] | None = ...,
+        missing: _builtins.bytes = ...,
         signature: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

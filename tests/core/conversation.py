@@ -1,24 +1,21 @@
 """Two session machines that talk through lists: a channel without a network, with a clock that somebody moves."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from p2p_core.file_root import block_digest
 from p2p_core.machines.events import Event
 from p2p_core.machines.session import SessionMachine
 from p2p_core.proof import Role
+from p2p_core.ranges import Ranges
 from p2p_core.wire import frames
-from p2p_core.wire.frames import HEADER_BYTES, BlockHeader, Close, FileAnswer, FileOffer, Frame
+from p2p_core.wire.frames import HEADER_BYTES, Close, Entries, Frame, TransferAnswer
 
+from tests.core.contents import BLOCK_SIZE, Content, content_of
 from tests.core.two_peers import INITIATOR_KEY, RESPONDER_KEY, agreement
 
-__all__ = ["BLOCK_SIZE", "Conversation", "Talker", "blocks_of"]
+__all__ = ["BLOCK_SIZE", "Conversation", "Talker"]
 
-BLOCK_SIZE = 4096
 _KEYS = {Role.INITIATOR: INITIATOR_KEY, Role.RESPONDER: RESPONDER_KEY}
-
-
-def blocks_of(data: bytes) -> list[bytes]:
-    return [data[at : at + BLOCK_SIZE] for at in range(0, len(data), BLOCK_SIZE)]
 
 
 @dataclass(slots=True)
@@ -36,6 +33,11 @@ class Talker:
         self.events += found
         return found
 
+    def told(self, kind: type[Event]) -> list[int]:
+        """The transfers of all events of a kind, those from before `drain` too."""
+        self.drain()
+        return [event.transfer for event in self.events if isinstance(event, kind)]  # type: ignore[union-attr]
+
     def said(self, now: float = 0.0) -> list[Frame]:
         """Return the frames that go out now, read and written as on a channel."""
         found = []
@@ -52,8 +54,8 @@ class Talker:
             self.machine.heard(now)
             self.machine.receive(frame, now)
 
-    def offer(self, data: bytes, name: str = "a.txt") -> int:
-        return self.machine.offer_file(name, len(data), 0o644, 0, BLOCK_SIZE)
+    def offer(self, what: Content | bytes) -> int:
+        return self.machine.offer(content_of(what).manifest)
 
 
 class Conversation:
@@ -79,34 +81,60 @@ class Conversation:
         while self.deliver(self.initiator) or self.deliver(self.responder):
             pass
 
-    def offered(self, sender: Talker, data: bytes, name: str = "a.txt") -> int:
-        """Offer a file, and deliver the offer."""
-        transfer = sender.offer(data, name)
-        assert isinstance(self.deliver(sender)[-1], FileOffer)
+    def offered(self, sender: Talker, what: Content | bytes) -> int:
+        """Offer a transfer, and deliver the offer."""
+        transfer = sender.offer(what)
+        assert isinstance(self.deliver(sender)[-1], Entries)
         return transfer
 
-    def accepted(self, sender: Talker, data: bytes, name: str = "a.txt") -> int:
-        """Bring a file to where its blocks may be sent."""
-        transfer = self.offered(sender, data, name)
-        self.other(sender).machine.accept_file(transfer)
-        assert FileAnswer(transfer, accepted=True) in self.deliver(self.other(sender))
+    def accepted(self, sender: Talker, what: Content | bytes, wanted: Ranges = ()) -> int:
+        """Bring a transfer to where its blocks may be sent."""
+        transfer = self.offered(sender, what)
+        self.other(sender).machine.accept(transfer, wanted)
+        assert TransferAnswer(transfer, accepted=True, wanted=wanted) in self.deliver(self.other(sender))
         return transfer
 
-    def send_blocks(self, sender: Talker, transfer: int, data: bytes, *, verify: bool = True) -> None:
-        """Send all of a file's blocks; the receiver verifies each as it comes, unless it is not to."""
-        receiver = self.other(sender).machine
-        for block in blocks_of(data):
-            digest = block_digest(block)
-            index = sender.machine.block_sent(transfer, digest, len(block))
-            if receiver.block_starts(BlockHeader(transfer, 0, index, digest), len(block)):
-                receiver.block_ends(transfer)
+    def send_blocks(
+        self,
+        sender: Talker,
+        transfer: int,
+        what: Content | bytes,
+        *,
+        first: int = 0,
+        without: Collection[int] = (),
+        verify: bool = True,
+    ) -> None:
+        """Send all blocks but those of the entries `without`; the receiver verifies each, unless it is not to."""
+        content, receiver = content_of(what), self.other(sender).machine
+        for header, _ in content.batches(transfer, first, without):
+            sender.machine.blocks_sent(transfer, header.first, header.count)
+            if receiver.blocks_start(header):
+                receiver.blocks_end(transfer)
                 if verify:
-                    receiver.block_verified(transfer, digest)
+                    receiver.verified(transfer, header.first + header.count)
+        if content.stream_size is not None and content.manifest.stream not in without:
+            sender.machine.stream_ended(transfer, content.stream_size)
 
-    def arrived(self, sender: Talker, data: bytes, name: str = "a.txt") -> int:
-        """Bring a file to where it is verified and only has to be stored."""
-        transfer = self.accepted(sender, data, name)
-        self.send_blocks(sender, transfer, data)
-        sender.machine.file_ended(transfer)
+    def ended(self, sender: Talker, transfer: int, what: Content | bytes, absent: Collection[int] = ()) -> None:
+        """Let the sender sign for all that it has sent, which is all but `absent`."""
+        ledger = content_of(what).ledger(absent=absent)
+        sender.machine.all_sent(transfer, ledger.root(), ledger.absent())
+
+    def arrived(self, sender: Talker, what: Content | bytes) -> int:
+        """Bring a transfer to where it is verified and only has to be stored."""
+        transfer = self.accepted(sender, what)
+        self.send_blocks(sender, transfer, what)
+        self.ended(sender, transfer, what)
         self.deliver(sender)
         return transfer
+
+    def stored(
+        self,
+        receiver: Talker,
+        transfer: int,
+        what: Content | bytes,
+        missing: Ranges = (),
+        absent: Collection[int] = (),
+    ) -> None:
+        """Let the receiver sign for what it has stored, which is all but `missing`; `absent` was never sent."""
+        receiver.machine.stored(transfer, content_of(what).ledger(absent=absent).root(), missing, 7)

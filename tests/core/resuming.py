@@ -1,33 +1,63 @@
 """Two session machines, files and all, on channels of bytes that somebody cuts off: no network, a clock of its own."""
 
 from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
-from p2p_core.file_root import block_digest
+from p2p_core.ledger import Ledger, block_digest
 from p2p_core.machines.events import (
     Closed,
     Event,
-    FileAccepted,
-    FileArrived,
-    FileFailed,
-    FileOffered,
-    FileRefused,
-    FileRewound,
-    FileSent,
+    FileLost,
+    HaveTold,
     MessageDelivered,
     MessageReceived,
+    ReceiptArrived,
+    StreamEnded,
+    TransferAccepted,
+    TransferArrived,
+    TransferBroken,
+    TransferOffered,
+    TransferRefused,
+    TransferRewound,
+    TransferSent,
 )
 from p2p_core.machines.session import SessionMachine
+from p2p_core.manifest import Manifest
 from p2p_core.proof import Role
-from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
-from p2p_core.wire.frames import BLOCK_HEADER_BYTES, HEADER_BYTES, BlockHeader, Close, encode
+from p2p_core.ranges import Ranges, each, ranges_of
+from p2p_core.wire.frame_reader import BlocksEnd, BlocksStart, FrameReader
+from p2p_core.wire.frames import BlocksHeader, Close, encode
 
-from tests.core.conversation import BLOCK_SIZE, blocks_of
+from tests.core.contents import Content
 from tests.core.two_peers import INITIATOR_KEY, RESPONDER_KEY, agreement
 
 __all__ = ["End", "Link"]
 
 _KEYS = {Role.INITIATOR: INITIATOR_KEY, Role.RESPONDER: RESPONDER_KEY}
-_ROOM = HEADER_BYTES + BLOCK_HEADER_BYTES
+
+
+@dataclass(slots=True)
+class _Outgoing:
+    """A transfer of ours."""
+
+    content: Content
+    wanted: Ranges = ()
+    next: int = 0
+    theirs: set[int] = field(default_factory=set)  # blocks that the other side has
+    absent: set[int] = field(default_factory=set)  # entries that came to nothing
+    stream_ended: bool = False
+
+
+@dataclass(slots=True)
+class _Incoming:
+    """A transfer of the other side's that was accepted."""
+
+    ledger: Ledger
+    had: frozenset[int]  # blocks
+    blocks: dict[int, bytes] = field(default_factory=dict)  # that came, and are verified
+    lost: set[int] = field(default_factory=set)  # entries that could not be stored
+    missing: Ranges = ()  # as we signed for it
 
 
 class End:
@@ -39,22 +69,25 @@ class End:
         self.said: list[str] = []
         self.shown: list[str] = []
         self.delivered = 0  # messages
-        self.content: dict[int, bytes] = {}  # of our files
-        self._sending: dict[int, int] = {}  # next block, by transfer
-        self.offered: list[int] = []  # by the other side, and not answered
-        self.unverified: deque[tuple[int, bytes]] = deque()
-        self.received: dict[int, bytes] = {}  # and verified
+        self.outgoing: dict[int, _Outgoing] = {}
+        self.sending: list[int] = []  # transfers that have blocks to send
+        self.offered: dict[int, Manifest] = {}  # by the other side, and not answered
+        self.incoming: dict[int, _Incoming] = {}
+        self.unverified: deque[tuple[BlocksHeader, bytes]] = deque()
         self.arrived: list[int] = []  # and not stored
         self.stored: list[int] = []
         self.ends: list[tuple[int, type[Event]]] = []  # of transfers
+        self.missing: dict[int, Ranges] = {}  # as the other side signed for it
+        self.receipts: list[int] = []  # of ours that have arrived
         self.farewells: list[str] = []
+        self.was_left_alone = False  # the other side was gone, and no farewell of its came
         self._new_channel()
 
     def _new_channel(self) -> None:
         self.wire: deque[bytes] = deque()  # frames on their way to the other side
         self._reader = FrameReader()
         self._reader.open()
-        self._arriving: BlockHeader | None = None
+        self._arriving: BlocksHeader | None = None
         self._buffer = memoryview(b"")
 
     def move(self) -> None:
@@ -68,42 +101,66 @@ class End:
         self.machine.send_message(text, 0)
         self.said.append(text)
 
-    def offer(self, content: bytes) -> None:
-        transfer = self.machine.offer_file("a.txt", len(content), 0o644, 0, BLOCK_SIZE)
-        self.content[transfer] = content
+    def offer(self, content: Content) -> None:
+        self.outgoing[self.machine.offer(content.manifest)] = _Outgoing(content)
 
-    def accept(self, transfer: int) -> None:
-        self.machine.accept_file(transfer)
-        self.offered.remove(transfer)
-        self.received[transfer] = b""
+    def accept(self, transfer: int, wanted: Ranges = (), has: Collection[int] = ()) -> None:
+        """Take a transfer, or some of it; we have some of its blocks already."""
+        incoming = _Incoming(Ledger(self.offered.pop(transfer)), frozenset(has))
+        content = self._link.other(self).outgoing[transfer].content
+        for ordinal in has:
+            incoming.ledger.put(ordinal, block_digest(content.blocks[ordinal]))
+        self.machine.accept(transfer, wanted, incoming.ledger.known_runs())
+        self.incoming[transfer] = incoming
 
     def refuse(self, transfer: int) -> None:
-        self.machine.refuse_file(transfer, "no")
-        self.offered.remove(transfer)
+        self.machine.refuse(transfer, "no")
+        del self.offered[transfer]
+
+    def lose(self, number: int) -> None:
+        """Nothing comes of some file of those that are under way."""
+        if number % 2 and self.sending:
+            transfer = self.sending[0]
+            outgoing = self.outgoing[transfer]
+            entry = number // 2 % len(outgoing.content.manifest)
+            if not (outgoing.stream_ended and entry == outgoing.content.manifest.stream):
+                outgoing.absent.add(entry)
+                self.machine.file_failed(transfer, entry, "gone")
+        elif (going := [*(set(self.incoming) - set(self.stored))]) and not number % 2:
+            transfer = going[number // 2 % len(going)]
+            entry = number // 2 % len(self._link.other(self).outgoing[transfer].content.manifest)
+            self.incoming[transfer].lost.add(entry)
+            self.machine.file_failed(transfer, entry, "too long a name")
 
     # What a driver does.
 
     def write(self) -> bool:
-        """Write a frame, or else a block; return whether there was any."""
+        """Write a frame, or else one of blocks; return whether there was any."""
         if (frame := self.machine.next_frame()) is not None:
             if isinstance(frame, Close):
                 self.machine.close_went_out(self._link.now)
             self.wire.append(encode(frame))
             return True
-        if not self._sending or not self.machine.is_talking:
+        if not self.sending or not self.machine.is_talking:
             return False
-        transfer, index = next(iter(self._sending.items()))
-        blocks = blocks_of(self.content[transfer])
-        if index == len(blocks):
-            del self._sending[transfer]
-            self.machine.file_ended(transfer)
+        transfer = self.sending[0]
+        outgoing = self.outgoing[transfer]
+        content, without = outgoing.content, outgoing.content.left_out(outgoing.wanted, outgoing.absent)
+        batch = content.batch(transfer, outgoing.next, without, outgoing.theirs)
+        if batch is None:
+            self.sending.remove(transfer)
+            if content.stream_size is not None and content.manifest.stream not in without:
+                outgoing.stream_ended = True
+                self.machine.stream_ended(transfer, content.stream_size)
+            ledger = content.ledger(outgoing.wanted, outgoing.absent)
+            self.machine.all_sent(transfer, ledger.root(), ledger.absent())
             return self.write()
-        digest = block_digest(blocks[index])
-        assert self.machine.block_sent(transfer, digest, len(blocks[index])) == index
-        self._sending[transfer] += 1
-        header = memoryview(bytearray(_ROOM))
-        BlockHeader(transfer, 0, index, digest).write(header, len(blocks[index]))
-        self.wire.append(bytes(header) + blocks[index])
+        header, data = batch
+        outgoing.next = header.first + header.count
+        self.machine.blocks_sent(transfer, header.first, header.count)
+        written = bytearray(header.room) + data
+        header.write(memoryview(written))
+        self.wire.append(bytes(written))
         return True
 
     def read(self, most: int | None = None) -> bool:
@@ -129,35 +186,45 @@ class End:
         match self._reader.filled(count):
             case None:
                 return
-            case BlockStarts(header, length):
-                self._arriving = header if self.machine.block_starts(header, length) else None
-                self._buffer = memoryview(bytearray(length))
+            case BlocksStart(header):
+                self._arriving = header if self.machine.blocks_start(header) else None
+                self._buffer = memoryview(bytearray(header.length))
                 self._reader.provide(self._buffer)
-            case BlockEnds():
+            case BlocksEnd():
                 if self._arriving is not None:
-                    assert block_digest(self._buffer) == self._arriving.digest
-                    self.machine.block_ends(self._arriving.transfer)
-                    self.unverified.append((self._arriving.transfer, bytes(self._buffer)))
+                    self.machine.blocks_end(self._arriving.transfer)
+                    self.unverified.append((self._arriving, bytes(self._buffer)))
             case frame:
                 self.machine.receive(frame, self._link.now)
 
     def verify(self) -> bool:
-        """Verify the block that came first; return whether there was any."""
+        """Verify the blocks that came first; return whether there were any."""
         if not self.unverified:
             return False
-        transfer, data = self.unverified.popleft()
-        if transfer in self.received:
-            self.received[transfer] += data
-            self.machine.block_verified(transfer, block_digest(data))
-            self.take_events()
+        header, data = self.unverified.popleft()
+        incoming = self.incoming.get(header.transfer)
+        if incoming is None:
+            return True
+        content = self._link.other(self).outgoing[header.transfer].content
+        for ordinal in range(header.first, header.first + header.count):
+            assert ordinal not in incoming.blocks  # nothing that has come is sent again
+            assert ordinal not in incoming.had
+            size = len(content.blocks[ordinal])
+            incoming.blocks[ordinal], data = data[:size], data[size:]
+            incoming.ledger.put(ordinal, block_digest(incoming.blocks[ordinal]))
+        self.machine.verified(header.transfer, header.first + header.count)
+        self.take_events()
         return True
 
     def store(self) -> bool:
-        """Give the file that arrived first its name; return whether there was any."""
-        if not self.arrived:
+        """Store what arrived first, if it is verified; return whether there was any."""
+        if not self.arrived or any(header.transfer == self.arrived[0] for header, _ in self.unverified):
             return False
-        self.stored.append(self.arrived.pop(0))
-        self.machine.file_stored(self.stored[-1], 0)
+        transfer = self.arrived.pop(0)
+        self.stored.append(transfer)
+        incoming = self.incoming[transfer]
+        incoming.missing = ranges_of(sorted(incoming.lost))
+        self.machine.stored(transfer, incoming.ledger.root(), incoming.missing, 0)
         self.take_events()
         return True
 
@@ -173,21 +240,39 @@ class End:
                 case MessageDelivered(sequence):
                     assert sequence > self.delivered
                     self.delivered = sequence
-                case FileOffered(offer):
-                    self.offered.append(offer.transfer)
-                case FileAccepted(transfer):
-                    self._sending[transfer] = 0
-                case FileRewound(transfer, block):
-                    self._sending[transfer] = block
-                case FileArrived(transfer):
+                case TransferOffered(transfer, manifest):
+                    self.offered[transfer] = manifest
+                case HaveTold(transfer, first, digests):
+                    self.outgoing[transfer].theirs |= set(range(first, first + len(digests) // 32))
+                case TransferAccepted(transfer, wanted):
+                    self.outgoing[transfer].wanted = wanted
+                    self.sending.append(transfer)
+                case TransferRewound(transfer, block):
+                    assert block < self.outgoing[transfer].next
+                    self.outgoing[transfer].next = block
+                    if transfer not in self.sending:
+                        self.sending.append(transfer)
+                case FileLost(transfer, entry):
+                    if transfer in self.sending and not self.outgoing[transfer].stream_ended:
+                        self.outgoing[transfer].absent.add(entry)
+                case StreamEnded(transfer, size):
+                    self.incoming[transfer].ledger.end_stream(size)
+                case TransferArrived(transfer, end):
                     self.arrived.append(transfer)
-                case FileSent(transfer) | FileRefused(transfer) | FileFailed(transfer):
+                    for entry in each(end.absent):
+                        self.incoming[transfer].ledger.leave_out(entry)
+                case ReceiptArrived(transfer):
+                    self.receipts.append(transfer)
+                case TransferSent(transfer) | TransferRefused(transfer) | TransferBroken(transfer):
                     self.ends.append((transfer, type(event)))
-                    self._sending.pop(transfer, None)
-                    self.received.pop(transfer, None)
-                    for waiting in (self.offered, self.arrived):
-                        if transfer in waiting:
-                            waiting.remove(transfer)
+                    if isinstance(event, TransferSent):
+                        self.missing[transfer] = event.receipt.missing
+                    if transfer in self.sending:
+                        self.sending.remove(transfer)
+                    if transfer in self.arrived:
+                        self.arrived.remove(transfer)
+                    self.incoming.pop(transfer, None)
+                    self.offered.pop(transfer, None)
                 case Closed(reason):
                     self.farewells.append(reason)
 
@@ -230,7 +315,8 @@ class Link:
                 if due:
                     end.machine.on_deadline(self.now)
                 else:
-                    assert end.machine.lost()  # nobody is left to make a channel with
+                    end.was_left_alone = True  # nobody is left to make a channel with
+                    assert end.machine.lost()
                 end.take_events()
 
     def check(self) -> None:
@@ -243,13 +329,22 @@ class Link:
             names = [transfer for transfer, _ in end.ends]
             assert len(names) == len(set(names))  # each transfer ends once
             assert len(end.stored) == len(set(end.stored))
+            assert len(end.receipts) == len(set(end.receipts))
+            assert set(end.receipts) <= set(end.stored)
             kinds = dict(end.ends)
-            for transfer, content in end.content.items():
-                if kinds[transfer] is FileSent:
-                    assert other.received[transfer] == content
-                    assert transfer in other.stored
-                elif transfer in other.stored:  # given up when it was too late, and nobody else could know
-                    assert kinds[transfer] is FileFailed
-                    assert other.received[transfer] == content
-            for transfer in other.stored:
-                assert transfer in end.content
+            for transfer, outgoing in end.outgoing.items():
+                if transfer in other.stored:  # when it was given up it was too late, and nobody else could know
+                    assert kinds[transfer] in (TransferSent, TransferBroken)
+                    _check_content(outgoing, other.incoming[transfer])
+                if kinds[transfer] is TransferSent:
+                    assert other.incoming[transfer].missing == end.missing[transfer]
+                    assert transfer in other.receipts or other.was_left_alone
+            assert set(other.stored) <= set(end.outgoing)
+
+
+def _check_content(outgoing: _Outgoing, incoming: _Incoming) -> None:
+    """All that was wanted and could be sent is there."""
+    left_out = outgoing.content.left_out(outgoing.wanted, outgoing.absent)
+    for ordinal, block in enumerate(outgoing.content.blocks):
+        if outgoing.content.manifest.entry_of(ordinal) not in left_out and ordinal not in incoming.had:
+            assert incoming.blocks[ordinal] == block

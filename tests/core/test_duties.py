@@ -3,7 +3,7 @@
 import pytest
 from p2p_core.errors import ConnectionLost, RemoteProtocolError, TransferFailed
 from p2p_core.machines.duties import RECEIPT_TIME, Duties
-from p2p_core.machines.events import FileFailed, FileSent, MessageDelivered
+from p2p_core.machines.events import MessageDelivered, TransferBroken, TransferSent
 from p2p_core.machines.liveness import ANSWER_TIME, PING_EVERY, Liveness
 from p2p_core.wire.frames import Cancel, Frame, MessageAck, Ping, Pong
 
@@ -155,9 +155,9 @@ def test_a_file_that_is_never_receipted_fails_and_the_session_goes_on() -> None:
     talk.initiator.machine.on_deadline(RECEIPT_TIME)
     assert Cancel(transfer, "no receipt came") in talk.initiator.said()
     [failed] = talk.initiator.drain()
-    assert isinstance(failed, FileFailed)
+    assert isinstance(failed, TransferBroken)
     assert isinstance(failed.error, TransferFailed)
-    assert str(failed.error) == "the other side did not say within 900 s that it has stored the file"
+    assert str(failed.error) == "the other side did not say within 900 s that it has stored everything"
     talk.initiator.machine.send_message("never mind", 0)
     talk.settle()
     assert MessageDelivered(1) in talk.initiator.drain()
@@ -167,9 +167,9 @@ def test_a_disk_may_take_its_time_to_store() -> None:
     talk = Conversation()
     transfer = ended(talk)
     answer_until(talk, RECEIPT_TIME - PING_EVERY)
-    talk.responder.machine.file_stored(transfer, 7)
+    talk.stored(talk.responder, transfer, DATA)
     talk.settle()
-    assert FileSent(transfer) in talk.initiator.drain()
+    assert talk.initiator.told(TransferSent) == [transfer]
     answer_until(talk, 2 * RECEIPT_TIME)
     assert talk.initiator.drain() == []
 
@@ -180,7 +180,7 @@ def test_an_answer_to_an_offer_may_take_for_ever() -> None:
     transfer = talk.offered(talk.initiator, DATA)
     answer_until(talk, 10 * RECEIPT_TIME)
     assert talk.initiator.drain() == []
-    talk.responder.machine.accept_file(transfer)
+    talk.responder.machine.accept(transfer)
     talk.settle()
     assert talk.initiator.drain()
 
@@ -218,7 +218,7 @@ def test_a_receipt_that_comes_before_the_answer_leaves_nothing_due() -> None:
 def test_a_file_given_up_is_owed_nothing() -> None:
     talk = Conversation()
     transfer = ended(talk)
-    talk.initiator.machine.fail_file(transfer, TransferFailed("enough"))
+    talk.initiator.machine.fail(transfer, TransferFailed("enough"))
     talk.settle()
     talk.initiator.drain()
     answer_until(talk, 2 * RECEIPT_TIME)

@@ -7,20 +7,22 @@ from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
 from p2p_core.wire import frames
 from p2p_core.wire.frames import (
-    BLOCK_HEADER_BYTES,
+    BLOCKS_FIXED_BYTES,
+    BLOCKS_ROOM,
     HEADER_BYTES,
-    BlockHeader,
+    BlocksHeader,
     Cancel,
-    FileOffer,
     Frame,
     Kind,
     TextMessage,
+    TransferEnd,
+    TransferOffer,
 )
 from p2p_proto import frames_pb2 as pb
 
-from tests.core.wire_strategies import BYTES_32, FRAMES, U32, U64, mutated
+from tests.core.wire_strategies import BYTES_32, FRAMES, U32, mutated
 
-OFFER = FileOffer(1, "a", 1, 0o644, 0, limits.MIN_BLOCK_SIZE)
+OFFER = TransferOffer(1, 1, 1, limits.MIN_BLOCK_SIZE)
 
 
 def header(kind: int, length: int) -> bytes:
@@ -39,12 +41,38 @@ def test_every_kind_of_frame_has_a_kind() -> None:
     assert {kind for kind in Kind if frames.may_be_ignored(kind)} == set()
 
 
-@given(st.builds(BlockHeader, U32, U32, U64, BYTES_32), st.integers(1, limits.MAX_BLOCK_SIZE))
-def test_a_block_header_survives(block: BlockHeader, length: int) -> None:
-    data = memoryview(bytearray(HEADER_BYTES + BLOCK_HEADER_BYTES))
-    block.write(data, length)
-    assert frames.parse_header(data) == (Kind.BLOCK, BLOCK_HEADER_BYTES + length)
-    assert BlockHeader.read(data[HEADER_BYTES:]) == block
+@given(
+    U32,
+    st.integers(0, limits.MAX_BLOCKS - limits.MAX_BATCH_BLOCKS),
+    st.lists(BYTES_32, min_size=1, max_size=limits.MAX_BATCH_BLOCKS),
+    st.integers(limits.MAX_BATCH_BLOCKS, 2000),
+)
+def test_the_header_of_blocks_survives(transfer: int, first: int, digests: list[bytes], length: int) -> None:
+    header = BlocksHeader(transfer, first, length, b"".join(digests))
+    frame = memoryview(bytearray(header.room + length))
+    header.write(frame)
+    fixed = frame[HEADER_BYTES:][:BLOCKS_FIXED_BYTES]
+    assert frames.parse_header(frame) == (Kind.BLOCKS, len(frame) - HEADER_BYTES)
+    assert BlocksHeader.count_in(fixed) == header.count == len(digests)
+    assert BlocksHeader.read(fixed, frame[HEADER_BYTES + BLOCKS_FIXED_BYTES : header.room]) == header
+    assert header.room <= BLOCKS_ROOM
+
+
+@pytest.mark.parametrize(
+    ("first", "length", "count"),
+    [
+        (0, 1, 0),
+        (0, limits.MAX_BLOCK_SIZE, limits.MAX_BATCH_BLOCKS + 1),
+        (0, 0, 1),
+        (0, 1, 2),
+        (0, limits.MAX_BLOCK_SIZE + 1, 1),
+        (limits.MAX_BLOCKS, 1, 1),
+        (limits.MAX_BLOCKS - 1, 2, 2),
+    ],
+)
+def test_blocks_that_cannot_be(first: int, length: int, count: int) -> None:
+    with pytest.raises(Malformed):
+        BlocksHeader.count_in(struct.pack(">IIIH", 1, first, length, count))
 
 
 # Lengths.
@@ -55,7 +83,8 @@ def test_a_block_header_survives(block: BlockHeader, length: int) -> None:
     [
         (Kind.KEY_PROOF, limits.MAX_PROOF_FRAME),
         (Kind.MESSAGE, limits.MAX_CONTROL_FRAME),
-        (Kind.BLOCK, BLOCK_HEADER_BYTES + limits.MAX_BLOCK_SIZE),
+        (Kind.BLOCKS, BLOCKS_ROOM - HEADER_BYTES + limits.MAX_BLOCK_SIZE),
+        (Kind.PART, limits.MAX_BLOCK_SIZE - 1),
         (0x3F, limits.MAX_CONTROL_FRAME),
         (0x80, limits.MAX_CONTROL_FRAME),
         (0xFF, limits.MAX_CONTROL_FRAME),
@@ -68,10 +97,15 @@ def test_no_body_is_longer_than_its_kind_may_be(kind: int, most: int) -> None:
             frames.parse_header(header(kind, length))
 
 
-@pytest.mark.parametrize("length", [0, 1, BLOCK_HEADER_BYTES])
-def test_no_block_is_empty(length: int) -> None:
+@pytest.mark.parametrize("length", [0, 1, BLOCKS_FIXED_BYTES])
+def test_no_blocks_are_empty(length: int) -> None:
     with pytest.raises(Malformed):
-        frames.parse_header(header(Kind.BLOCK, length))
+        frames.parse_header(header(Kind.BLOCKS, length))
+
+
+def test_no_part_is_empty() -> None:
+    with pytest.raises(Malformed):
+        frames.parse_header(header(Kind.PART, 0))
 
 
 def test_no_frame_is_written_that_would_not_be_read() -> None:
@@ -86,14 +120,22 @@ def test_the_longest_message_fits_a_frame() -> None:
 
 LONG = {
     "text": (Kind.MESSAGE, pb.TextMessage(text="é" * (limits.MAX_TEXT_BYTES // 2 + 1))),
-    "reason of a refusal": (Kind.FILE_ANSWER, pb.FileAnswer(reason="x" * (limits.MAX_REASON_BYTES + 1))),
+    "reason of a refusal": (Kind.TRANSFER_ANSWER, pb.TransferAnswer(reason="x" * (limits.MAX_REASON_BYTES + 1))),
     "reason of a cancel": (Kind.CANCEL, pb.Cancel(reason="x" * (limits.MAX_REASON_BYTES + 1))),
     "reason of a farewell": (Kind.CLOSE, pb.Close(reason="x" * (limits.MAX_REASON_BYTES + 1))),
-    "name": (Kind.FILE_OFFER, pb.FileOffer(block_size=4096, name="x" * (limits.MAX_NAME_BYTES + 1))),
-    "size": (Kind.FILE_OFFER, pb.FileOffer(block_size=4096, size=limits.MAX_FILE_BYTES + 1)),
-    "block size": (Kind.FILE_OFFER, pb.FileOffer(block_size=limits.MAX_BLOCK_SIZE + 1)),
-    "small block size": (Kind.FILE_OFFER, pb.FileOffer(block_size=limits.MIN_BLOCK_SIZE - 1)),
-    "short root": (Kind.FILE_END, pb.FileEnd(root=bytes(31))),
+    "reason of a failure": (Kind.FILE_FAILED, pb.FileFailed(reason="x" * (limits.MAX_REASON_BYTES + 1))),
+    "size": (Kind.TRANSFER_OFFER, pb.TransferOffer(entries=1, block_size=4096, size=limits.MAX_FILE_BYTES + 1)),
+    "block size": (Kind.TRANSFER_OFFER, pb.TransferOffer(entries=1, block_size=limits.MAX_BLOCK_SIZE + 1)),
+    "small block size": (Kind.TRANSFER_OFFER, pb.TransferOffer(entries=1, block_size=limits.MIN_BLOCK_SIZE - 1)),
+    "no entries": (Kind.TRANSFER_OFFER, pb.TransferOffer(block_size=4096)),
+    "entries": (Kind.TRANSFER_OFFER, pb.TransferOffer(entries=limits.MAX_ENTRIES + 1, block_size=4096)),
+    "unknown entry": (Kind.ENTRIES, pb.Entries(entries=[pb.Entry(kind=4, name="a")])),
+    "short root": (Kind.TRANSFER_END, pb.TransferEnd(root=bytes(31))),
+    "no hashes": (Kind.HAVE, pb.Have()),
+    "half a hash": (Kind.HAVE, pb.Have(digests=bytes(48))),
+    "long stream": (Kind.STREAM_END, pb.StreamEnd(size=limits.MAX_FILE_BYTES + 1)),
+    "far entry": (Kind.TRANSFER_ANSWER, pb.TransferAnswer(wanted=b"\1" * (limits.MAX_ENTRIES // 8 + 1))),
+    "bits of nothing": (Kind.TRANSFER_END, pb.TransferEnd(root=bytes(32), absent=b"\1\0")),
 }
 
 
@@ -105,14 +147,14 @@ def test_what_breaks_a_limit_is_refused(kind: Kind, body: pb.TextMessage) -> Non
 
 def test_an_offer_is_checked_before_it_is_sent() -> None:
     frames.check_offer(OFFER)
-    with pytest.raises(Malformed, match="surrogates"):
-        frames.check_offer(FileOffer(1, "\udcff", 1, 0, 0, 4096))
+    with pytest.raises(Malformed, match="files and folders"):
+        frames.check_offer(TransferOffer(1, 0, 1, 4096))
 
 
 # Kinds.
 
 
-@pytest.mark.parametrize("kind", [0x00, 0x0E, 0x3F, 0x41, 0x7F, Kind.BLOCK])
+@pytest.mark.parametrize("kind", [0x00, 0x13, 0x3F, 0x42, 0x7F, Kind.BLOCKS, Kind.PART])
 def test_an_unknown_kind_is_an_error(kind: int) -> None:
     assert not frames.may_be_ignored(kind)
     with pytest.raises(Malformed):
@@ -156,3 +198,9 @@ def test_no_header_breaks_the_reader(data: bytes) -> None:
     except Malformed:
         return
     assert header(kind, length) == data
+
+
+def test_every_second_of_all_entries_fits_a_frame() -> None:
+    every_second = tuple((entry, 1) for entry in range(0, limits.MAX_ENTRIES, 2))
+    end = TransferEnd(1, bytes(32), every_second, bytes(limits.MAX_SIGNATURE_BYTES))
+    assert frames.decode(Kind.TRANSFER_END, frames.encode(end)[HEADER_BYTES:]) == end

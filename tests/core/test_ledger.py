@@ -52,13 +52,17 @@ def test_what_is_put_in_is_known() -> None:
     assert ledger.digest(256) == of(1)
 
 
-PUTS = st.lists(st.tuples(st.integers(0, 1400), st.integers(0, 700)), max_size=8)
+PUTS = st.lists(st.tuples(st.booleans(), st.integers(0, 1400), st.integers(0, 700)), max_size=8)
 
 
 @given(PUTS)
-def test_runs_are_as_a_plain_table_of_hashes_says(puts: list[tuple[int, int]]) -> None:
+def test_runs_are_as_a_plain_table_of_hashes_says(puts: list[tuple[bool, int, int]]) -> None:
     ledger, table = one_file(2100), {}
-    for turn, (first, count) in enumerate(puts):
+    for turn, (forget, first, count) in enumerate(puts):
+        if forget:
+            ledger.forget(first, count)
+            table = {n: digest for n, digest in table.items() if not first <= n < first + count}
+            continue
         digests = [bytes([turn]) * 28 + (first + n).to_bytes(4, "big") for n in range(count)]
         ledger.put(first, b"".join(digests))
         table.update({first + n: digest for n, digest in enumerate(digests)})
@@ -88,6 +92,8 @@ def test_a_lone_block_far_out_takes_little() -> None:
     ledger.put(limits.MAX_BLOCKS - 1, of(1))
     assert list(ledger.known_runs()) == [(limits.MAX_BLOCKS - 1, of(1))]
     assert not ledger.has_all(0)
+    ledger.forget(0, 10_000_000)
+    assert list(ledger.known_runs()) == [(limits.MAX_BLOCKS - 1, of(1))]
 
 
 @pytest.mark.parametrize(("first", "digests"), [(-1, of(1)), (3, of(1)), (2, of(1, 2)), (0, of(1)[:31])])
@@ -107,6 +113,10 @@ def test_a_file_is_complete_with_its_last_missing_block() -> None:
     with pytest.raises(LocalProtocolError):
         ledger.file_root(1)
     ledger.put(300, of(300))
+    assert ledger.has_all(1)
+    ledger.forget(599, 1)
+    assert not ledger.has_all(1)
+    ledger.put(599, of(599))
     assert [ledger.has_all(entry) for entry in range(3)] == [True, True, False]
     assert ledger.file_root(1) == file_root([of(*range(600))], 600 * BLOCK, BLOCK)
     ledger.put(600, of(600))
@@ -222,13 +232,14 @@ CHANGES: list[Callable[[], tuple[Entry, int, bytes]]] = [
 
 
 def test_every_field_changes_the_root() -> None:
-    roots = {transfer_root([change()]) for change in CHANGES}
+    roots = {transfer_root([change()], BLOCK) for change in CHANGES}
     assert len(roots) == len(CHANGES)
 
 
-def test_so_do_number_and_order() -> None:
+def test_so_do_number_order_and_block_size() -> None:
     one, other = (FILE, 5, LEAF), (replace(FILE, name="other"), 5, LEAF)
-    assert len({transfer_root(leaves) for leaves in ([], [one], [one, one], [one, other], [other, one])}) == 5
+    assert transfer_root([one], BLOCK) != transfer_root([one], BLOCK + 1)
+    assert len({transfer_root(leaves, BLOCK) for leaves in ([], [one], [one, one], [one, other], [other, one])}) == 5
 
 
 ENTRIES = st.builds(
@@ -252,7 +263,7 @@ def test_two_transfers_have_two_roots(
     def seen(leaves: list[tuple[Entry, int, bytes]]) -> list[tuple[Entry, int, bytes]]:
         return [(replace(entry, size=0), size, leaf) for entry, size, leaf in leaves]
 
-    assert (transfer_root(one) == transfer_root(other)) is (seen(one) == seen(other))
+    assert (transfer_root(one, BLOCK) == transfer_root(other, BLOCK)) is (seen(one) == seen(other))
 
 
 def test_the_root_of_a_transfer_covers_all_of_it() -> None:
@@ -270,7 +281,7 @@ def test_the_root_of_a_transfer_covers_all_of_it() -> None:
         (Entry(EntryKind.FILE, TOP, "a", 3), 3, file_root([of(0)], 3, BLOCK)),
         (STREAM, 5, file_root([of(1)], 5, BLOCK)),
     ]
-    assert made() == transfer_root(leaves)
+    assert made() == transfer_root(leaves, BLOCK)
 
 
 def test_no_root_while_blocks_are_missing() -> None:

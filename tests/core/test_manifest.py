@@ -67,6 +67,7 @@ def test_what_goes_in_comes_out() -> None:
         ("photos", "2024", "latest"),
         ("stdin",),
     ]
+    assert [index for index in range(7) if made.is_file(index)] == [2, 3, 5, 6]
     assert made.top_level() == [0, 6]
     assert (made.files, made.stream, made.total_bytes, made.blocks) == (4, 6, 2 * BLOCK + 2, 4)
 
@@ -252,6 +253,12 @@ def test_a_name_is_given_once_in_each_folder(wanted: list[tuple[int, str]]) -> N
 
 
 PARTS = st.lists(st.sampled_from(["..", ".", "", "a", "..."]), max_size=6)
+
+
+def test_entries_are_found_by_name_in_their_folder() -> None:
+    made = manifest(folder("a"), file("b"), file("a", parent=0), folder("b", parent=0), file("a", parent=3))
+    assert [made.find(TOP, "a"), made.find(TOP, "b"), made.find(0, "a"), made.find(3, "a")] == [0, 1, 2, 4]
+    assert [made.find(TOP, "c"), made.find(1, "a"), made.find(3, "b"), Manifest().find(TOP, "a")] == [None] * 4
 
 
 @given(st.integers(0, 4), PARTS, st.booleans())

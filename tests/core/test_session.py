@@ -8,22 +8,32 @@ from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Refused, RemoteProtocolError, TransferFailed
 from p2p_core.machines.events import (
     Closed,
-    FileFailed,
-    FileOffered,
-    FileRefused,
-    FileSent,
     MessageDelivered,
     MessageReceived,
     PeerDone,
     PeerLeaving,
+    TransferBroken,
+    TransferOffered,
+    TransferRefused,
+    TransferSent,
 )
 from p2p_core.machines.session import FAREWELL_TIME, SessionMachine
-from p2p_core.wire.frames import Close, Done, FileAnswer, FileOffer, KeyProof, MessageAck, Ping, Pong, TextMessage
+from p2p_core.wire.frames import (
+    Close,
+    Done,
+    KeyProof,
+    MessageAck,
+    Ping,
+    Pong,
+    TextMessage,
+    TransferAnswer,
+    TransferOffer,
+)
 
 from tests.core.conversation import BLOCK_SIZE, Conversation, Talker
 
 DATA = b"x" * (BLOCK_SIZE + 1)
-OFFER = FileOffer(1, "a.txt", 1, 0, 0, BLOCK_SIZE)
+OFFER = TransferOffer(1, 1, 1, BLOCK_SIZE)
 
 
 def talkers(talk: Conversation) -> tuple[Talker, Talker]:
@@ -100,7 +110,7 @@ def test_whatever_is_on_its_way_a_farewell_ends(
             leaver, other = talkers(talk)[closers[0]], talkers(talk)[1 - closers[0]]
             assert not leaver.machine.is_closed  # its own file waits for an answer
             assert not other.machine.is_closed
-            other.machine.refuse_file(closers[0] + 1, "no")
+            other.machine.refuse(closers[0] + 1, "no")
             talk.settle()
         assert_closed(talk)
         for talker in talkers(talk):
@@ -122,13 +132,13 @@ def test_a_farewell_waits_for_a_file_that_is_going_over(closers: tuple[int, ...]
         assert PeerLeaving("") not in talker.drain() + talker.events
     if stage == "accepted":
         talk.send_blocks(sender, transfer, DATA)
-        sender.machine.file_ended(transfer)
+        talk.ended(sender, transfer, DATA)
         talk.settle()
-    receiver.machine.file_stored(transfer, 7)
+    talk.stored(receiver, transfer, DATA)
     talk.settle()
     assert_closed(talk)
-    assert FileSent(transfer) in sender.events
-    assert not [event for event in receiver.events if isinstance(event, FileFailed)]
+    assert sender.told(TransferSent) == [transfer]
+    assert not receiver.told(TransferBroken)
 
 
 # What a farewell does.
@@ -193,10 +203,10 @@ def test_who_is_done_still_answers() -> None:
     talk.settle()
     talk.initiator.machine.send_message("still there?", 0)
     transfer = talk.arrived(talk.initiator, DATA)
-    talk.responder.machine.file_stored(transfer, 7)
+    talk.stored(talk.responder, transfer, DATA)
     talk.settle()
     assert MessageDelivered(1) in talk.initiator.drain()
-    assert FileSent(transfer) in talk.initiator.events
+    assert talk.initiator.told(TransferSent) == [transfer]
 
 
 def test_who_leaves_refuses_what_is_offered_and_not_answered() -> None:
@@ -205,8 +215,8 @@ def test_who_leaves_refuses_what_is_offered_and_not_answered() -> None:
     close(talk.responder)
     talk.settle()
     assert_closed(talk)
-    assert FileRefused(transfer, "the other side is leaving") in talk.initiator.events
-    [failed] = [event for event in talk.responder.events if isinstance(event, FileFailed)]
+    assert TransferRefused(transfer, "the other side is leaving") in talk.initiator.events
+    [failed] = [event for event in talk.responder.events if isinstance(event, TransferBroken)]
     assert isinstance(failed.error, Refused)
 
 
@@ -218,18 +228,18 @@ def test_an_offer_that_crosses_a_farewell_is_refused_and_shown_to_nobody() -> No
     close(talk.initiator)
     talk.settle()
     assert_closed(talk)
-    assert FileRefused(1, "the other side left") in talk.initiator.events
-    assert not [event for event in talk.responder.events if isinstance(event, FileOffered)]
+    assert TransferRefused(1, "the other side left") in talk.initiator.events
+    assert not talk.responder.told(TransferOffered)
 
 
 def test_who_leaves_with_our_file_accepted_will_not_receipt_it() -> None:
     talk = Conversation()
     transfer = talk.initiator.offer(DATA)
     talk.settle()
-    talk.responder.machine.accept_file(transfer)
+    talk.responder.machine.accept(transfer)
     talk.settle()
     talk.initiator.hears(Close())
-    failed = [event for event in talk.initiator.drain() if isinstance(event, FileFailed)]
+    failed = [event for event in talk.initiator.drain() if isinstance(event, TransferBroken)]
     assert [(event.transfer, str(event.error)) for event in failed] == [(transfer, "the other side left")]
     assert talk.initiator.machine.is_closed
 
@@ -256,7 +266,7 @@ def test_answers_may_come_after_a_farewell() -> None:
     talk = Conversation()
     talk.responder.machine.send_message("x", 0)
     transfer = talk.offered(talk.responder, DATA) if talk.responder.said() else 0
-    talk.responder.hears(Close(), Ping(1), Pong(1, 0), MessageAck(1), FileAnswer(transfer, accepted=False))
+    talk.responder.hears(Close(), Ping(1), Pong(1, 0), MessageAck(1), TransferAnswer(transfer, accepted=False))
     assert talk.responder.machine.is_closed
 
 
@@ -266,7 +276,7 @@ def test_a_file_left_behind_by_a_farewell_has_failed() -> None:
     talk.responder.drain()
     talk.responder.hears(Close("rude"))
     failed, leaving, closed = talk.responder.drain()
-    assert isinstance(failed, FileFailed)
+    assert isinstance(failed, TransferBroken)
     assert failed.transfer == transfer
     assert (leaving, closed) == (PeerLeaving("rude"), Closed("rude"))
 
@@ -283,7 +293,7 @@ def test_an_abort_gives_everything_up_and_both_sides_know() -> None:
     talk.settle()
     assert_closed(talk)
     for talker in talkers(talk):
-        failed = [event for event in talker.events if isinstance(event, FileFailed)]
+        failed = [event for event in talker.events if isinstance(event, TransferBroken)]
         assert {event.transfer for event in failed} == {sent, received}
         assert all(isinstance(event.error, TransferFailed) for event in failed)
 

@@ -1,37 +1,53 @@
 """A session moves from channel to channel: docs/protocol/session.md, Channels."""
 
 import os
+import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from p2p_core.errors import ConnectionLost, RemoteProtocolError, TransferFailed
-from p2p_core.file_root import block_digest
-from p2p_core.machines.events import Closed, FileFailed, FileRefused, FileRewound, FileSent, MessageReceived
+from p2p_core.machines.events import (
+    Closed,
+    MessageReceived,
+    ReceiptArrived,
+    StreamEnded,
+    TransferAccepted,
+    TransferArrived,
+    TransferBroken,
+    TransferOffered,
+    TransferRefused,
+    TransferRewound,
+    TransferSent,
+)
 from p2p_core.machines.liveness import DEAD_AFTER
 from p2p_core.machines.session import FAREWELL_TIME
 from p2p_core.machines.transfers import MAX_UNHEARD
+from p2p_core.manifest import TOP, Entry, EntryKind
+from p2p_core.ranges import ranges_of
 from p2p_core.wire.frames import (
-    BlockHeader,
     Cancel,
     Close,
     Done,
-    FileAnswer,
-    FileEnd,
-    FileOffer,
-    FileReceipt,
+    Entries,
     Frame,
     MessageAck,
     Ping,
     Pong,
     Resume,
     TextMessage,
+    TransferAnswer,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
 )
 
+from tests.core.contents import Content, content_of, file, folder, stream
 from tests.core.conversation import BLOCK_SIZE, Conversation, Talker
 from tests.core.resuming import End, Link
 
 DATA = bytes(2 * BLOCK_SIZE + 1)
+HEADERS = [header for header, _ in content_of(DATA).batches(1)]
 
 
 def cut(talk: Conversation) -> None:
@@ -45,13 +61,13 @@ def cut(talk: Conversation) -> None:
 
 
 def busy() -> Link:
-    """Both sides talk and send files; every file is accepted at once, but the second is refused."""
+    """Both sides talk and send files; all that is offered is accepted at once, but the second transfer is refused."""
     link = Link()
     for end, size in zip(link.ends, (2 * BLOCK_SIZE + 1, BLOCK_SIZE), strict=True):
         end.say("first")
-        end.offer(os.urandom(size))
-        end.offer(b"unwanted")
-        end.offer(b"")
+        end.offer(Content.of(file("large", os.urandom(size)), file("empty", b""), file("b", b"b"), file("c", b"c")))
+        end.offer(content_of(b"unwanted"))
+        end.offer(Content.of(folder("none"), file("small", b"d"), stream(os.urandom(size))))
         end.say("second")
         end.machine.done()
     return link
@@ -63,7 +79,7 @@ def answer(link: Link) -> None:
             if transfer in (3, 4):
                 end.refuse(transfer)
             else:
-                end.accept(transfer)
+                end.accept(transfer, has={1} if transfer == 1 else ())
 
 
 def run(link: Link, steps: int) -> int:
@@ -97,7 +113,7 @@ def test_without_a_cut() -> None:
 def ended_as_planned(link: Link) -> None:
     link.check()
     for end, (first, second, third) in zip(link.ends, ((1, 3, 5), (2, 4, 6)), strict=True):
-        assert dict(end.ends) == {first: FileSent, second: FileRefused, third: FileSent}
+        assert dict(end.ends) == {first: TransferSent, second: TransferRefused, third: TransferSent}
 
 
 @pytest.mark.parametrize("at", range(FRAMES))
@@ -117,12 +133,33 @@ def test_cut_after_every_frame_and_again(at: int, then: int) -> None:
 
 ACTIONS = st.tuples(
     st.sampled_from(
-        ["say", "offer", "accept", "refuse", "cancel", "verify", "store", "write", "read", "piece", "tick", "cut"]
-        + 2 * ["write", "read"]
+        ["say", "offer", "accept", "refuse", "cancel", "lose", "verify", "store", "piece", "tick", "cut"]
+        + 3 * ["write", "read"]
     ),
     st.integers(0, 1),  # which side
     st.integers(1, 5000),  # bytes
 )
+
+
+SIZES = [0, 0, 1, 50, 1000, BLOCK_SIZE - 1, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE]
+
+
+def anything(dice: random.Random) -> Content:
+    """Folders and files, some of them empty, some small enough to go together; sometimes a stream."""
+    things = [folder("f")]
+    sizes = (dice.choice(SIZES) for _ in range(dice.randrange(6)))
+    things += [file(f"{n}", dice.randbytes(size), parent=dice.choice([TOP, 0])) for n, size in enumerate(sizes)]
+    if dice.random() < 0.3:
+        things.append(stream(dice.randbytes(dice.choice(SIZES))))
+    return Content.of(*things)
+
+
+def accept_some(link: Link, end: End, transfer: int, dice: random.Random) -> None:
+    """Take all of it or some of it, when we have all, some or none of it."""
+    manifest = end.offered[transfer]
+    wanted = [entry for entry in range(len(manifest)) if dice.random() < 0.7]
+    has = [ordinal for ordinal in range(manifest.blocks) if dice.random() < 0.3]
+    end.accept(transfer, ranges_of(wanted) if dice.random() < 0.5 else (), has if dice.random() < 0.5 else ())
 
 
 def act(link: Link, what: str, end: End, size: int) -> None:
@@ -130,16 +167,18 @@ def act(link: Link, what: str, end: End, size: int) -> None:
         case "say":
             end.say("x" * size)
         case "offer":
-            end.offer(os.urandom(3 * size))
+            end.offer(anything(random.Random(size)))
         case "accept" if end.offered:
-            end.accept(end.offered[size % len(end.offered)])
+            accept_some(link, end, list(end.offered)[size % len(end.offered)], random.Random(size))
         case "refuse" if end.offered:
-            end.refuse(end.offered[size % len(end.offered)])
+            end.refuse(list(end.offered)[size % len(end.offered)])
+        case "lose":
+            end.lose(size)
         case "cancel":
             ours = {transfer for transfer, _ in end.ends}
-            going = [*(set(end.content) - ours), *(set(end.received) - set(end.stored))]
+            going = [*(set(end.outgoing) - ours), *(set(end.incoming) - set(end.stored))]
             if going:
-                end.machine.fail_file(going[size % len(going)], TransferFailed("enough"))
+                end.machine.fail(going[size % len(going)], TransferFailed("enough"))
         case "verify":
             end.verify()
         case "store":
@@ -220,7 +259,7 @@ def test_between_channels_everything_goes_on_but_the_talking() -> None:
     for talker in (talk.initiator, talk.responder):
         talker.machine.channel_lost(0.0)
         assert talker.machine.deadline() is None
-    talk.responder.machine.accept_file(transfer)
+    talk.responder.machine.accept(transfer)
     talk.responder.machine.send_message("hello", 0)
     talk.initiator.offer(DATA)
     assert talk.initiator.said() == talk.responder.said() == []
@@ -259,32 +298,27 @@ def test_a_file_goes_on_where_it_was() -> None:
     talk = Conversation()
     transfer = talk.accepted(talk.initiator, DATA)
     for index in range(3):
-        data = DATA[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
-        digest = block_digest(data)
-        assert talk.initiator.machine.block_sent(transfer, digest, len(data)) == index
-        header = BlockHeader(transfer, 0, index, digest)
+        talk.initiator.machine.blocks_sent(transfer, index, 1)
         if index < 2:
-            talk.responder.machine.block_starts(header, len(data))
+            talk.responder.machine.blocks_start(HEADERS[index])
         if index < 1:
-            talk.responder.machine.block_ends(transfer)  # block 1 is cut off, block 2 never came
-            talk.responder.machine.block_verified(transfer, digest)
-    talk.initiator.machine.file_ended(transfer)
+            talk.responder.machine.blocks_end(transfer)  # block 1 is cut off, block 2 never came
+            talk.responder.machine.verified(transfer, index + 1)
+    talk.ended(talk.initiator, transfer, DATA)
     talk.initiator.drain()
     cut(talk)
     talk.settle()
-    assert talk.initiator.drain() == [FileRewound(transfer, 1)]
+    assert talk.initiator.drain() == [TransferRewound(transfer, 1)]
     for index in (1, 2):
-        data = DATA[index * BLOCK_SIZE : (index + 1) * BLOCK_SIZE]
-        digest = block_digest(data)
-        assert talk.initiator.machine.block_sent(transfer, digest, len(data)) == index
-        talk.responder.machine.block_starts(BlockHeader(transfer, 0, index, digest), len(data))
-        talk.responder.machine.block_ends(transfer)
-        talk.responder.machine.block_verified(transfer, digest)
-    talk.initiator.machine.file_ended(transfer)
+        talk.initiator.machine.blocks_sent(transfer, index, 1)
+        talk.responder.machine.blocks_start(HEADERS[index])
+        talk.responder.machine.blocks_end(transfer)
+        talk.responder.machine.verified(transfer, index + 1)
+    talk.ended(talk.initiator, transfer, DATA)
     talk.settle()
-    talk.responder.machine.file_stored(transfer, 0)
+    talk.stored(talk.responder, transfer, DATA)
     talk.settle()
-    assert talk.initiator.drain() == [FileSent(transfer)]
+    assert [(type(event), event.transfer) for event in talk.initiator.drain()] == [(TransferSent, transfer)]
 
 
 def test_a_file_that_is_all_there_is_not_sent_again() -> None:
@@ -292,25 +326,98 @@ def test_a_file_that_is_all_there_is_not_sent_again() -> None:
     talk = Conversation()
     transfer = talk.accepted(talk.initiator, DATA)
     talk.send_blocks(talk.initiator, transfer, DATA, verify=False)
-    talk.initiator.machine.file_ended(transfer)
+    talk.ended(talk.initiator, transfer, DATA)
     talk.initiator.drain()
     cut(talk)
     talk.deliver(talk.responder)
     assert talk.initiator.drain() == []
-    assert [type(frame) for frame in talk.initiator.said()] == [Resume, FileEnd]
+    assert [type(frame) for frame in talk.initiator.said()] == [Resume, TransferEnd]
 
 
 def test_a_file_given_up_after_its_end_was_lost() -> None:
     talk = Conversation()
     transfer = talk.accepted(talk.initiator, DATA)
-    talk.initiator.machine.block_sent(transfer, block_digest(DATA[:BLOCK_SIZE]), BLOCK_SIZE)
-    talk.initiator.machine.block_sent(transfer, block_digest(DATA[:BLOCK_SIZE]), BLOCK_SIZE)
-    talk.initiator.machine.block_sent(transfer, block_digest(DATA[:1]), 1)
-    talk.initiator.machine.file_ended(transfer)
-    talk.initiator.machine.fail_file(transfer, TransferFailed("enough"))
+    talk.initiator.machine.blocks_sent(transfer, 0, 3)
+    talk.ended(talk.initiator, transfer, DATA)
+    talk.initiator.machine.fail(transfer, TransferFailed("enough"))
     cut(talk)
     talk.settle()
-    assert any(isinstance(event, FileFailed) for event in talk.responder.drain())
+    assert any(isinstance(event, TransferBroken) for event in talk.responder.drain())
+
+
+def test_an_end_that_says_the_same_again_is_not_signed_again() -> None:
+    talk = Conversation()
+    transfer = talk.accepted(talk.initiator, DATA)
+    ends = []
+    for absent in (set(), set(), {0}):
+        talk.initiator.machine.blocks_sent(transfer, 0, 3)
+        talk.ended(talk.initiator, transfer, DATA, absent)
+        ends += [frame for frame in talk.initiator.said() if isinstance(frame, TransferEnd)]
+        talk.initiator.machine.channel_opened(0.0)
+        talk.initiator.hears(Resume(2, ((transfer, 0),)))
+        assert talk.initiator.said() == [Resume(1)]
+    assert ends[0] == ends[1]  # and a signature of the same would be another: it is randomised
+    assert ends[1] != ends[2]
+
+
+def test_a_transfer_whose_answer_was_lost_is_wanted_before_it_is_answered() -> None:
+    talk = Conversation()
+    transfer = talk.offered(talk.initiator, DATA)
+    talk.responder.machine.accept(transfer)
+    cut(talk)
+    talk.deliver(talk.responder)
+    assert talk.initiator.drain() == []
+    talk.settle()
+    assert talk.initiator.drain() == [TransferAccepted(transfer, ())]
+
+
+def test_what_has_been_offered_only_is_wanted_from_its_first_block_on() -> None:
+    talk = Conversation()
+    transfer = talk.offered(talk.initiator, DATA)
+    cut(talk)
+    with pytest.raises(RemoteProtocolError):
+        talk.initiator.hears(Resume(2, ((transfer, 1),)))
+
+
+def test_the_list_of_an_offer_goes_on_where_it_was() -> None:
+    content = Content.of(*(file(f"{n:1000}", b"") for n in range(100)))
+    talk = Conversation()
+    talk.initiator.offer(content)
+    talk.responder.hears(*talk.initiator.said()[:2])  # the offer, and the first names
+    cut(talk)
+    talk.settle()
+    [offered] = talk.responder.drain()
+    assert isinstance(offered, TransferOffered)
+    assert list(offered.manifest) == list(content.manifest)
+
+
+def test_a_block_that_was_cut_off_does_not_hold_up_the_end() -> None:
+    """Its file has failed meanwhile, so it does not come again."""
+    talk = Conversation()
+    transfer = talk.accepted(talk.initiator, DATA)
+    talk.initiator.machine.blocks_sent(transfer, 0, 1)
+    talk.responder.machine.blocks_start(HEADERS[0])
+    cut(talk)
+    talk.settle()
+    talk.initiator.machine.file_failed(transfer, 0, "it cannot be read any more")
+    talk.ended(talk.initiator, transfer, DATA, {0})
+    talk.settle()
+    assert talk.responder.told(TransferArrived) == [transfer]
+
+
+def test_the_end_of_a_stream_may_come_before_blocks_that_were_lost() -> None:
+    content = Content.of(stream(DATA))
+    talk = Conversation()
+    transfer = talk.accepted(talk.initiator, content)
+    talk.initiator.machine.blocks_sent(transfer, 0, 3)
+    talk.initiator.machine.stream_ended(transfer, len(DATA))
+    cut(talk)
+    talk.settle()
+    assert StreamEnded(transfer, len(DATA)) in talk.responder.drain()
+    talk.send_blocks(talk.initiator, transfer, content)
+    talk.ended(talk.initiator, transfer, content)
+    talk.settle()
+    assert talk.responder.told(TransferArrived) == [transfer]
 
 
 # The farewell.
@@ -358,9 +465,9 @@ def test_nobody_leaves_with_a_receipt_that_may_be_lost() -> None:
     talk = Conversation()
     transfer = talk.arrived(talk.initiator, DATA)
     talk.responder.drain()
-    talk.responder.machine.file_stored(transfer, 0)
+    talk.stored(talk.responder, transfer, DATA)
     talk.responder.machine.close()
-    assert [type(frame) for frame in talk.responder.said()] == [FileReceipt, Close]
+    assert [type(frame) for frame in talk.responder.said()] == [TransferReceipt, Close]
     talk.responder.machine.heard(FAREWELL_TIME)
     with pytest.raises(ConnectionLost, match="did not answer our farewell"):
         talk.responder.machine.on_deadline(FAREWELL_TIME)
@@ -369,8 +476,8 @@ def test_nobody_leaves_with_a_receipt_that_may_be_lost() -> None:
     talk.now = 100.0
     cut(talk)
     talk.settle()
-    assert FileSent(transfer) in talk.initiator.drain()
-    assert talk.responder.drain() == [Closed("")]
+    assert [event.transfer for event in talk.initiator.drain() if isinstance(event, TransferSent)] == [transfer]
+    assert talk.responder.drain() == [ReceiptArrived(transfer), Closed("")]
 
 
 def test_a_session_without_a_further_channel_ends_as_its_farewell_says() -> None:
@@ -389,13 +496,12 @@ def test_a_session_without_a_further_channel_ends_as_its_farewell_says() -> None
 def hostile_scene() -> Talker:
     talk = Conversation()
     transfer = talk.accepted(talk.initiator, DATA)
-    for _ in range(2):
-        talk.initiator.machine.block_sent(transfer, block_digest(DATA[:BLOCK_SIZE]), BLOCK_SIZE)
+    talk.initiator.machine.blocks_sent(transfer, 0, 2)
     talk.initiator.machine.send_message("hello", 0)
     talk.deliver(talk.initiator)
     talk.deliver(talk.responder)
     talk.initiator.machine.on_deadline(0.0)
-    talk.settle()  # now it is known that two frames have arrived
+    talk.settle()  # now it is known that three frames have arrived
     talk.initiator.machine.send_message("lost", 0)
     cut(talk)
     talk.initiator.said()
@@ -403,30 +509,38 @@ def hostile_scene() -> Talker:
 
 
 HOSTILE: dict[str, list[Frame]] = {
-    "twice": [Resume(2), Resume(2)],
-    "twice, and more": [Resume(2), Resume(3)],
-    "backwards": [Resume(1)],
+    "twice": [Resume(3), Resume(3)],
+    "twice, and more": [Resume(3), Resume(4)],
+    "backwards": [Resume(2)],
     "nothing": [Resume(0)],
-    "more than was sent": [Resume(4)],
+    "more than was sent": [Resume(5)],
     "far more than was sent": [Resume(2**64 - 1)],
-    "a block too many": [Resume(3, ((1, 3),))],
-    "a far block": [Resume(3, ((1, 2**64 - 1),))],
-    "a file twice": [Resume(3, ((1, 1), (1, 1)))],
-    "a file twice, in two ways": [Resume(3, ((1, 2), (1, 0)))],
-    "a file never offered": [Resume(3, ((3, 0),))],
-    "transfer 0": [Resume(3, ((0, 0),))],
-    "a file of its own": [Resume(3, ((2, 0),))],
+    "a block too many": [Resume(4, ((1, 3),))],
+    "a far block": [Resume(4, ((1, 2**32 - 1),))],
+    "a file twice": [Resume(4, ((1, 1), (1, 1)))],
+    "a file twice, in two ways": [Resume(4, ((1, 2), (1, 0)))],
+    "a file never offered": [Resume(4, ((3, 0),))],
+    "transfer 0": [Resume(4, ((0, 0),))],
+    "a file of its own": [Resume(4, ((2, 0),))],
     **{
         f"{type(frame).__name__} first": [frame]
-        for frame in (Ping(1), Pong(1, 2), MessageAck(1), Done(), Close(), Cancel(1, ""), FileAnswer(1, accepted=True))
+        for frame in (
+            Ping(1),
+            Pong(1, 2),
+            MessageAck(1),
+            Done(),
+            Close(),
+            Cancel(1, ""),
+            TransferAnswer(1, accepted=True),
+        )
     },
 }
 
 
 def test_the_scene_without_hostility() -> None:
     talker = hostile_scene()
-    talker.hears(Resume(2, ((1, 1),)))
-    assert FileRewound(1, 1) in talker.drain()
+    talker.hears(Resume(3, ((1, 1),)))
+    assert TransferRewound(1, 1) in talker.drain()
 
 
 @pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
@@ -443,21 +557,20 @@ def test_a_resumption_on_the_first_channel() -> None:
 
 def test_a_block_before_the_resumption() -> None:
     talk = Conversation()
-    transfer = talk.accepted(talk.initiator, DATA)
+    talk.accepted(talk.initiator, DATA)
     cut(talk)
-    header = BlockHeader(transfer, 0, 0, block_digest(DATA[:BLOCK_SIZE]))
     with pytest.raises(RemoteProtocolError, match="before the session was resumed"):
-        talk.responder.machine.block_starts(header, BLOCK_SIZE)
+        talk.responder.machine.blocks_start(HEADERS[0])
 
 
-def test_the_end_of_a_file_received_and_not_its_blocks() -> None:
+def test_the_end_of_a_transfer_received_and_not_its_blocks() -> None:
     talk = Conversation()
     transfer = talk.accepted(talk.initiator, b"x")
-    talk.initiator.machine.block_sent(transfer, block_digest(b"x"), 1)
-    talk.initiator.machine.file_ended(transfer)
+    talk.initiator.machine.blocks_sent(transfer, 0, 1)
+    talk.ended(talk.initiator, transfer, b"x")
     cut(talk)
-    with pytest.raises(RemoteProtocolError, match="the end of a file was received"):
-        talk.initiator.hears(Resume(2, ((transfer, 0),)))
+    with pytest.raises(RemoteProtocolError, match="the end of a transfer was received"):
+        talk.initiator.hears(Resume(3, ((transfer, 0),)))
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 2**64 - 1])
@@ -475,8 +588,8 @@ def test_answers_that_are_never_heard_of_come_to_an_end() -> None:
     """One who offers and takes back, and never says what has come, would have us keep our refusals for ever."""
     talker = Conversation().initiator
     for number in range(2, 2 * MAX_UNHEARD + 2, 2):
-        talker.hears(FileOffer(number, "a", 1, 0, 0, BLOCK_SIZE))
-        talker.machine.refuse_file(number, "no")
+        talker.hears(TransferOffer(number, 1, 0, BLOCK_SIZE), Entries(number, (Entry(EntryKind.FILE, TOP, "a"),)))
+        talker.machine.refuse(number, "no")
         talker.machine.next_frame()
     with pytest.raises(RemoteProtocolError, match=f"{MAX_UNHEARD} answers"):
-        talker.hears(FileOffer(2 * MAX_UNHEARD + 2, "a", 1, 0, 0, BLOCK_SIZE))
+        talker.hears(TransferOffer(2 * MAX_UNHEARD + 2, 1, 0, BLOCK_SIZE))

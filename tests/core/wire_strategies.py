@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 from p2p_core import limits
+from p2p_core.manifest import Entry, EntryKind
+from p2p_core.ranges import ranges_of
 from p2p_core.wire import frames
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping, Offer
 
-__all__ = ["ADDRESSES", "CANDIDATES", "FRAMES", "OFFERS", "PORTS", "mutated"]
+__all__ = ["ADDRESSES", "CANDIDATES", "DIGESTS", "FRAMES", "OFFERS", "PORTS", "mutated"]
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 BYTES_32 = st.binary(min_size=32, max_size=32)
@@ -38,28 +40,36 @@ _FURTHER_OFFERS = st.builds(
 )
 OFFERS = _FIRST_OFFERS | _FURTHER_OFFERS
 
+ENTRIES = st.builds(
+    Entry, st.sampled_from(EntryKind), st.integers(-1, 2**32 - 2), TEXTS, U64, U32, U64, TEXTS
+)  # of which a manifest takes few
+DIGESTS = st.lists(BYTES_32, min_size=1, max_size=4).map(b"".join)
+RANGES = st.sets(st.integers(0, limits.MAX_ENTRIES - 1), max_size=8).map(lambda numbers: ranges_of(sorted(numbers)))
 FRAMES: st.SearchStrategy[frames.Frame] = st.one_of(
     st.builds(frames.KeyProof, SIGNATURES),
     st.builds(frames.TextMessage, U64, U64, TEXTS, SIGNATURES),
     st.builds(frames.MessageAck, U64),
     st.builds(
-        frames.FileOffer,
+        frames.TransferOffer,
         U32,
-        TEXTS,
+        st.integers(1, limits.MAX_ENTRIES),
         st.integers(0, limits.MAX_FILE_BYTES),
-        U32,
-        U64,
         st.integers(limits.MIN_BLOCK_SIZE, limits.MAX_BLOCK_SIZE),
     ),
-    st.builds(frames.FileAnswer, U32, st.booleans(), TEXTS),
-    st.builds(frames.FileEnd, U32, BYTES_32, SIGNATURES),
-    st.builds(frames.FileReceipt, U32, U64, SIGNATURES),
+    st.builds(frames.Entries, U32, st.lists(ENTRIES, max_size=5).map(tuple)),
+    st.builds(frames.Have, U32, U32, DIGESTS),
+    st.builds(frames.TransferAnswer, U32, st.booleans(), TEXTS, RANGES),
+    st.builds(frames.FileFailed, U32, U32, TEXTS),
+    st.builds(frames.StreamEnd, U32, st.integers(0, limits.MAX_FILE_BYTES)),
+    st.builds(frames.Verified, U32, U32),
+    st.builds(frames.TransferEnd, U32, BYTES_32, RANGES, SIGNATURES),
+    st.builds(frames.TransferReceipt, U32, U64, RANGES, SIGNATURES),
     st.builds(frames.Cancel, U32, TEXTS),
     st.just(frames.Done()),
     st.builds(frames.Close, TEXTS),
     st.builds(frames.Ping, U64),
     st.builds(frames.Pong, U64, U64),
-    st.builds(frames.Resume, U64, st.lists(st.tuples(U32, U64), max_size=5).map(tuple)),
+    st.builds(frames.Resume, U64, st.lists(st.tuples(U32, U32), max_size=5).map(tuple)),
 )
 
 

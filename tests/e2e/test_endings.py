@@ -36,11 +36,11 @@ STAGES = (
     (("waiting",), 0.3),
     (("matched",), 0.1),
     (("connected",), 0.05),
-    (("file_progress",), 0.02),
-    (("file_received", "file_sent"), 0.05),
+    (("transfer_progress",), 0.02),
+    (("transfer_received", "transfer_sent"), 0.05),
     (("closed",), 0.05),
 )
-FLOWING = (("file_progress",), 0.3)
+FLOWING = (("transfer_progress",), 0.3)
 # A file that is gone in a moment, so that its end is hit, and one that takes longer than anybody waits here.
 SIZES = (3 * 2**20 + 5, 8 * 2**30)
 
@@ -161,7 +161,7 @@ def test_a_killed_side_is_missed_at_once(arena: World, files: list[Path], tmp_pa
     inbox = tmp_path / "inbox"
     alice = arena.start_alice("--send", files[1])
     bob = arena.start_bob("--receive", inbox, "--yes")
-    alice.wait_for("file_progress")
+    alice.wait_for("transfer_progress")
     dead, left = (alice, bob) if killed == "sender" else (bob, alice)
     dead.process.kill()
     assert left.exit_code(TOLD_WITHIN) == 8

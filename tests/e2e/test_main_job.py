@@ -31,16 +31,16 @@ def test_a_message_each_way_and_a_file(world: World, tmp_path: Path) -> None:
     assert bob.wait_for("message") == {"event": "message", "from": str(world.alice.peer), "text": "hello bob"}
     assert alice.wait_for("message")["text"] == "hello alice"
 
-    received = bob.wait_for("file_received")
+    received = bob.wait_for("transfer_received")
     stored = Path(received["path"])
     assert stored == tmp_path / "inbox" / "photo one.bin"
     assert stored.read_bytes() == content
     assert stored.stat().st_mode & 0o777 == 0o640
     assert stored.stat().st_mtime_ns == source.stat().st_mtime_ns
     assert (received["size"], received["blake3"]) == (len(content), blake3(content).hexdigest())
-    assert bob.wait_for("file_offered")["name"] == "photo one.bin"
-    assert alice.all("file_progress")[-1]["bytes"] == len(content) == alice.all("file_progress")[-1]["total"]
-    sent = alice.wait_for("file_sent")
+    assert bob.wait_for("transfer_offered")["name"] == "photo one.bin"
+    assert alice.all("transfer_progress")[-1]["bytes"] == len(content) == alice.all("transfer_progress")[-1]["total"]
+    sent = alice.wait_for("transfer_sent")
     assert (sent["name"], sent["size"]) == ("photo one.bin", len(content))
     assert [event["event"] for event in alice.events][-1] == "closed"
     assert list(stored.parent.iterdir()) == [stored]
@@ -104,7 +104,7 @@ def test_a_taken_name_is_never_overwritten(world: World, tmp_path: Path) -> None
     bob = world.start_bob("--receive", inbox, "--yes")
     assert (alice.exit_code(), bob.exit_code()) == (0, 0)
     assert (inbox / "notes.txt").read_text() == "old"
-    assert Path(bob.wait_for("file_received")["path"]).read_text() == "new"
+    assert Path(bob.wait_for("transfer_received")["path"]).read_text() == "new"
 
 
 def test_one_after_the_other_several_files(world: World, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_interrupted_with_a_file_under_way(world: World, tmp_path: Path) -> None
     inbox = _new(tmp_path / "inbox")
     alice = world.start_alice("--send", source)
     bob = world.start_bob("--receive", inbox, "--yes")
-    bob.wait_for("file_progress")
+    bob.wait_for("transfer_progress")
     alice.process.send_signal(signal.SIGINT)
     assert alice.exit_code() == 130
     assert bob.exit_code() == 8
@@ -137,7 +137,7 @@ def test_killed_with_a_file_under_way(world: World, tmp_path: Path) -> None:
     inbox = _new(tmp_path / "inbox")
     alice = world.start_alice("--send", source)
     bob = world.start_bob("--receive", inbox, "--yes")
-    bob.wait_for("file_progress")
+    bob.wait_for("transfer_progress")
     alice.process.kill()
     assert bob.exit_code() == 8
     assert list(inbox.iterdir()) == []

@@ -269,10 +269,10 @@ def test_a_nat_that_rebinds_in_the_middle_of_a_transfer_over_quic(
         disturbances.forget_flows(lab.namespace("ra"))
         assert [peer.exit_code(LIVENESS) for peer in (sender, receiver)] == [0, 0]
     assert (tmp_path / "inbox" / "source.bin").read_bytes() == content
-    assert len(receiver.all("file_received")) == len(sender.all("file_sent")) == 1
+    assert len(receiver.all("transfer_received")) == len(sender.all("transfer_sent")) == 1
 
 
 def _is_in_the_middle(receiver: Peer, size: int) -> bool:
     """Whether the transfer has begun, and is not over."""
-    progress = receiver.wait_for("file_progress")
+    progress = receiver.wait_for("transfer_progress")
     return bool(0 < progress["bytes"] < size)

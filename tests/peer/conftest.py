@@ -82,13 +82,9 @@ async def honest(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Peer, Ot
 
 @pytest.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
-    """A live session for a mode of the command; received files go to `tmp_path`."""
+    """A session for a mode of the command, which does what a test says; this is in `tmp_path`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(pump_module, "LINGER", 0.05)  # the other side does not end its stream by itself
     monkeypatch.setattr(errand_module, "_QUIET", 0.01)
-    ours, theirs = await channels()
-    made = Scene(session_on(ours, Role.INITIATOR), OtherSide(theirs, Role.RESPONDER))
+    made = Scene()
     yield made
-    made.other.pump.abandon()
     await made.stop()
-    await soon(made.session.abort("the test is over"))

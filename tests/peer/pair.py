@@ -18,7 +18,7 @@ from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.offer import Offer
 from p2p_peer.channel.channel import Channel, establish
-from p2p_peer.events import FileOffered, FileReceived, SessionEvent
+from p2p_peer.events import SessionEvent, TransferOffered, TransferReceived
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.paths.base import Path as PeerPath
 from p2p_peer.paths.race import Racer
@@ -217,8 +217,8 @@ class Peer:
         """Take every file that is offered from now on."""
 
         def accept(event: SessionEvent) -> None:
-            if isinstance(event, FileOffered):
-                self.session.accept_file(event, folder)
+            if isinstance(event, TransferOffered):
+                self.session.accept(event, folder)
 
         self.on_event = accept
 
@@ -247,17 +247,17 @@ class Pair:
         await soon(asyncio.gather(*(session.close() for session in self.sessions)))
         await asyncio.gather(self.initiator.end(), self.responder.end())
 
-    async def transfer(self, name: str, size: int) -> FileReceived:
+    async def transfer(self, name: str, size: int) -> TransferReceived:
         """Send a file from the initiator to the responder's inbox."""
         self.responder.accept_all(self.inbox)
-        before = len(self.responder.all(FileReceived))
-        await soon(self.initiator.session.send_file(self.file(name, size)))
-        return await self.responder.wait_for(FileReceived, before + 1)
+        before = len(self.responder.all(TransferReceived))
+        await soon(self.initiator.session.send([self.file(name, size)]))
+        return await self.responder.wait_for(TransferReceived, before + 1)
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files in `folder`."""
-    return [path.name for path in folder.iterdir() if path.name.endswith(".part")]
+    """What is in `folder` that has no name of its own yet."""
+    return [path.name for path in folder.iterdir() if path.name.startswith(".punchwire-")]
 
 
 def sha256(data: bytes) -> bytes:

@@ -1,18 +1,20 @@
-"""One mode of the command on a live session, with the other side moved by hand."""
+"""One mode of the command on a session that does what a test says."""
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from p2p_core.errors import PunchwireError
-from p2p_core.wire.frames import Close, FileAnswer, FileOffer, FileReceipt, MessageAck, TextMessage
+from p2p_core.errors import ConnectionLost, PunchwireError
+from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat import Chat
-from p2p_peer.cli.errand import Errand, Wanted
+from p2p_peer.cli.errand import Errand, Memory, Wanted
 from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.pipe import Pipe
 from p2p_peer.events import ConnectEvent, SessionEvent
+from p2p_peer.transfer.tree import SendOptions
 
-from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
+from tests.peer.fake_session import FakeSession, Sending
 from tests.peer.pair import soon, until
 
 
@@ -37,6 +39,10 @@ class TypedLines:
     @property
     def has_more(self) -> bool:
         return not self._ended
+
+    @property
+    def progress_columns(self) -> int | None:
+        return None
 
     def type(self, *lines: str | None) -> None:
         for line in lines:
@@ -74,6 +80,7 @@ class Said:
         self.notices: list[str] = []
         self.events: list[SessionEvent] = []
         self.ends: list[str] = []
+        self.losses: list[str] = []
 
     def connecting(self, event: ConnectEvent) -> None:
         pass
@@ -83,6 +90,9 @@ class Said:
 
     def happened(self, session: Any, event: SessionEvent) -> None:
         self.events.append(event)
+
+    def session_lost(self, error: ConnectionLost) -> None:
+        self.losses.append(str(error))
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
@@ -95,24 +105,23 @@ class Said:
 
 
 class Scene:
-    """One mode on a live session; the other side is moved by hand."""
+    """One mode on a session that does what a test says."""
 
-    def __init__(self, session: Any, other: OtherSide) -> None:
-        self.session, self.other = session, other
+    def __init__(self) -> None:
+        self.session = FakeSession()
         self.said = Said()
         self.lines = TypedLines(self.said.notices)
-        self.sent_by_other = 0
         self.chat: Chat | None = None
         self.running: asyncio.Task[None] | None = None
 
     def begin(self, make: Callable[[Any], Mode]) -> "asyncio.Task[None]":
         """Drive the session with what `make` makes of it."""
-        self.running = asyncio.create_task(drive(self.session, make, self.said))
+        self.running = asyncio.create_task(drive(self.session, make, self.said))  # type: ignore[arg-type]
         return self.running
 
-    def begin_chat(self, *, accepts: bool = False) -> "asyncio.Task[None]":
+    def begin_chat(self, terms: Acceptance | None = None, options: SendOptions | None = None) -> "asyncio.Task[None]":
         """Chat."""
-        chat = self.chat = Chat(self.lines, accepts=accepts)
+        chat = self.chat = Chat(self.lines, terms or Acceptance(), options or SendOptions())
 
         def make(session: Any) -> Chat:
             chat.begin(session, "")
@@ -120,53 +129,39 @@ class Scene:
 
         return self.begin(make)
 
-    def begin_pipe(self, *, accepts: bool = False) -> "asyncio.Task[None]":
+    def begin_pipe(self, terms: Acceptance | None = None) -> "asyncio.Task[None]":
         """Say what is typed."""
-        return self.begin(lambda session: Pipe(session, self.said, self.lines, accepts=accepts))  # type: ignore[arg-type]
+        lines: Any = self.lines
+        return self.begin(lambda session: Pipe(session, self.said, lines, terms or Acceptance()))
 
-    def begin_errand(self, wanted: Wanted, *, asks: bool = False) -> "asyncio.Task[None]":
+    def begin_errand(
+        self, wanted: Wanted, *, asks: bool = False, memory: Memory | None = None
+    ) -> "asyncio.Task[None]":
         """Run an errand."""
-        return self.begin(lambda session: Errand(session, wanted, self.said, self.lines if asks else None))
+        lines = self.lines if asks else None
+        return self.begin(lambda session: Errand(session, wanted, self.said, lines, memory))
 
     async def texts(self, count: int) -> list[str]:
-        """The first messages that came, acknowledged."""
-        await self.other.wait_for(TextMessage, count)
-        self.other.send(MessageAck(count))
-        return [frame.text for frame in self.other.came if isinstance(frame, TextMessage)]
+        """The first messages that were sent, acknowledged."""
+        await until(lambda: len(self.session.messages) >= count)
+        return self.session.acknowledge()
+
+    async def sending(self, count: int = 1) -> Sending:
+        """What was sent, once it is offered."""
+        await until(lambda: len(self.session.sendings) >= count)
+        return self.session.sendings[count - 1]
 
     async def notice(self, text: str) -> None:
         await until(lambda: any(text in notice for notice in self.said.notices))
 
-    def offer(self, size: int = 5, name: str = "a.txt") -> FileOffer:
-        """Offer a file."""
-        offer = FileOffer(2 + 2 * self.sent_by_other, name, size, 0o644, 10**18, BLOCK_SIZE)
-        self.sent_by_other += 1
-        self.other.send(offer)
-        return offer
+    async def answers(self, count: int = 1) -> None:
+        """Wait for so many answers to offers."""
+        await until(lambda: len(self.session.accepted) + len(self.session.refused) >= count)
 
-    async def send_whole(self, offer: FileOffer, content: bytes) -> None:
-        self.other.send(block(content, 0, offer.transfer), self.other.end_of(offer, content))
-        await self.other.wait_for(FileReceipt)
-
-    async def answer(self, count: int = 1) -> FileAnswer:
-        return await self.other.wait_for(FileAnswer, count)
-
-    async def leave(self, reason: str = "") -> None:
-        """The other side leaves: properly, or for a reason."""
-        self.other.send(Close(reason))
-        await self.other.wait_for(Close)
-        await self.other.pump.close()
-
-    async def leave_after_close(self) -> None:
-        """The other side has said its farewell already."""
-        await self.other.wait_for(Close)
-        await self.other.pump.close()
-
-    async def farewell(self) -> None:
-        """Answer the mode's farewell."""
-        await self.other.wait_for(Close)
-        self.other.send(Close())
-        await self.other.pump.close()
+    async def heard(self) -> None:
+        """Wait until all that has happened was told."""
+        await until(self.session._events.empty)
+        await asyncio.sleep(0)
 
     async def end(self) -> None:
         assert self.running is not None
@@ -179,3 +174,9 @@ class Scene:
         if self.running is not None:
             self.running.cancel()
             await asyncio.gather(self.running, return_exceptions=True)
+
+
+def file_of(folder: Path, name: str, content: bytes = b"hello") -> str:
+    """Make a file to send; return its path."""
+    (folder / name).write_bytes(content)
+    return str(folder / name)

@@ -1,145 +1,329 @@
-"""What an errand does with a session: on a real one, with the other side moved by hand."""
+"""What an errand does with a session."""
 
+import io
 from pathlib import Path
 
 import pytest
-from p2p_core.errors import ConnectionLost, Refused, TransferFailed
-from p2p_core.wire.frames import (
-    Cancel,
-    Close,
-    Done,
-    FileAnswer,
-    FileEnd,
-    FileOffer,
-    MessageAck,
-    Ping,
-    Pong,
-    TextMessage,
-)
+from p2p_core.errors import ConnectionLost, PunchwireError, Refused, RemoteProtocolError, TransferFailed
 from p2p_peer.cli import errand as errand_module
-from p2p_peer.cli.errand import Wanted
-from p2p_peer.events import FileReceived, MessageReceived
+from p2p_peer.cli.acceptance import Acceptance
+from p2p_peer.cli.errand import GO_ON_ADVICE, Errand, Memory, Wanted
+from p2p_peer.events import MessageReceived, PeerDone, TransferReceived
+from p2p_peer.transfer.target import Overwrite
+from p2p_peer.transfer.tree import SendOptions
 
-from tests.peer.other_side import block
-from tests.peer.pair import until
-from tests.peer.scene import Scene
+from tests.peer.fake_session import LOST
+from tests.peer.pair import soon, until
+from tests.peer.scene import Scene, file_of
+
+PHOTOS = ("photos/", ("photos/a.jpg", 5), ("photos/b.jpg", 6), "photos/raw/", ("photos/raw/c.raw", 7))
+
+
+def taking(folder: Path, **terms: object) -> Wanted:
+    """To receive into `folder`, without asking."""
+    return Wanted(receives=True, terms=Acceptance(folder, unasked=True, **terms))  # type: ignore[arg-type]
+
+
+# Messages.
 
 
 async def test_errand_messages(scene: Scene) -> None:
     scene.begin_errand(Wanted(messages=("one", "two")))
     assert await scene.texts(2) == ["one", "two"]
-    await scene.farewell()
     await scene.end()
+    assert scene.session.is_finished
+    assert scene.said.ends == [""]
 
 
 async def test_errand_messages_are_said_before_the_farewell_is_heard(scene: Scene) -> None:
     """The other side may have done its own errand before ours has begun."""
-    scene.other.send(Close())
     scene.begin_errand(Wanted(messages=("one",)))
-    await until(lambda: scene.session._driver._other_leaves)
+    await until(lambda: bool(scene.session.messages))
+    scene.session.begin_to_leave()
+    await scene.heard()
     assert await scene.texts(1) == ["one"]
-    await scene.leave_after_close()
+    scene.session.leave()
     await scene.end()
 
 
-async def test_errand_files(scene: Scene, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        (tmp_path / name).write_bytes(name.encode())
-    scene.begin_errand(Wanted(files=(tmp_path / "a", tmp_path / "b")))
-    for count, name in enumerate((b"a", b"b"), start=1):
-        offer = await scene.other.wait_for(FileOffer, count)
-        scene.other.send(FileAnswer(offer.transfer, accepted=True))
-        await scene.other.wait_for(FileEnd, count)
-        scene.other.send(scene.other.receipt_for(offer, name))
-    await scene.farewell()
+async def test_errand_message_that_is_not_acknowledged(scene: Scene) -> None:
+    memory = Memory()
+    scene.begin_errand(Wanted(messages=("one", "two")), memory=memory)
+    await until(lambda: bool(scene.session.messages))
+    scene.session.messages[0][1].set_result(None)
+    scene.session.lose()
+    with pytest.raises(ConnectionLost):
+        await scene.end()
+    assert memory.delivered == 1
+
+
+# Sending.
+
+
+async def test_errand_files_are_one_transfer(scene: Scene, tmp_path: Path) -> None:
+    paths = (file_of(tmp_path, "a"), file_of(tmp_path, "b"))
+    options = SendOptions(exclude=("*.tmp",))
+    scene.begin_errand(Wanted(paths=paths, options=options))
+    sending = await scene.sending()
+    assert (sending.paths, sending.options) == (paths, options)
+    sending.stored()
     await scene.end()
+    assert len(scene.session.sendings) == 1
+
+
+async def test_errand_says_what_is_left_out(scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in (".hidden", "a.tmp", "b.tmp", "c"):
+        file_of(tmp_path / "photos", name)
+    scene.begin_errand(Wanted(paths=("photos",), options=SendOptions(exclude=("*.tmp",))))
+    (await scene.sending()).stored()
+    await scene.end()
+    assert scene.said.notices == [
+        "left out, hidden: photos/.hidden",
+        "left out, excluded: photos/a.tmp, photos/b.tmp",
+    ]
 
 
 async def test_errand_refused(scene: Scene, tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"a")
-    scene.begin_errand(Wanted(files=(tmp_path / "a",)))
-    offer = await scene.other.wait_for(FileOffer)
-    scene.other.send(FileAnswer(offer.transfer, accepted=False, reason="no"))
+    scene.begin_errand(Wanted(paths=(file_of(tmp_path, "a"),)))
+    (await scene.sending()).end.set_exception(Refused("no"))
     with pytest.raises(Refused):
         await scene.end()
 
 
 @pytest.mark.parametrize("how", ["cancelled", "lost", "leaving", "left"])
 async def test_errand_file_that_does_not_arrive(scene: Scene, tmp_path: Path, how: str) -> None:
-    (tmp_path / "a").write_bytes(b"a")
-    scene.begin_errand(Wanted(messages=("first",) if how == "leaving" else (), files=(tmp_path / "a",)))
+    file_of(tmp_path, "a")
+    scene.begin_errand(Wanted(messages=("first",) if how == "leaving" else (), paths=("a",)))
     if how == "leaving":
-        await scene.other.wait_for(TextMessage)
-        scene.other.send(Close())
-        await until(lambda: scene.session._driver._other_leaves)
-        scene.other.send(MessageAck(1))
+        await until(lambda: bool(scene.session.messages))
+        scene.session.begin_to_leave()
+        await scene.heard()
+        scene.session.acknowledge()
     else:
-        offer = await scene.other.wait_for(FileOffer)
+        sending = await scene.sending()
         if how == "cancelled":
-            scene.other.send(Cancel(offer.transfer, "disk full"))
+            sending.end.set_exception(TransferFailed("the other side gave up: disk full"))
         elif how == "lost":
-            scene.other.pump.abandon()
+            scene.session.lose()
         else:
-            scene.other.send(Close())
-            scene.other.send(FileAnswer(offer.transfer, accepted=False, reason="the other side is leaving"))
-    with pytest.raises(Refused if how == "left" else TransferFailed):
+            scene.session.leave("interrupted")
+    with pytest.raises(TransferFailed) as caught:
         await scene.end()
+    assert str(caught.value).startswith("the other side gave up" if how == "cancelled" else "not everything was sent: ")
+    assert (caught.value.advice == GO_ON_ADVICE) is (how != "cancelled")
 
 
-async def test_errand_message_that_is_not_acknowledged(scene: Scene) -> None:
-    scene.begin_errand(Wanted(messages=("one",)))
-    await scene.other.wait_for(TextMessage)
-    scene.other.pump.abandon()
-    with pytest.raises(ConnectionLost):
-        await scene.end()
+async def test_errand_whose_files_fail_goes_on_to_its_end(scene: Scene, tmp_path: Path) -> None:
+    file_of(tmp_path, "a")
+    memory = Memory()
+    wanted = Wanted(paths=("a",), receives=True, terms=Acceptance(tmp_path, unasked=True))
+    scene.begin_errand(wanted, memory=memory)
+    (await scene.sending()).stored(failed=1)
+    offered = scene.session.offer(*PHOTOS)
+    await scene.answers()
+    scene.session.received(offered, tmp_path / "photos", failed=2)
+    await scene.end()
+    assert scene.session.abort_reason is None  # the other side has nothing to complain about
+    with pytest.raises(TransferFailed, match=r"^1 file was not sent, 2 files were not received: see above$"):
+        memory.check_whole()
+
+
+def test_nothing_is_missing() -> None:
+    Memory().check_whole()
+
+
+# Receiving.
 
 
 async def test_errand_receives_into_a_folder(scene: Scene, tmp_path: Path) -> None:
-    (tmp_path / "inbox").mkdir()
-    scene.begin_errand(Wanted(folder=tmp_path / "inbox", accepts=True))
-    offer = scene.offer()
-    assert (await scene.answer()).accepted
-    await scene.send_whole(offer, b"hello")
-    await scene.farewell()
+    scene.begin_errand(taking(tmp_path, overwrite=Overwrite.ALWAYS, in_place=True))
+    offered = scene.session.offer(*PHOTOS)
+    await scene.answers()
+    accepted = scene.session.accepted[0]
+    assert (accepted.transfer, accepted.place, accepted.only) == (offered.transfer, tmp_path, None)
+    assert (accepted.overwrite, accepted.in_place) == (Overwrite.ALWAYS, True)
+    scene.session.received(offered, tmp_path / "photos")
     await scene.end()
-    assert (tmp_path / "inbox" / "a.txt").read_bytes() == b"hello"
-    assert any(isinstance(event, FileReceived) for event in scene.said.events)
+    assert any(isinstance(event, TransferReceived) for event in scene.said.events)
 
 
 async def test_errand_does_not_accept_without_being_told(scene: Scene, tmp_path: Path) -> None:
-    scene.begin_errand(Wanted(folder=tmp_path))
-    scene.offer()
-    assert not (await scene.answer()).accepted
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path)))
+    offered = scene.session.offer()
     with pytest.raises(Refused, match="there is no terminal to ask at"):
         await scene.end()
+    assert scene.session.refused == [(offered.transfer, "nobody is there to be asked")]
 
 
-@pytest.mark.parametrize(("answers", "taken"), [(["y"], True), (["?", "yes"], True), (["n"], False), ([None], False)])
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        ((("a.txt", 6),), "it is 6 B, and at most 5 B are taken here"),
+        (("|",), "at most 5 B are taken here, and nobody knows how much a stream will be"),
+    ],
+)
+async def test_errand_does_not_accept_more_than_it_may(
+    scene: Scene, tmp_path: Path, entries: tuple[str, ...], why: str
+) -> None:
+    scene.begin_errand(taking(tmp_path, max_size=5))
+    offered = scene.session.offer(*entries)
+    with pytest.raises(Refused, match=why):
+        await scene.end()
+    assert scene.session.refused == [(offered.transfer, why)]
+    await scene.notice(why)
+
+
+@pytest.mark.parametrize(
+    ("answers", "taken"), [(["y"], True), (["?", " YES "], True), (["n"], False), ([None], False), (["1", "n"], False)]
+)
 async def test_errand_asks_at_a_terminal(scene: Scene, tmp_path: Path, answers: list[str | None], taken: bool) -> None:
-    scene.begin_errand(Wanted(folder=tmp_path), asks=True)
-    offer = scene.offer()
-    await scene.notice("accept a.txt? [y/n]")
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path)), asks=True)
+    offered = scene.session.offer()
+    await scene.notice("accept a.txt (5 B)? [y/n]")
     scene.lines.type(*answers)
-    assert (await scene.answer()).accepted is taken
+    await scene.answers()
+    assert bool(scene.session.accepted) is taken
+    assert scene.said.notices == ["accept a.txt (5 B)? [y/n]"] * len(answers)
     if taken:
-        await scene.send_whole(offer, b"hello")
-        await scene.farewell()
+        scene.session.received(offered, tmp_path / "a.txt")
         await scene.end()
     else:
         with pytest.raises(Refused, match="you did not accept the file"):
             await scene.end()
 
 
-async def test_errand_receives_one_file(scene: Scene, tmp_path: Path) -> None:
-    scene.begin_errand(Wanted(folder=tmp_path, accepts=True))
-    first, second = scene.offer(name="a"), scene.offer(name="b")
-    answers = [await scene.answer(), await scene.answer(2)]
-    assert [answer.accepted for answer in answers] == [True, False]
-    assert answers[1].transfer == second.transfer
-    assert answers[1].reason == "only one file was asked for"
-    await scene.send_whole(first, b"hello")
-    await scene.farewell()
+@pytest.mark.parametrize(
+    ("answer", "only"), [("y", None), ("2", (2,)), ("1,3", (1, 3)), ("2-3 1", (1, 2, 3)), ("3-1\n0\n4\n1-x\n2", (2,))]
+)
+async def test_errand_asks_which(scene: Scene, tmp_path: Path, answer: str, only: tuple[int, ...] | None) -> None:
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path)), asks=True)
+    scene.session.offer(*PHOTOS)
+    await scene.notice("accept photos/ (3 files, 18 B)? [y/n, or numbers such as 1,3-5 for some]")
+    scene.lines.type(*answer.split("\n"))
+    await scene.answers()
+    assert scene.session.accepted[0].only == only
+
+
+@pytest.mark.parametrize(
+    ("answer", "overwrite"), [("r", Overwrite.ALWAYS), ("k", Overwrite.NEVER), ("n", Overwrite.RENAME)]
+)
+@pytest.mark.parametrize("unasked", [False, True])
+async def test_errand_asks_what_becomes_of_what_is_there(
+    scene: Scene, tmp_path: Path, answer: str, overwrite: Overwrite, unasked: bool
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        file_of(tmp_path / "photos", name)
+    terms = Acceptance(tmp_path, unasked=unasked, overwrite=None)
+    scene.begin_errand(Wanted(receives=True, terms=terms), asks=True)
+    scene.session.offer(*PHOTOS)
+    if not unasked:
+        scene.lines.type("y")
+    await scene.notice("3 of these exist: replace them, keep them, or give new names? [r/k/n]")
+    scene.lines.type("?", answer)
+    await scene.answers()
+    assert scene.session.accepted[0].overwrite is overwrite
+
+
+async def test_errand_does_not_ask_where_nothing_is_there(scene: Scene, tmp_path: Path) -> None:
+    file_of(tmp_path, "b")
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path, overwrite=None)), asks=True)
+    scene.session.offer(("a", 1), ("b", 1))
+    scene.lines.type("1")  # the other one is there
+    await scene.answers()
+    assert scene.session.accepted[0].overwrite is Overwrite.RENAME
+    assert len(scene.said.notices) == 1
+
+
+async def test_errand_whose_user_goes_while_it_asks(scene: Scene, tmp_path: Path) -> None:
+    file_of(tmp_path, "a")
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path, overwrite=None)), asks=True)
+    scene.session.offer(("a", 1))
+    scene.lines.type("y", None)
+    with pytest.raises(Refused, match="you did not accept"):
+        await scene.end()
+    assert scene.session.accepted == []
+
+
+async def test_errand_receives_one_transfer(scene: Scene, tmp_path: Path) -> None:
+    scene.begin_errand(taking(tmp_path))
+    first, second = scene.session.offer(("a", 1)), scene.session.offer(("b", 1))
+    await scene.answers(2)
+    assert [accepted.transfer for accepted in scene.session.accepted] == [first.transfer]
+    assert scene.session.refused == [(second.transfer, "only one transfer was asked for")]
+    scene.session.received(first, tmp_path / "a")
     await scene.end()
+
+
+async def test_errand_to_standard_output(scene: Scene) -> None:
+    output = io.BytesIO()
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(output, unasked=True)))  # type: ignore[arg-type]
+    scene.session.offer("|")
+    await scene.answers()
+    assert scene.session.accepted[0].place is output
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@pytest.mark.parametrize("entries", [("photos/",), ("a", "b"), PHOTOS])
+async def test_errand_to_standard_output_takes_one_file(scene: Scene, entries: tuple[str, ...], asks: bool) -> None:
+    terms = Acceptance(io.BytesIO(), unasked=not asks)  # type: ignore[arg-type]
+    scene.begin_errand(Wanted(receives=True, terms=terms), asks=asks)
+    scene.session.offer(*entries)
+    with pytest.raises(Refused, match="one file or stream is wanted here"):
+        await scene.end()
+    assert scene.session.accepted == []
+
+
+@pytest.mark.parametrize("how", ["left before", "left meanwhile", "lost before", "lost meanwhile", "corrupt"])
+async def test_errand_does_not_receive(scene: Scene, tmp_path: Path, how: str) -> None:
+    scene.begin_errand(taking(tmp_path))
+    if how == "left before":
+        scene.session.leave()
+    elif how == "lost before":
+        scene.session.lose()
+    else:
+        offered = scene.session.offer()
+        await scene.answers()
+        if how == "left meanwhile":
+            scene.session.leave()
+        elif how == "lost meanwhile":
+            scene.session.lose()
+        elif how == "corrupt":
+            scene.session.withdraw(offered, TransferFailed("it is corrupt"))
+    with pytest.raises(TransferFailed) as caught:
+        await scene.end()
+    begin = {"before": "nothing came: ", "meanwhile": "not everything was received: ", "corrupt": "it is corrupt"}
+    assert str(caught.value).startswith(begin[how.rpartition(" ")[2]])
+    assert (caught.value.advice == GO_ON_ADVICE) is (how != "corrupt")
+
+
+@pytest.mark.parametrize("yes", [True, False])
+async def test_errand_of_another_kind_is_offered_a_file(scene: Scene, yes: bool) -> None:
+    scene.begin_errand(Wanted(messages=("one",), terms=Acceptance(unasked=yes)))
+    offered = scene.session.offer()
+    await scene.answers()
+    assert bool(scene.session.accepted) is yes
+    if yes:
+        assert scene.session.accepted[0].place == Path()
+        scene.session.received(offered, Path("a.txt"))
+    else:
+        assert scene.session.refused == [(offered.transfer, "no file was asked for")]
+    await scene.texts(1)
+    await scene.end()
+
+
+async def test_errand_answers_too_late(scene: Scene, tmp_path: Path) -> None:
+    """The offer was withdrawn while somebody thought about it."""
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path)), asks=True)
+    offered = scene.session.offer()
+    await scene.notice("accept a.txt")
+    scene.session.withdraw(offered)
+    with pytest.raises(TransferFailed, match="gave up"):
+        await scene.end()
+
+
+# The end.
 
 
 async def test_errand_lets_the_other_side_finish(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,12 +331,12 @@ async def test_errand_lets_the_other_side_finish(scene: Scene, monkeypatch: pyte
     monkeypatch.setattr(errand_module, "_QUIET", 3600)
     scene.begin_errand(Wanted(messages=("one",)))
     await scene.texts(1)
-    await scene.other.wait_for(Done)
-    scene.other.send(scene.other.message(1, "an answer"), Ping(1))
-    await scene.other.wait_for(Pong)
+    await until(lambda: scene.session.is_finished)
+    scene.session.happen(MessageReceived(1, 0, "an answer"))
+    await scene.heard()
+    assert scene.running is not None
     assert not scene.running.done()
-    scene.other.send(Done())
-    await scene.farewell()
+    scene.session.happen(PeerDone())
     await scene.end()
     assert any(isinstance(event, MessageReceived) for event in scene.said.events)
 
@@ -163,39 +347,140 @@ async def test_errand_that_is_done_does_not_wait_for_one_who_is_gone(
     monkeypatch.setattr(errand_module, "_QUIET", 3600)
     scene.begin_errand(Wanted(messages=("one",)))
     await scene.texts(1)
-    await scene.other.wait_for(Done)
-    scene.other.pump.abandon()
+    await until(lambda: scene.session.is_finished)
+    scene.session.lose()
     with pytest.raises(ConnectionLost):
         await scene.end()
 
 
-@pytest.mark.parametrize("how", ["left before", "left meanwhile", "lost meanwhile", "corrupt", "unsafe"])
-async def test_errand_does_not_receive(scene: Scene, tmp_path: Path, how: str) -> None:
-    scene.begin_errand(Wanted(folder=tmp_path, accepts=True))
-    if how == "left before":
-        await scene.leave()
-    else:
-        offer = scene.offer(name="../up" if how == "unsafe" else "a.txt")
-        await scene.answer()
-        if how == "left meanwhile":
-            await scene.leave()
-        elif how == "lost meanwhile":
-            scene.other.pump.abandon()
-        elif how == "corrupt":
-            scene.other.send(block(b"hello", 0, offer.transfer, digest=bytes(32)))
+# What another session may go on with.
+
+
+async def lost_of(scene: Scene, wanted: Wanted, memory: Memory, error: PunchwireError | None = None) -> str:
+    """Lose the session; return what the errand says of that."""
+    errands: list[Errand] = []
+
+    def make(session: object) -> Errand:
+        errands.append(Errand(session, wanted, scene.said, scene.lines, memory))  # type: ignore[arg-type]
+        return errands[0]
+
+    scene.begin(make)
+    await until(lambda: bool(errands))
+    await scene.heard()
+    if wanted.paths and not memory.is_sent:
+        await scene.sending()
+    scene.session.lose(error)
+    with pytest.raises(PunchwireError):
+        await scene.end()
+    return str(errands[0].lost or "")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "memory"),
+    [
+        (Wanted(paths=("a",)), Memory()),
+        (Wanted(receives=True), Memory()),
+        (Wanted(paths=("a",), receives=True), Memory(is_sent=True)),
+        (Wanted(paths=("a",), receives=True), Memory(is_received=True)),
+    ],
+)
+async def test_an_errand_can_go_on(scene: Scene, tmp_path: Path, wanted: Wanted, memory: Memory) -> None:
+    file_of(tmp_path, "a")
+    assert await lost_of(scene, wanted, memory) == LOST
+
+
+@pytest.mark.parametrize(
+    ("wanted", "memory"),
+    [
+        (Wanted(messages=("one",)), Memory()),
+        (Wanted(paths=("a",)), Memory(is_sent=True)),
+        (Wanted(paths=("a", "-")), Memory()),
+        (Wanted(paths=("a",), receives=True), Memory(is_sent=True, is_received=True)),
+        (Wanted(receives=True, terms=Acceptance(io.BytesIO())), Memory()),  # type: ignore[arg-type]
+    ],
+)
+async def test_an_errand_cannot_go_on(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: Wanted, memory: Memory
+) -> None:
+    monkeypatch.setattr(errand_module, "_QUIET", 3600)
+    file_of(tmp_path, "a")
+    assert await lost_of(scene, wanted, memory) == ""
+
+
+async def test_nor_one_whose_other_side_broke_the_rules(scene: Scene) -> None:
+    assert await lost_of(scene, Wanted(receives=True), Memory(), RemoteProtocolError("nonsense")) == ""
+
+
+async def test_nor_one_whose_other_side_said_farewell(scene: Scene) -> None:
+    scene.session.begin_to_leave("interrupted")
+    assert await lost_of(scene, Wanted(receives=True), Memory()) == ""
+
+
+async def test_nor_one_that_receives_a_stream(scene: Scene) -> None:
+    scene.session.offer("|")
+    assert await lost_of(scene, Wanted(receives=True), Memory()) == ""
+
+
+async def test_what_was_done_is_not_done_again(scene: Scene, tmp_path: Path) -> None:
+    file_of(tmp_path, "a")
+    wanted = Wanted(messages=("one", "two"), paths=("a",), receives=True, terms=Acceptance(tmp_path, unasked=True))
+    scene.begin_errand(wanted, memory=Memory(delivered=1, is_sent=True, is_received=True))
+    offered = scene.session.offer()
+    assert await scene.texts(1) == ["two"]
+    await scene.end()
+    assert scene.session.sendings == []
+    assert scene.session.refused == [(offered.transfer, "only one transfer was asked for")]
+
+
+async def test_what_was_accepted_is_not_asked_about_again(scene: Scene, tmp_path: Path) -> None:
+    memory, wanted = Memory(), Wanted(receives=True, terms=Acceptance(tmp_path, overwrite=None))
+    (tmp_path / "photos").mkdir()
+    file_of(tmp_path / "photos", "b.jpg")
+    scene.begin_errand(wanted, asks=True, memory=memory)
+    scene.session.offer(*PHOTOS)
+    scene.lines.type("2-3", "r")
+    await scene.answers()
+    first = scene.session.accepted[0]
+    scene.session.lose()
     with pytest.raises(TransferFailed):
         await scene.end()
-    assert list(tmp_path.iterdir()) == []
+    again = Scene()
+    again.begin_errand(wanted, asks=True, memory=memory)
+    again.session.offer(("photos/", 0), "photos/raw/", *PHOTOS[1:3], PHOTOS[4])  # another order
+    await again.answers()
+    [second] = again.session.accepted
+    assert (first.only, second.only) == ((2, 3), (1, 3))
+    assert first.overwrite is second.overwrite is Overwrite.ALWAYS
+    assert again.lines.asked == 0
+    await again.stop()
 
 
-@pytest.mark.parametrize("yes", [True, False])
-async def test_errand_of_another_kind_is_offered_a_file(scene: Scene, tmp_path: Path, yes: bool) -> None:
-    scene.begin_errand(Wanted(messages=("one",), accepts=yes))
-    offer = scene.offer()
-    assert (await scene.answer()).accepted is yes
-    if yes:
-        await scene.send_whole(offer, b"hello")
-        assert (tmp_path / "a.txt").exists()
-    await scene.texts(1)
-    await scene.farewell()
-    await scene.end()
+@pytest.mark.parametrize("entries", [(("a.txt", 6),), (("b.txt", 5),)])
+async def test_what_is_more_or_something_else_is_asked_about(
+    scene: Scene, tmp_path: Path, entries: tuple[str, ...]
+) -> None:
+    memory, wanted = Memory(), Wanted(receives=True, terms=Acceptance(tmp_path))
+    scene.begin_errand(wanted, asks=True, memory=memory)
+    scene.session.offer()
+    scene.lines.type("y")
+    await scene.answers()
+    scene.session.lose()
+    with pytest.raises(TransferFailed):
+        await scene.end()
+    again = Scene()
+    again.begin_errand(wanted, asks=True, memory=memory)
+    again.session.offer(*entries)
+    await again.notice("? [y/n]")
+    await again.stop()
+
+
+async def test_a_question_does_not_outlive_its_session(scene: Scene, tmp_path: Path) -> None:
+    """Whoever asks next is to have the answer."""
+    scene.begin_errand(Wanted(receives=True, terms=Acceptance(tmp_path)), asks=True)
+    scene.session.offer()
+    await scene.notice("accept a.txt")
+    scene.session.lose()
+    with pytest.raises(TransferFailed):
+        await scene.end()
+    scene.lines.type("y")
+    assert await soon(scene.lines.next()) == "y"

@@ -1,5 +1,5 @@
 import pytest
-from p2p_peer.cli.human import duration, human_size, progress_line, shown_name
+from p2p_peer.cli.human import counted, duration, human_size, shortened, shown_name, took, without_count
 
 
 @pytest.mark.parametrize(
@@ -9,9 +9,10 @@ from p2p_peer.cli.human import duration, human_size, progress_line, shown_name
         (999, "999 B"),
         (1000, "1.0 kB"),
         (1_234_567, "1.2 MB"),
+        (123_456_789, "123 MB"),
         (10**9, "1.0 GB"),
         (10**12, "1.0 TB"),
-        (10**16, "10000.0 TB"),
+        (10**16, "10000 TB"),
     ],
 )
 def test_human_size(size: int, says: str) -> None:
@@ -26,17 +27,38 @@ def test_duration(seconds: float, says: str) -> None:
     assert duration(seconds) == says
 
 
+@pytest.mark.parametrize(("seconds", "says"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (10, "0:10"), (3661, "1:01:01")])
+def test_took(seconds: float, says: str) -> None:
+    assert took(seconds) == says
+
+
+def test_counted() -> None:
+    assert [counted(count) for count in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+
+
 @pytest.mark.parametrize(
-    ("done", "total", "seconds", "says"),
+    ("label", "says"),
+    [("photos/ (1204 files)", "photos/"), ("one/ (1 file)", "one/"), ("a (2)", "a (2)"), ("a and 2 more", "a and 2 more")],
+)
+def test_what_it_is_called_without_a_count(label: str, says: str) -> None:
+    assert without_count(label) == says
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "says"),
     [
-        (0, 1000, 0.0, "a [..........]   0% of 1.0 kB, 0 B/s"),
-        (500, 1000, 2.0, "a [#####.....]  50% of 1.0 kB, 250 B/s, 0:02 left"),
-        (1000, 1000, 4.0, "a [##########] 100% of 1.0 kB, 250 B/s, 0:00 left"),
-        (0, 0, 0.0, "a [##########] 100% of 0 B, 0 B/s"),
+        ("a.txt", 5, "a.txt"),
+        ("abcdef", 5, "ab…ef"),
+        ("abcdef", 4, "ab…f"),
+        ("語語語", 6, "語語語"),
+        ("語語語", 5, "語…語"),
+        ("語語語", 4, "語…"),
+        ("e\u0301e\u0301", 2, "e\u0301e\u0301"),
+        ("abc", 1, "…"),
     ],
 )
-def test_progress(done: int, total: int, seconds: float, says: str) -> None:
-    assert progress_line("a", done, total, seconds) == says
+def test_shortened(text: str, columns: int, says: str) -> None:
+    assert shortened(text, columns) == says
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def test_four_positionals_are_the_chat() -> None:
         (["fingerprint", "key.pem"], "fingerprint"),
         (["netcheck"], "netcheck"),
         (["netcheck", "example.org", "54700"], "netcheck"),
+        (["verify", "receipt.jsonl", "a.iso", "--json"], "verify"),
+        (["verify", "54700", "key.pem", "peer.pem"], "chat"),
         (["netcheck", "54700", "key.pem", "peer.pem"], "chat"),
         (["keygen", "54700", "key.pem", "peer.pem"], "chat"),  # a host that is named like a command
         (["fingerprint", "54700", "key.pem", "peer.pem"], "chat"),

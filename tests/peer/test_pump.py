@@ -1,16 +1,20 @@
 import asyncio
 import os
 import socket
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 from p2p_core.errors import ConnectionLost, Malformed
-from p2p_core.wire.frames import Frame, Ping, encode
+from p2p_core.machines.pacing import RateLimit
+from p2p_core.wire.frame_reader import FrameReader
+from p2p_core.wire.frames import Frame, Kind, Ping, encode, frame_header
 from p2p_peer.channel import pump as pump_module
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
 
+from tests.peer.made_up_link import IN_PIECES, WHOLE, Link
 from tests.peer.other_side import Handler, block
 from tests.peer.pair import channels, soon, until
 
@@ -190,6 +194,159 @@ async def test_what_came_with_the_proof_is_read(monkeypatch: pytest.MonkeyPatch)
     ours.stream.close()
 
 
+# Slow links.
+
+
+@pytest.fixture
+async def link(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Link:
+    """On whose clock the event loop goes: `request.param` is its rate and how it takes writes."""
+    made = Link(*request.param)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", made.clock)
+    return made
+
+
+def started(link: Link, handler: Handler, limit: RateLimit | None = None) -> Pump:
+    pump = Pump(link, FrameReader(), handler, limit)
+    pump.start()
+    return pump
+
+
+async def passing(link: Link, seconds: float) -> None:
+    """Let so much time pass on the link and in the event loop."""
+    for _ in range(round(seconds * 1000)):
+        link.run(0.001)
+        await asyncio.sleep(0)
+
+
+SLOW = [(rate, writes) for rate in (1e6, 5e6, 18e6) for writes in (WHOLE, IN_PIECES)]
+
+
+@pytest.mark.parametrize("link", SLOW, indirect=True)
+async def test_a_control_frame_waits_little_on_a_slow_link(link: Link) -> None:
+    blocks = [os.urandom(MIB) for _ in range(40)]
+    handler = Handler(blocks=deque(block(data, number) for number, data in enumerate(blocks)))
+    pump = started(link, handler)
+    await passing(link, 0.7)
+    sent_at = {}
+    for number in range(5):
+        pump.send(encode(Ping(number)))
+        sent_at[number] = link.now
+        await passing(link, 0.261)
+    waits = [link.arrived_at[number] - at for number, at in sent_at.items()]
+    assert max(waits) < 0.125
+    assert max(waits) > 0.02  # the link is kept busy
+    handler.blocks.clear()
+    await passing(link, 1.5)
+    came = [part for part in link.came if not isinstance(part, Ping)]
+    assert came == blocks[: len(came)]
+    assert len(came) == handler.written
+    assert pump.unwritten == 0
+
+
+@pytest.mark.parametrize("link", [(20e3, WHOLE)], indirect=True)
+async def test_a_control_frame_on_the_slowest_link(link: Link) -> None:
+    """It waits for two parts of the smallest size."""
+    handler = Handler(blocks=deque([block(bytes(MIB))]))
+    pump = started(link, handler)
+    await passing(link, 10)
+    pump.send(encode(Ping(1)))
+    begun = link.now
+    await passing(link, 2)
+    assert link.arrived_at[1] - begun < 2 * 16 * 1024 / 20e3
+
+
+@pytest.mark.parametrize("link", [(200e6, WHOLE)], indirect=True)
+async def test_blocks_go_whole_on_a_fast_link(link: Link) -> None:
+    """After the first, by which that is found out: each is one write, and nothing is copied."""
+    frames = [block(bytes(MIB), number) for number in range(8)]
+    started(link, Handler(blocks=deque(frames)))
+    await passing(link, 0.1)
+    assert link.came == [bytes(MIB)] * 8
+    assert link.sizes[-6:] == [len(frame) for frame in frames[-6:]]
+
+
+@pytest.mark.parametrize("link", [(1e6, WHOLE)], indirect=True)
+async def test_how_much_of_a_block_is_still_to_go(link: Link) -> None:
+    frame = block(bytes(MIB))
+    handler = Handler(blocks=deque([frame]))
+    pump = started(link, handler)
+    left = [pump.unwritten]
+    while not handler.written:
+        await passing(link, 0.01)
+        left.append(pump.unwritten)
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) > 15
+    assert MIB > left[0] > left[-1] == 0
+
+
+# The limit.
+
+
+@pytest.mark.parametrize(
+    ("link", "rate"),
+    [((1e9, WHOLE), 10_000), ((1e9, IN_PIECES), 300_000), ((1e9, WHOLE), 1_000_000), ((1e8, WHOLE), 20_000_000)],
+    indirect=["link"],
+)
+async def test_blocks_go_as_fast_as_the_limit_lets_them(link: Link, rate: int) -> None:
+    handler = Handler(blocks=deque(block(bytes(MIB), number) for number in range(80)))
+    pump = started(link, handler, RateLimit(rate, link.now))
+    for number in range(3):
+        pump.send(encode(Ping(number)))
+        sent_at = link.now
+        await passing(link, 0.999)
+        assert link.arrived_at[number] - sent_at < 0.02  # control frames do not wait for it
+    assert link.written == pytest.approx(3 * rate, rel=0.05)
+
+
+@pytest.mark.parametrize("link", [(1e9, WHOLE)], indirect=True)
+async def test_a_limit_of_less_than_a_part_a_second(link: Link) -> None:
+    handler = Handler(blocks=deque([block(bytes(1000)), block(bytes(500), 1)]))
+    pump = started(link, handler, RateLimit(100, link.now))
+    await passing(link, 6)
+    assert handler.written == 0
+    assert 500 < link.written < 1000
+    pump.send(encode(Ping(1)))
+    await passing(link, 0.002)
+    assert link.came == [Ping(1)]
+    await passing(link, 12)
+    assert link.came == [Ping(1), bytes(1000), bytes(500)]
+
+
+@pytest.mark.parametrize("link", [(1e9, WHOLE)], indirect=True)
+async def test_another_channel_brings_nothing_extra(link: Link) -> None:
+    """Else whoever's channels break often would not be held to the limit."""
+    limit = RateLimit(100_000, link.now)
+    total = 0
+    for number in range(20):
+        one = Link(1e9)
+        one.now = link.now
+        pump = started(one, Handler(blocks=deque([block(bytes(MIB), number)])), limit)
+        for _ in range(100):
+            link.run(0.001)
+            one.run(0.001)
+            await asyncio.sleep(0)
+        pump.rest()
+        total += one.written
+    assert total == pytest.approx(200_000, rel=0.05)
+
+
+async def test_an_end_does_not_wait_for_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump_module, "LINGER", 1000.0)
+    channel, other = await channels()
+    now = asyncio.get_running_loop().time()
+    handlers = Handler(blocks=deque([block(bytes(MIB))])), Handler()
+    ours = Pump(channel.stream, channel.reader, handlers[0], RateLimit(1000, now))
+    theirs = Pump(other.stream, other.reader, handlers[1])
+    ours.start()
+    theirs.start()
+    ours.send(encode(Ping(1)))
+    closing = asyncio.create_task(ours.close())
+    await until(lambda: handlers[1].lost == [None])
+    assert handlers[1].came == [Ping(1)]
+    theirs.abandon()
+    await soon(closing)
+
+
 # The end.
 
 
@@ -277,10 +434,16 @@ async def test_writing_finds_the_break(ends: tuple[End, End]) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\x00\x00\x00\x00\x7f", b"\x00\x02\x00\x01\x02", b"\x00\x00\x00\x00\x40", b"\x00\x00\x00\x02\x0b\xff\xff"]
+    "data",
+    [
+        b"\x00\x00\x00\x00\x7f",  # a kind nobody knows
+        b"\x00\x02\x00\x01\x02",  # a control frame too long
+        b"\x00\x00\x00\x00\x40",  # blocks without a header
+        b"\x00\x00\x00\x02\x0b\xff\xff",  # a body that does not parse
+        frame_header(Kind.PART, 1),  # of no blocks
+    ],
 )
 async def test_broken_rules(ends: tuple[End, End], data: bytes) -> None:
-    """A kind nobody knows, a control frame too long, a block shorter than its header, a body that does not parse."""
     ours, theirs = ends
     ours.pump.send(data)
     await until(lambda: bool(theirs.handler.lost))

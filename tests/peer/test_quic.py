@@ -490,6 +490,19 @@ async def test_whoever_does_not_read_stops_the_writer(paths: dict[Role, Path]) -
     theirs.close()
 
 
+async def test_no_more_than_was_said_waits_to_be_sent(paths: dict[Role, Path]) -> None:
+    ours, theirs = await streams(paths[INITIATOR], paths[RESPONDER])
+    data = memoryview(bytes(MIB))
+    for size, most in [(20_000, 20_000), (MIB, quic.MAX_UNSENT)]:
+        ours.queue_at_most(size)
+        assert ours.write(data) == most
+        assert ours.write(data) is None
+        assert len(await read(theirs, most)) == most
+        await wait(ours, Wait.WRITE)
+    ours.close()
+    theirs.close()
+
+
 async def test_the_stream_is_given_up_behind_what_nobody_reads(paths: dict[Role, Path]) -> None:
     """qh3 knows, and we do not yet: the next write shows it."""
     ours, theirs = await streams(*paths.values())

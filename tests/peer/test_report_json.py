@@ -6,18 +6,15 @@ import pytest
 from p2p_core.errors import ConnectionLost, NotAdmitted, PunchwireError, TransferFailed
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.frames import FileOffer
 from p2p_peer.cli import outputs
+from p2p_peer.cli.manual import EVENTS
 from p2p_peer.cli.report_json import JsonReport
 from p2p_peer.events import (
     Advertised,
     Authenticated,
     ConnectEvent,
     FileFailed,
-    FileOffered,
-    FileProgress,
-    FileReceived,
-    FileSent,
+    FileGrew,
     Matched,
     MediatorReached,
     MessageDelivered,
@@ -27,13 +24,19 @@ from p2p_peer.events import (
     PathLost,
     PeerDone,
     PeerLeaving,
+    Phase,
     SessionEvent,
+    TransferBroken,
+    TransferOffered,
+    TransferProgress,
+    TransferReceived,
+    TransferSent,
+    TransferStalled,
 )
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
-from p2p_peer.transfer.sink import Stored
 from p2p_peer.trust import MediatorId
 
-from tests.peer.fake_session import ADDRESS, PEER, ShownSession
+from tests.peer.fake_session import ADDRESS, PEER, ShownSession, manifest_of
 
 SESSION: Any = ShownSession()
 ID = MediatorId(bytes(range(32)))
@@ -94,7 +97,8 @@ def test_connected(said: Any) -> None:
     ]
 
 
-STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
+SENT = TransferSent(3, "a.txt", 1, 5, 4, 1.23456, Path("/state/receipts/1"), 0)
+RECEIVED = TransferReceived(3, "a/ (2 files)", (Path("/inbox/a (1)"),), 2, 5, 5, 1.0, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -102,28 +106,89 @@ STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
     [
         (MessageReceived(1, 0, "hello"), {"event": "message", "from": str(PEER), "text": "hello"}),
         (
-            FileOffered(FileOffer(3, "a.txt", 5, 0o644, 0, 4096)),
-            {"event": "file_offered", "transfer": 3, "name": "a.txt", "size": 5},
-        ),
-        (FileProgress(3, "a.txt", 4, 5, 1.0), {"event": "file_progress", "transfer": 3, "bytes": 4, "total": 5}),
-        (
-            FileSent(3, "a.txt", 5, 1.23456),
-            {"event": "file_sent", "transfer": 3, "name": "a.txt", "size": 5, "seconds": 1.2346},
-        ),
-        (
-            FileReceived(3, STORED, 1.0),
+            TransferOffered(3, manifest_of("a/", ("a/b", 5), ("a/c", 6), "a/d/", ("e", 7), "|")),
             {
-                "event": "file_received",
+                "event": "transfer_offered",
                 "transfer": 3,
-                "path": "/inbox/a (1).txt",
-                "size": 5,
-                "blake3": "ab" * 32,
-                "seconds": 1.0,
+                "label": "a/ and 2 more",
+                "entries": 6,
+                "files": 4,
+                "size": 18,
+                "items": [
+                    {"name": "a", "kind": "folder", "size": 11},
+                    {"name": "e", "kind": "file", "size": 7},
+                    {"name": "stdin", "kind": "stream", "size": None},
+                ],
             },
         ),
         (
-            FileFailed(3, TransferFailed("why"), "a.txt"),
-            {"event": "file_failed", "transfer": 3, "code": "transfer-failed", "message": "why"},
+            TransferProgress(3, True, "a.txt", Phase.HASHING, 4, None, 1, 1.0),
+            {
+                "event": "transfer_progress",
+                "transfer": 3,
+                "direction": "sent",
+                "phase": "hashing",
+                "bytes": 4,
+                "total": None,
+                "moved": 1,
+                "rate": None,
+            },
+        ),
+        (
+            TransferStalled(3, "a.txt", 10.123),
+            {"event": "transfer_stalled", "transfer": 3, "label": "a.txt", "seconds": 10.1},
+        ),
+        (
+            FileFailed(3, False, "a/b", TransferFailed("why")),
+            {
+                "event": "file_failed",
+                "transfer": 3,
+                "direction": "received",
+                "path": "a/b",
+                "code": "transfer-failed",
+                "message": "why",
+            },
+        ),
+        (FileGrew(3, "a/b", 5), {"event": "file_grew", "transfer": 3, "path": "a/b", "size": 5}),
+        (
+            SENT,
+            {
+                "event": "transfer_sent",
+                "transfer": 3,
+                "label": "a.txt",
+                "files": 1,
+                "size": 5,
+                "moved": 4,
+                "seconds": 1.2346,
+                "failed": 0,
+                "receipt": "/state/receipts/1",
+            },
+        ),
+        (
+            RECEIVED,
+            {
+                "event": "transfer_received",
+                "transfer": 3,
+                "label": "a/ (2 files)",
+                "paths": ["/inbox/a (1)"],
+                "files": 2,
+                "size": 5,
+                "moved": 5,
+                "seconds": 1.0,
+                "failed": 1,
+                "receipt": None,
+            },
+        ),
+        (
+            TransferBroken(3, True, "a.txt", TransferFailed("why")),
+            {
+                "event": "transfer_failed",
+                "transfer": 3,
+                "direction": "sent",
+                "label": "a.txt",
+                "code": "transfer-failed",
+                "message": "why",
+            },
         ),
         (
             PathLost(ConnectionLost("why")),
@@ -141,6 +206,50 @@ STORED = Stored(Path("/inbox/a (1).txt"), 5, "ab" * 32)
 def test_in_the_session(said: Any, event: SessionEvent, expected: dict[str, Any] | None) -> None:
     JsonReport().happened(SESSION, event)
     assert said() == ([] if expected is None else [expected])
+
+
+def test_progress_has_a_rate(said: Any) -> None:
+    report = JsonReport()
+    for second in (0, 1, 2):
+        report.happened(
+            SESSION, TransferProgress(3, False, "a", Phase.MOVING, 10 * second, 100, 10 * second, float(second))
+        )
+    assert [(event["direction"], event["phase"], event["rate"]) for event in said()] == [
+        ("received", "moving", None),
+        ("received", "moving", 10),
+        ("received", "moving", 10),
+    ]
+
+
+def test_an_offer_of_many_is_cut(said: Any) -> None:
+    JsonReport().happened(SESSION, TransferOffered(3, manifest_of(*((f"{number}", 1) for number in range(101)))))
+    [event] = said()
+    assert (event["entries"], event["size"], len(event["items"])) == (101, 101, 100)
+
+
+def test_fields_are_those_of_the_manual(said: Any) -> None:
+    fields = {name: set(fields.split(", ")) for name, fields, _ in EVENTS}
+    for event in (
+        TransferOffered(3, manifest_of("a")),
+        TransferProgress(3, True, "a", Phase.MOVING, 1, 1, 1, 1.0),
+        TransferStalled(3, "a", 10.0),
+        FileFailed(3, True, "a", TransferFailed("why")),
+        FileGrew(3, "a", 1),
+        SENT,
+        RECEIVED,
+        TransferBroken(3, True, "a", TransferFailed("why")),
+    ):
+        JsonReport().happened(SESSION, event)
+    JsonReport().session_lost(ConnectionLost("why"))
+    told = said()
+    assert len(told) == 9
+    for event in told:
+        assert set(event) - {"event"} == fields[event["event"]]
+
+
+def test_a_session_that_is_lost(said: Any) -> None:
+    JsonReport().session_lost(ConnectionLost("why"))
+    assert said() == [{"event": "session_lost", "code": "connection-lost", "message": "why"}]
 
 
 @pytest.mark.parametrize("text", ["a\nb", "\x1b[31mred\x07", "\u202e\u2028\u0085", "\udcff", '"\\', "ä€\U0001f52b"])

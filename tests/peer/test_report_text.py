@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,17 +7,13 @@ import pytest
 from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address, Transport
-from p2p_core.wire.frames import FileOffer
 from p2p_peer.cli import outputs
 from p2p_peer.cli.console_lines import LineConsole
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.events import (
     Advertised,
     FileFailed,
-    FileOffered,
-    FileProgress,
-    FileReceived,
-    FileSent,
+    FileGrew,
     Matched,
     MediatorReached,
     MessageDelivered,
@@ -25,28 +22,44 @@ from p2p_peer.events import (
     PathLost,
     PeerDone,
     PeerLeaving,
+    Phase,
     SessionEvent,
     StillLooking,
     StunServerUnusable,
+    TransferBroken,
+    TransferOffered,
+    TransferProgress,
+    TransferReceived,
+    TransferSent,
+    TransferStalled,
 )
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
-from p2p_peer.transfer.sink import Stored
 from p2p_peer.trust import MediatorId
 
-from tests.peer.fake_session import ADDRESS, PEER, ShownSession
+from tests.peer.fake_session import ADDRESS, PEER, ShownSession, manifest_of
 
 SESSION: Any = ShownSession()
 ID = MediatorId(bytes(range(32)))
 EVIL = "\x1b]0;owned\x07\r\x1b[2Jgnp.\u202eexe\x9b31m"
 
 
-def offered(name: str = "a.txt", size: int = 1500) -> FileOffered:
-    return FileOffered(FileOffer(3, name, size, 0o644, 0, 4096))
+def offered(*entries: str | tuple[str, int]) -> TransferOffered:
+    return TransferOffered(3, manifest_of(*(entries or (("a.txt", 1500),))))
 
 
-def received(path: str) -> FileReceived:
-    return FileReceived(3, Stored(Path(path), 1500, "ab" * 32), 0.25)
+def sent(label: str = "a.txt", files: int = 1, size: int = 1500, **fields: Any) -> TransferSent:
+    event = TransferSent(3, label, files, size, size, 0.25, None, 0)
+    return replace(event, **fields)
+
+
+def received(*paths: str, **fields: Any) -> TransferReceived:
+    event = TransferReceived(3, "a.txt", tuple(map(Path, paths)), 1, 1500, 1500, 0.25, None, 0)
+    return replace(event, **fields)
+
+
+def broken(name: str = "a.txt", *, outgoing: bool = False, why: str = "why") -> TransferBroken:
+    return TransferBroken(3, outgoing, name, TransferFailed(why))
 
 
 @pytest.mark.parametrize(
@@ -107,8 +120,39 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
     ("event", "says"),
     [
         (offered(), f"* {PEER.short} offers a.txt (1.5 kB)\n"),
-        (FileSent(3, "a.txt", 1500, 0.25), "* sent a.txt (1.5 kB in 0.2 s); it was verified and stored\n"),
-        (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s), verified\n"),
+        (sent(), "* sent a.txt (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n"),
+        (
+            sent("photos/ (1204 files)", 1204, 3_200_000_000, seconds=21.0),
+            "* sent photos/ (1204 files, 3.2 GB in 0:21, 152 MB/s over TCP)\n",
+        ),
+        (
+            sent("photos/ (1204 files)", 1202, 3_200_000_000, seconds=21.0, moved=2_100_000_000, failed=2),
+            "* sent photos/ (1202 files, 3.2 GB in 0:21, 100 MB/s over TCP); 1.1 GB were there already; "
+            "2 files were not: see above\n",
+        ),
+        (sent(files=0, size=0, failed=1), "* sent a.txt (0 files, 0 B in 0.2 s, 0 B/s over TCP); 1 file was not: see above\n"),
+        (sent(seconds=0.0), "* sent a.txt (1.5 kB in 0.0 s)\n"),
+        (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n"),
+        (
+            received("/inbox/a.txt", "/inbox/b", label="a.txt and 1 more", files=2),
+            "* received a.txt and 1 more into /inbox (2 files, 1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n",
+        ),
+        (
+            received(label="standard input", files=1),
+            "* received standard input (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n",
+        ),
+        (FileFailed(3, True, "photos/a.jpg", TransferFailed("why")), "* photos/a.jpg: why\n"),
+        (
+            FileFailed(3, True, "photos/a.jpg", TransferFailed("photos/a.jpg cannot be read: why")),
+            "* photos/a.jpg cannot be read: why\n",
+        ),
+        (
+            FileFailed(3, True, "photos/a.jpg", TransferFailed("/home/me/photos/a.jpg cannot be read: why")),
+            "* /home/me/photos/a.jpg cannot be read: why\n",
+        ),
+        (FileFailed(3, False, "a", TransferFailed("it is a folder")), "* a: it is a folder\n"),
+        (FileGrew(3, "log", 1500), "* log grew while it was sent: its first 1.5 kB are sent\n"),
+        (TransferStalled(3, "a.txt", 10.1), "* a.txt: nothing has moved for 10 s\n"),
         (PathLost(ConnectionLost("why")), "* connection lost: why; looking for another way to the other side\n"),
         (StillLooking("the other side did not come"), "* still looking: the other side did not come\n"),
         (PathChanged(PathKind.TCP, ADDRESS, ""), "* now direct over TCP at 203.0.113.5:6000\n"),
@@ -121,7 +165,7 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         (PeerLeaving("bye"), "* the other side leaves: bye\n"),
         (MessageDelivered(1), ""),
         (PeerDone(), ""),  # it matters to a chat and to a pipe, which say it
-        (FileProgress(3, "a.txt", 4, 5, 1.0), ""),  # no terminal, no bar
+        (TransferProgress(3, True, "a.txt", Phase.MOVING, 4, 5, 4, 1.0), ""),  # no terminal, no bar
     ],
 )
 def test_in_the_session(capsys: pytest.CaptureFixture[str], event: SessionEvent, says: str) -> None:
@@ -131,13 +175,57 @@ def test_in_the_session(capsys: pytest.CaptureFixture[str], event: SessionEvent,
     assert (said.out, said.err) == ("", says)
 
 
-def test_a_file_that_failed_has_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_is_offered_with_what_is_in_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """And how much room there is, where it is to go."""
+    TextReport(LineConsole(), tmp_path).happened(SESSION, offered("photos/", ("photos/a.jpg", 1500), "photos/raw/"))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:3] == [
+        f"* {PEER.short} offers photos/ (1 file, 1.5 kB)",
+        "*    1  a.jpg  1.5 kB",
+        "*    2  raw/   0 files, 0 B",
+    ]
+    assert re.fullmatch(rf"\* \d+(\.\d)? [kMGT]B are free in {tmp_path}", lines[3])
+    assert len(lines) == 4
+
+
+def test_an_offer_that_does_not_fit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    TextReport(LineConsole(), tmp_path).happened(SESSION, offered(("a.txt", 2**51)))
+    assert "* it does not fit, unless most of it is there already: " in capsys.readouterr().err
+
+
+def test_an_offer_for_a_folder_that_is_gone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    TextReport(LineConsole(), tmp_path / "gone").happened(SESSION, offered())
+    assert capsys.readouterr().err == f"* {PEER.short} offers a.txt (1.5 kB)\n"
+
+
+def test_a_transfer_that_failed_has_its_name(capsys: pytest.CaptureFixture[str]) -> None:
     report = TextReport(LineConsole())
-    report.happened(SESSION, offered())
-    report.happened(SESSION, FileFailed(3, TransferFailed("why"), "a.txt"))
+    report.happened(SESSION, broken())
     assert capsys.readouterr().err.endswith("* a.txt: why\n")
-    report.happened(SESSION, FileFailed(4, TransferFailed("why"), None))
-    assert capsys.readouterr().err == ""  # a file of ours: whoever sends it tells
+    report.happened(SESSION, broken(outgoing=True))
+    assert capsys.readouterr().err == ""  # of files of ours, whoever sends them tells
+
+
+def test_where_the_receipt_is_told_with_verbose(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "p2p_peer"):
+        TextReport(LineConsole()).happened(SESSION, sent(receipt=Path("/state/receipts/1")))
+        TextReport(LineConsole()).happened(SESSION, received("/inbox/a", receipt=Path("/state/receipts/2")))
+    assert [record.getMessage() for record in caplog.records] == [
+        "the receipt of transfer 3 is /state/receipts/1",
+        "the receipt of transfer 3 is /state/receipts/2",
+    ]
+
+
+def test_a_session_that_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Shown()
+    report = TextReport(console)
+    report.happened(SESSION, TransferProgress(3, True, "a", Phase.MOVING, 1, 4, 1, 0.5))
+    report.session_lost(ConnectionLost("why"))
+    assert console.transfers == {}
+    assert capsys.readouterr().err == (
+        "* connection lost: why\n"
+        "* the other side is gone; what has arrived is kept; waiting for it to come back, Ctrl-C ends\n"
+    )
 
 
 def test_the_reason_for_leaving_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +234,7 @@ def test_the_reason_for_leaving_is_said_once(capsys: pytest.CaptureFixture[str])
     report.closed("bye")
     assert capsys.readouterr().err == "* the other side leaves: bye\n* closed\n"
     report = TextReport(LineConsole())
-    report.happened(SESSION, FileFailed(3, TransferFailed("the other side gave up: bye"), "a.txt"))
+    report.happened(SESSION, broken(why="the other side gave up: bye"))
     report.happened(SESSION, PeerLeaving("bye"))
     report.closed("bye")
     assert capsys.readouterr().err == ("* a.txt: the other side gave up: bye\n* the other side leaves\n* closed\n")
@@ -156,9 +244,14 @@ def test_the_reason_for_leaving_is_said_once(capsys: pytest.CaptureFixture[str])
     "event",
     [
         MessageReceived(1, 0, EVIL),
-        offered(EVIL),
-        FileSent(3, EVIL, 5, 1.0),
+        offered((EVIL, 5)),
+        sent(EVIL),
         received(f"/inbox/{EVIL}"),
+        received(f"/inbox/{EVIL}", "/inbox/b", label=EVIL),
+        FileFailed(3, False, EVIL, TransferFailed(EVIL)),
+        FileGrew(3, EVIL, 5),
+        TransferStalled(3, EVIL, 10.0),
+        broken(EVIL),
         PeerLeaving(EVIL),
     ],
     ids=lambda event: type(event).__name__,
@@ -200,13 +293,18 @@ def test_an_error_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_progress_goes_when_it_is_over() -> None:
     console = Shown()
     report = TextReport(console)
-    for done in (1, 2):
-        report.happened(SESSION, FileProgress(3, "a", done, 4, 0.5))
-    report.happened(SESSION, FileProgress(5, "b", 1, 4, 0.5))
-    assert [(transfer, line.split()[0]) for transfer, line in console.transfers.items()] == [(3, "a"), (5, "b")]
-    assert " 50% of 4 B, 4 B/s, 0:00 left" in console.transfers[3]
-    report.happened(SESSION, FileSent(3, "a", 4, 1.0))
-    report.happened(SESSION, FileFailed(5, TransferFailed("why"), None))
+    for second in (0, 1):
+        report.happened(SESSION, TransferProgress(3, True, "a", Phase.MOVING, 2 * second, 4, 2 * second, float(second)))
+    report.happened(SESSION, TransferProgress(5, False, "b", Phase.MOVING, 1, 4, 1, 0.5))
+    assert [(transfer, line.split()[:2]) for transfer, line in console.transfers.items()] == [
+        (3, ["sending", "a"]),
+        (5, ["receiving", "b"]),
+    ]
+    assert " 50% of 4 B, 2 B/s over TCP, 0:01 left" in console.transfers[3]
+    report.happened(SESSION, TransferStalled(3, "a", 12.0))
+    assert console.transfers[3].endswith(", stalled for 12 s")
+    report.happened(SESSION, sent())
+    report.happened(SESSION, replace(broken(), transfer=5))
     assert console.transfers == {}
 
 
@@ -216,6 +314,10 @@ class Shown(LineConsole):
     def __init__(self) -> None:
         super().__init__()
         self.transfers: dict[int, str] = {}
+
+    @property
+    def progress_columns(self) -> int | None:
+        return 80
 
     def progress(self, transfer: int, line: str) -> None:
         self.transfers[transfer] = line

@@ -1,110 +1,244 @@
 import os
-import threading
+import random
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from p2p_core import limits
 from p2p_core.errors import SourceChanged, TransferFailed
-from p2p_core.file_root import block_digest
-from p2p_peer.transfer import source as source_module
-from p2p_peer.transfer.source import BUFFERS, FRAME_ROOM, FileSource, OpenFile, ReadyBlock
+from p2p_core.identity import PeerId
+from p2p_core.ledger import Ledger, block_digest
+from p2p_core.manifest import EntryKind, Manifest
+from p2p_core.ranges import ranges_of
+from p2p_core.wire.frames import BLOCKS_ROOM
+from p2p_peer.transfer import source_file as source_file_module
+from p2p_peer.transfer import tree as tree_module
+from p2p_peer.transfer.sent_journal import SentJournal
+from p2p_peer.transfer.source import BUFFERS, Grew, Unsent
+from p2p_peer.transfer.tree import SendOptions, scan
 
-from tests.peer.pair import PATIENCE
+from tests.peer.source_reader import SIZE, SourceReader, open_descriptors, small_blocks
 
-SIZE = 4096
+AHEAD = 4 * BUFFERS * SIZE  # bytes: more than is read ahead
 
-
-class Reading:
-    """A source, and a way to wait for what its thread does."""
-
-    def __init__(self, path: Path, block_size: int = SIZE, first: int = 0) -> None:
-        self._news = threading.Semaphore(0)
-        self.file = OpenFile.open(path)
-        self.source = FileSource(self.file, block_size, self._news.release, first)
-
-    def wait_until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            assert self._news.acquire(timeout=PATIENCE)
-
-    def next(self) -> ReadyBlock:
-        self.wait_until(lambda: bool(self.source._ready))
-        block = self.source.take()
-        assert block is not None
-        return block
-
-    def end(self) -> None:
-        self.source.stop()
-        self.source.join()
-        self.file.close()
+Read = Callable[..., SourceReader]
 
 
 @pytest.fixture
-def reading(tmp_path: Path) -> Iterator[Callable[..., Reading]]:
-    made: list[Reading] = []
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Read]:
+    """Make sources that read in blocks of SIZE and are ended."""
+    small_blocks(monkeypatch)
+    made: list[SourceReader] = []
 
-    def read(content: bytes, block_size: int = SIZE, first: int = 0) -> Reading:
-        path = tmp_path / "file"
-        path.write_bytes(content)
-        made.append(Reading(path, block_size, first))
+    def reader(*arguments: Any, **options: Any) -> SourceReader:
+        made.append(SourceReader(*arguments, **options))
         return made[-1]
 
-    yield read
+    yield reader
     for each in made:
         each.end()
 
 
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(AHEAD))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three files; the middle one is read ahead of only in part."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").write_bytes(os.urandom(10))
+    (folder / "b").write_bytes(os.urandom(AHEAD))
+    (folder / "c").write_bytes(os.urandom(20))
+    return folder
+
+
+def ledger_of(paths: list[Path], manifest: Manifest) -> Ledger:
+    """Return what the other side has when it has the files at `paths`, which are in this order."""
+    ledger = Ledger(manifest)
+    entries = [index for index, entry in enumerate(manifest) if entry.kind is EntryKind.FILE]
+    for path, entry in zip(paths, entries, strict=True):
+        content = path.read_bytes()
+        for number in range(-(-len(content) // manifest.block_size)):
+            data = content[number * manifest.block_size :][: manifest.block_size]
+            ledger.put(manifest.first_block(entry) + number, block_digest(data))
+    return ledger
+
+
 @pytest.mark.parametrize("size", [0, 1, SIZE - 1, SIZE, SIZE + 1, 10 * SIZE, 10 * SIZE + 3])
-def test_every_byte_once_and_in_order(reading: Callable[..., Reading], size: int) -> None:
-    content = os.urandom(size)
-    read = reading(content)
-    read.source.start()
-    got = b""
-    while not (read.source.is_exhausted and not read.source._ready):
-        read.wait_until(lambda: bool(read.source._ready) or read.source.is_exhausted)
-        if (block := read.source.take()) is not None:
-            data = bytes(block.frame[FRAME_ROOM:])
-            assert block.digest == block_digest(data)
-            assert block.length == len(data)
-            got += data
-            read.source.give_back(block)
-    assert got == content
-    assert read.source.is_done
-    assert read.source.error is None
-    read.source.join()
-    assert read.source.is_over
+def test_every_byte_once_and_in_order(read: Read, tmp_path: Path, size: int) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(size))
+    reader = read([tmp_path / "file"]).start().drain()
+    assert reader.content(0) == (tmp_path / "file").read_bytes()
+    assert reader.source.is_done
+    assert reader.source.error is None
+    assert reader.source.absent == ()
+    assert reader.source.root == ledger_of([tmp_path / "file"], reader.manifest).root()
 
 
-@pytest.mark.parametrize("first", [1, 9, 10, 11])
-def test_from_a_block_in_the_middle(reading: Callable[..., Reading], first: int) -> None:
-    content = os.urandom(10 * SIZE + 3)
-    read = reading(content, first=first)
-    read.source.start()
-    got = b""
-    while not read.source.is_done:
-        read.wait_until(lambda: bool(read.source._ready) or read.source.is_exhausted)
-        if (block := read.source.take()) is not None:
-            got += block.frame[FRAME_ROOM:]
-            read.source.give_back(block)
-    assert got == content[first * SIZE :]
+def test_a_tree(read: Read, tmp_path: Path) -> None:
+    """Large and small files in any order, empty ones and folders among them."""
+    chance = random.Random(5)
+    files = []
+    for number in range(100):
+        path = tmp_path / "tree" / chance.choice(["", "sub", "sub/sub"]) / f"{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(chance.randbytes(chance.choice([0, 1, 100, SIZE - 1, SIZE, SIZE + 1, 5 * SIZE + 7])))
+        files.append(path)
+    reader = read([tmp_path / "tree"]).start().drain()
+    found = {
+        Path(reader.tree.local_path(index)): reader.content(index)
+        for index, entry in enumerate(reader.manifest)
+        if entry.kind is EntryKind.FILE
+    }
+    assert found == {path: path.read_bytes() for path in files}
+    assert reader.source.root == ledger_of(list(found), reader.manifest).root()
+    assert not reader.notices
 
 
-def test_reads_ahead_no_further_than_its_buffers(reading: Callable[..., Reading]) -> None:
-    read = reading(os.urandom(10 * SIZE))
-    read.source.start()
-    read.wait_until(lambda: len(read.source._ready) == BUFFERS)
-    assert read.source._free.empty()
-    blocks = [read.next() for _ in range(BUFFERS)]
-    assert len({id(block.buffer) for block in blocks}) == BUFFERS
-    assert read.source.take() is None
-    read.source.give_back(blocks[0])
-    assert read.next().buffer is blocks[0].buffer
+def test_small_files_share_a_frame(read: Read, tmp_path: Path) -> None:
+    for number in range(600):
+        (tmp_path / f"{number:03}").write_bytes(b"ten bytes\n")
+    assert read([tmp_path]).start().drain().counts == [limits.MAX_BATCH_BLOCKS, limits.MAX_BATCH_BLOCKS, 88]
 
 
-def test_a_small_file_takes_little_memory(reading: Callable[..., Reading]) -> None:
-    read = reading(b"hello", 1024 * 1024)
-    read.source.start()
-    assert len(read.next().buffer) == FRAME_ROOM + 5
+def test_a_frame_has_no_more_than_a_block_s_bytes(read: Read, tmp_path: Path) -> None:
+    for number, size in enumerate([SIZE // 2, SIZE // 2, 1, SIZE, SIZE - 1, 1, SIZE + 5, 6]):
+        (tmp_path / str(number)).write_bytes(bytes(size))
+    assert read([tmp_path]).start().drain().counts == [2, 1, 1, 2, 1, 2]
+
+
+def test_reads_ahead_no_further_than_its_buffers(read: Read, file: Path) -> None:
+    reader = read([file]).start()
+    blocks = [reader.next() for _ in range(BUFFERS)]
+    assert len({id(each.buffer) for each in blocks}) == BUFFERS
+    assert reader.take() is None
+    reader.source.give_back(blocks[0])
+    assert reader.next().buffer is blocks[0].buffer
+
+
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"hello")
+    reader = SourceReader([tmp_path / "file"]).start()
+    assert len(reader.next().buffer) == BLOCKS_ROOM + 5
+    reader.end()
+
+
+# What is wanted, and what is there.
+
+
+def test_only_what_is_wanted(read: Read, folder: Path) -> None:
+    tree = scan([folder])
+    names = [tree.manifest.name(index) for index in range(4)]
+    reader = read(tree, wanted=ranges_of([names.index("a"), names.index("c")])).start().drain()
+    assert {name: reader.content(names.index(name)) for name in "ac"} == {
+        name: (folder / name).read_bytes() for name in "ac"
+    }
+    assert len(reader.blocks) == 2
+    assert reader.source.absent == ((names.index("b"), 1),)
+
+
+def test_what_the_other_side_has_is_not_sent(read: Read, folder: Path) -> None:
+    tree = scan([folder])
+    theirs = ledger_of([folder / name for name in "abc"], tree.manifest)
+    reader = read(tree, theirs=theirs).start().drain()
+    assert reader.blocks == {}
+    assert reader.source.skipped_bytes == tree.manifest.total_bytes
+    assert reader.source.root == theirs.root()
+
+
+def test_what_is_other_there_is_sent(read: Read, folder: Path) -> None:
+    tree = scan([folder])
+    theirs = ledger_of([folder / name for name in "abc"], tree.manifest)
+    theirs.put(3, bytes(32))
+    theirs.put(7, bytes(32))
+    reader = read(tree, theirs=theirs).start().drain()
+    assert list(reader.blocks) == [3, 7]
+    assert reader.source.skipped_bytes == tree.manifest.total_bytes - 2 * SIZE
+
+
+def test_what_is_read_before_what_the_other_side_has_goes_out(read: Read, file: Path) -> None:
+    """It does not wait until all the rest has been compared."""
+    tree = scan([file])
+    theirs = ledger_of([file], tree.manifest)
+    theirs.put(0, bytes(32))
+    reader = read(tree, theirs=theirs)
+    seen: list[int] = []
+    reader.source._notify = lambda: seen.append(reader.source.skipped_bytes)
+    reader.start()
+    reader.source.join()
+    assert seen[0] == 0
+    reader.take()
+    assert reader.source.is_done
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Callable[[Manifest], SentJournal]]:
+    opened: list[SentJournal] = []
+
+    def open_journal(manifest: Manifest) -> SentJournal:
+        for each in opened:
+            each.close()
+        later = 60 * 10**9  # ns: as if the files had been left alone for a minute
+        journal = SentJournal.open(
+            tmp_path / "state", PeerId(bytes(32)), [b"/it"], manifest, lambda: time.time_ns() + later
+        )
+        assert journal is not None
+        opened.append(journal)
+        return journal
+
+    yield open_journal
+    for each in opened:
+        each.close()
+
+
+def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the length of each read but those that look for the end."""
+    lengths: list[int] = []
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: tuple[memoryview], offset: int) -> int:
+        if len(buffers[0]) > 1:
+            lengths.append(len(buffers[0]))
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(source_file_module.os, "preadv", preadv)
+    return lengths
+
+
+def test_what_was_journaled_is_not_read_again(
+    read: Read, folder: Path, journal: Callable[[Manifest], SentJournal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = scan([folder])
+    first = read(tree, journal=journal(tree.manifest)).start().drain()
+    lengths = blocks_read(monkeypatch)
+    again = read(tree, theirs=first.source.ledger, journal=journal(tree.manifest)).start().drain()
+    assert again.source.root == first.source.root
+    assert again.source.skipped_bytes == tree.manifest.total_bytes
+    assert lengths == []
+
+
+def test_a_file_that_changed_since_it_was_journaled_is_read_again(
+    read: Read, folder: Path, journal: Callable[[Manifest], SentJournal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = scan([folder])
+    first = read(tree, journal=journal(tree.manifest)).start().drain()
+    (folder / "c").write_bytes(os.urandom(20))
+    tree = scan([folder])
+    lengths = blocks_read(monkeypatch)
+    again = read(tree, theirs=first.source.ledger, journal=journal(tree.manifest)).start().drain()
+    assert lengths == [20]
+    assert again.blocks == {tree.manifest.blocks - 1: (folder / "c").read_bytes()}
+
+
+# Files that are not what they were.
 
 
 def grow(path: Path) -> None:
@@ -116,177 +250,354 @@ def touch(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
-@pytest.mark.parametrize("change", [grow, touch])
-def test_a_file_that_changes_while_it_is_read(
-    reading: Callable[..., Reading], tmp_path: Path, change: Callable[[Path], None]
-) -> None:
-    read = reading(os.urandom(2 * BUFFERS * SIZE))
-    read.source.start()
-    first = read.next()
-    change(tmp_path / "file")
-    read.source.give_back(first)
-    drain(read)
-    assert isinstance(read.source.error, SourceChanged)
-    assert not read.source.is_done
+def cut(path: Path) -> None:
+    os.truncate(path, SIZE)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
-def test_a_file_that_has_more_than_its_size_says() -> None:
-    """As those in /proc: nothing of it would arrive, and nobody would know."""
-    read = Reading(Path("/proc/self/status"))
-    assert read.file.size == 0
-    read.source.start()
-    drain(read)
-    assert isinstance(read.source.error, SourceChanged)
-    read.end()
+def rewrite(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"other")
+    os.utime(path, ns=(1, 2))
 
 
-@pytest.mark.parametrize("how", ["removed", "replaced"])
-def test_a_file_whose_name_goes_to_another_is_read_to_its_end(
-    reading: Callable[..., Reading], tmp_path: Path, how: str
-) -> None:
-    content = os.urandom(2 * BUFFERS * SIZE)
-    read = reading(content)
-    read.source.start()
-    first = read.next()
-    got = [bytes(first.frame[FRAME_ROOM:])]
-    if how == "removed":
-        (tmp_path / "file").unlink()
-    else:
-        (tmp_path / "other").write_text("something else")
-        (tmp_path / "other").replace(tmp_path / "file")
-    read.source.give_back(first)
-    for _ in range(2 * BUFFERS - 1):
-        block = read.next()
-        got.append(bytes(block.frame[FRAME_ROOM:]))
-        read.source.give_back(block)
-    read.wait_until(lambda: read.source.is_done)
-    assert b"".join(got) == content
-
-
-def test_a_file_that_is_cut_off_while_it_is_read(reading: Callable[..., Reading], tmp_path: Path) -> None:
-    read = reading(os.urandom(4 * BUFFERS * SIZE))
-    read.source.start()
-    first = read.next()
-    os.truncate(tmp_path / "file", SIZE)
-    read.source.give_back(first)
-    drain(read)
-    assert isinstance(read.source.error, SourceChanged)
-    assert "became shorter" in str(read.source.error)
-    assert not read.source.is_done
-
-
-def drain(read: Reading) -> None:
-    """Take blocks until the source ends."""
-    while True:
-        read.wait_until(lambda: bool(read.source._ready) or read.source.error is not None or read.source.is_exhausted)
-        block = read.source.take()
-        if block is None:
-            return
-        read.source.give_back(block)
-
-
-def test_a_disk_that_fails(reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch) -> None:
-    def preadv(*_: Any) -> int:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(source_module.os, "preadv", preadv)
-    read = reading(b"hello")
-    read.source.start()
-    read.wait_until(lambda: read.source.error is not None)
-    assert isinstance(read.source.error, TransferFailed)
-    assert str(read.source.error).endswith("cannot be read: Input/output error")
-
-
-def test_short_reads_are_put_together(reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = os.preadv
-    monkeypatch.setattr(source_module.os, "preadv", lambda fd, buffers, at: real(fd, [buffers[0][:100]], at))
-    content = os.urandom(SIZE)
-    read = reading(content)
-    read.source.start()
-    assert read.next().frame[FRAME_ROOM:] == content
-
-
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@pytest.mark.parametrize("when", ["before it starts", "while it waits", "after the end"])
-def test_stopped(reading: Callable[..., Reading], when: str) -> None:
-    read = reading(os.urandom(SIZE if when == "after the end" else 10 * SIZE))
-    before = open_descriptors()
-    if when != "before it starts":
-        read.source.start()
-        read.next()
-    if when == "after the end":
-        read.wait_until(lambda: read.source.is_exhausted)
-    read.source.stop()
-    read.source.stop()
-    read.source.join()
-    assert read.source.is_over
-    assert open_descriptors() == before
-    assert os.fstat(read.file.descriptor).st_size  # that one is not the source's to close
-
-
-def test_no_descriptor_is_free(reading: Callable[..., Reading], monkeypatch: pytest.MonkeyPatch) -> None:
-    def dup(_: int) -> int:
-        raise OSError(24, "Too many open files")
-
-    monkeypatch.setattr(source_module.os, "dup", dup)
-    read = reading(b"hello")
-    read.source.start()
-    read.wait_until(lambda: read.source.error is not None)
-    assert str(read.source.error).endswith("cannot be read: Too many open files")
-    assert read.source.is_over
-
-
-# What may be sent.
-
-
-def test_what_a_file_is(tmp_path: Path) -> None:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(b"12345")
-    path.chmod(0o6751)
-    os.utime(path, ns=(1, 1_700_000_000_123_456_789))
-    file = OpenFile.open(path)
-    file.close()
-    assert (file.name, file.size, file.mode, file.mtime_ns) == ("photo.jpg", 5, 0o751, 1_700_000_000_123_456_789)
-
-
-def test_a_file_older_than_time_itself(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"")
-    os.utime(path, ns=(1, -1_000_000_000))
-    file = OpenFile.open(path)
-    file.check_unchanged()
-    file.close()
-    assert file.mtime_ns == 0
-
-
-def test_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt"))
-    path.write_bytes(b"")
-    file = OpenFile.open(path)
-    file.close()
-    assert file.name == "caf\ufffd.txt"
-
-
-def missing(path: Path) -> None:
-    """There is no file."""
+def change_while_read(reader: SourceReader, change: Callable[[Path], None], path: Path) -> None:
+    """Change the file when it has been read in part."""
+    blocks = reader.start().next()
+    while reader.counts[-1:] != [1] or blocks.length != SIZE:
+        reader.source.give_back(blocks)
+        blocks = reader.next()
+    change(path)
+    reader.source.give_back(blocks)
+    reader.drain()
 
 
 @pytest.mark.parametrize(
-    ("make", "why"),
+    ("change", "why"),
+    [(touch, "changed after it was offered"), (rewrite, "changed after"), (cut, "became shorter after it was offered")],
+)
+def test_a_file_that_changes_while_it_is_read(
+    read: Read, folder: Path, change: Callable[[Path], None], why: str
+) -> None:
+    reader = read([folder])
+    change_while_read(reader, change, folder / "b")
+    assert why in reader.failed["b"]
+    assert str(folder / "b") in reader.failed["b"]
+    assert all(isinstance(notice, Unsent) and isinstance(notice.error, SourceChanged) for notice in reader.notices)
+    assert reader.source.is_done
+    assert reader.source.absent == ((2, 1),)
+    assert reader.content(1) == (folder / "a").read_bytes()
+    assert reader.content(3) == (folder / "c").read_bytes()
+    assert reader.manifest.first_block(3) - 1 not in reader.blocks  # the last one: nobody takes it for whole
+
+
+def test_a_file_that_grows_while_it_is_read(read: Read, folder: Path) -> None:
+    before = (folder / "b").read_bytes()
+    reader = read([folder])
+    change_while_read(reader, grow, folder / "b")
+    assert reader.notices == [Grew(2)]
+    assert reader.content(2) == before
+    assert reader.source.absent == ()
+
+
+@pytest.mark.parametrize("size", [0, 1, SIZE, SIZE + 1])
+def test_a_file_that_grew_before_it_was_read(read: Read, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(bytes(size))
+    reader = read([path])
+    grow(path)
+    reader.start().drain()
+    assert reader.notices == [Grew(0)]
+    assert reader.content(0) == bytes(size)
+
+
+def become_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def become_link(path: Path) -> None:
+    path.rename(path.with_name("there"))
+    path.symlink_to("there")
+
+
+def become_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
     [
-        (missing, "cannot be read: No such file or directory"),
-        (Path.mkdir, "is not a file"),
-        (os.mkfifo, "is not a file"),  # and opening it does not block
-        (lambda path: path.symlink_to("/dev/null"), "is not a file"),
-        (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+        (touch, "changed after it was offered"),
+        (cut, "became shorter"),
+        (Path.unlink, "cannot be read: No such file or directory"),
+        (become_fifo, "is not a file any more"),
+        (become_folder, "is not a file any more"),
+        (become_link, "cannot be read: Too many levels of symbolic links"),
     ],
 )
-def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], None], why: str) -> None:
-    path = tmp_path / "it"
-    make(path)
-    with pytest.raises(TransferFailed, match=why):
-        OpenFile.open(path)
+def test_a_file_that_changed_before_it_was_read(
+    read: Read, folder: Path, change: Callable[[Path], None], why: str
+) -> None:
+    reader = read([folder])
+    change(folder / "b")
+    reader.start().drain()
+    assert list(reader.failed) == ["b"]
+    assert why in reader.failed["b"]
+    assert reader.content(1) == (folder / "a").read_bytes()
+    assert reader.content(3) == (folder / "c").read_bytes()
+    assert reader.source.absent == ((2, 1),)
+
+
+def test_a_folder_that_was_replaced_by_a_link(read: Read, tmp_path: Path) -> None:
+    """What is read is below the argument, or nothing is."""
+    (tmp_path / "top" / "sub").mkdir(parents=True)
+    (tmp_path / "top" / "sub" / "a").write_bytes(b"ours")
+    shutil.copytree(tmp_path / "top" / "sub", tmp_path / "elsewhere")
+    reader = read([tmp_path / "top"])
+    (tmp_path / "top" / "sub").rename(tmp_path / "gone")
+    (tmp_path / "top" / "sub").symlink_to("../elsewhere")
+    reader.start().drain()
+    assert "cannot be read: Not a directory" in reader.failed["a"]
+    assert reader.blocks == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
+def test_a_file_that_has_more_than_its_size_says(read: Read) -> None:
+    """As those in /proc: nothing of it would arrive, and nobody would know."""
+    reader = read([Path("/proc/self/status")]).start().drain()
+    assert "has more bytes than its size says" in reader.failed["status"]
+    [notice] = reader.notices
+    assert isinstance(notice, Unsent)
+    assert isinstance(notice.error, SourceChanged)
+    assert notice.error.advice == "Copy it, and send the copy."
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_a_file_whose_name_goes_to_another_is_read_to_its_end(read: Read, file: Path, how: str) -> None:
+    content = file.read_bytes()
+
+    def change(path: Path) -> None:
+        if how == "replaced":
+            path.with_name("other").write_text("something else")
+            path.with_name("other").replace(path)
+        else:
+            path.unlink()
+
+    reader = read([file])
+    change_while_read(reader, change, file)
+    assert reader.content(0) == content
+    assert not reader.notices
+
+
+# Disks.
+
+
+def test_a_file_that_cannot_be_opened(read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests may run as root, who may open everything."""
+    real = os.open
+
+    def opening(path: Any, *arguments: Any, **options: Any) -> int:
+        if path == "b":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    reader = read([folder])
+    monkeypatch.setattr(tree_module.os, "open", opening)
+    reader.start().drain()
+    assert reader.failed == {"b": f"{folder}/b cannot be read: Permission denied"}
+    assert reader.content(3) == (folder / "c").read_bytes()
+
+
+def test_a_disk_that_fails(read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: tuple[memoryview], offset: int) -> int:
+        if offset == 3 * SIZE:
+            raise OSError(5, "Input/output error")
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(source_file_module.os, "preadv", preadv)
+    reader = read([folder]).start().drain()
+    assert reader.failed == {"b": f"{folder}/b cannot be read: Input/output error"}
+    assert reader.content(3) == (folder / "c").read_bytes()
+
+
+def test_short_reads_are_put_together(read: Read, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.preadv
+    monkeypatch.setattr(source_file_module.os, "preadv", lambda fd, buffers, at: real(fd, [buffers[0][:100]], at))
+    assert read([file]).start().drain().content(0) == file.read_bytes()
+
+
+def test_no_descriptor_is_free(read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no file's fault: not each of them is said to be unreadable."""
+
+    def opening(*_: Any, **__: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    reader = read([folder])
+    monkeypatch.setattr(tree_module.os, "open", opening)
+    reader.start().drain()
+    assert isinstance(reader.source.error, TransferFailed)
+    assert str(reader.source.error).endswith("cannot be read: Too many open files")
+    assert not reader.notices
+    assert not reader.source.is_done
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_of_ours_ends_it(read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not waited for what never comes."""
+
+    def preadv(*_: Any) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(source_file_module.os, "preadv", preadv)
+    reader = read([folder]).start().drain()
+    assert str(reader.source.error) == "reading failed: MemoryError()"
+
+
+# Ends.
+
+
+@pytest.mark.parametrize("when", ["before it starts", "while it waits", "after the end"])
+def test_stopped(read: Read, folder: Path, when: str) -> None:
+    reader = read([folder])
+    before = open_descriptors()
+    if when != "before it starts":
+        reader.start()
+        reader.next()
+    if when == "after the end":
+        reader.drain()
+    reader.source.stop()
+    reader.source.stop()
+    reader.source.join()
+    assert reader.source.is_over
+    assert reader.source.error is None
+    assert open_descriptors() == before
+
+
+def test_stopped_while_it_compares(read: Read, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for no buffer then."""
+    tree = scan([file])
+    reader = read(tree, theirs=ledger_of([file], tree.manifest))
+    real = os.preadv
+
+    def preadv(*arguments: Any) -> int:
+        reader.source.stop()
+        return real(*arguments)
+
+    monkeypatch.setattr(source_file_module.os, "preadv", preadv)
+    reader.start()
+    reader.source.join()
+    assert reader.source.skipped_bytes == SIZE
+    assert not reader.source.is_done
+
+
+def test_a_file_that_the_other_side_cannot_store(read: Read, folder: Path) -> None:
+    reader = read([folder])
+    reader.source.drop(2)
+    reader.start().drain()
+    assert len(reader.blocks) == 2
+    assert reader.source.absent == ((2, 1),)
+    assert not reader.notices  # the other side knows
+
+
+def test_a_file_that_the_other_side_cannot_store_any_more(read: Read, folder: Path) -> None:
+    reader = read([folder]).start()
+    blocks = [reader.next() for _ in range(BUFFERS)]
+    reader.source.drop(2)
+    for each in blocks:
+        reader.source.give_back(each)
+    reader.drain()
+    assert len(reader.blocks) < reader.manifest.blocks
+    assert reader.content(3) == (folder / "c").read_bytes()
+    assert reader.source.absent == ((2, 1),)
+
+
+def test_a_file_that_the_other_side_cannot_store_when_it_has_been_read(read: Read, folder: Path) -> None:
+    """The other side has hashed it as well: the root covers it."""
+    reader = read([folder])
+    reader.start().next()
+    reader.source.drop(1)
+    reader.drain()
+    assert reader.source.absent == ()
+
+
+# On a new channel.
+
+
+@pytest.mark.parametrize("first", [0, 1, 5, 16, 17, 18])
+def test_from_a_block_in_the_middle(read: Read, folder: Path, first: int) -> None:
+    whole = read([folder]).start().drain()
+    assert whole.manifest.blocks == 18
+    reader = read([folder]).start()
+    for _ in range(3):
+        reader.source.give_back(reader.next())
+    reader.drain()
+    reader.blocks.clear()
+    reader.rewind(first)
+    reader.drain()
+    assert reader.blocks == {ordinal: data for ordinal, data in whole.blocks.items() if ordinal >= first}
+    assert reader.source.root == whole.source.root
+
+
+def test_again_and_again_while_it_reads(read: Read, folder: Path) -> None:
+    before = open_descriptors()
+    reader = read([folder]).start()
+    for first in (0, 1, 1, 0):
+        reader.next()
+        reader.rewind(first)
+    reader.rewind(1)  # before anything has come of the one before
+    reader.drain()
+    assert reader.source.root == read([folder]).start().drain().source.root
+    assert open_descriptors() == before
+
+
+def test_from_a_block_that_was_not_reached(read: Read, folder: Path) -> None:
+    """Nobody asks for that; the root covers what is before it all the same."""
+    reader = read([folder]).start()
+    reader.rewind(17)
+    reader.drain()
+    assert reader.source.root == read([folder]).start().drain().source.root
+
+
+def test_what_was_said_of_a_file_is_not_said_again(read: Read, folder: Path) -> None:
+    reader = read([folder])
+    grow(folder / "b")
+    touch(folder / "a")
+    reader.start().drain()
+    reader.rewind(0)
+    reader.drain()
+    assert [type(notice) for notice in reader.notices] == [Unsent, Grew]
+    assert reader.source.absent == ((1, 1),)
+
+
+def test_what_was_said_and_not_heard_is_not_lost(read: Read, folder: Path) -> None:
+    reader = read([folder])
+    touch(folder / "a")
+    reader.start()
+    reader.wait_until(lambda: bool(reader.source.notices))
+    reader.rewind(0)
+    reader.drain()
+    assert list(reader.failed) == ["a"]
+
+
+def test_what_the_other_side_has_is_counted_once(read: Read, folder: Path) -> None:
+    tree = scan([folder], SendOptions())
+    reader = read(tree, theirs=ledger_of([folder / name for name in "abc"], tree.manifest)).start().drain()
+    reader.rewind(5)
+    reader.drain()
+    assert reader.source.skipped_bytes == tree.manifest.total_bytes
+
+
+def test_an_error_of_the_whole_outlasts_the_channel(read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opening(*_: Any, **__: Any) -> int:
+        raise OSError(24, "Too many open files")
+
+    reader = read([folder])
+    with monkeypatch.context() as patch:
+        patch.setattr(tree_module.os, "open", opening)
+        reader.start().drain()
+    reader.rewind(0)
+    reader.drain()
+    assert "Too many open files" in str(reader.source.error)

@@ -1,6 +1,9 @@
 import asyncio
+import fcntl
 import os
 import socket
+import struct
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,6 +20,7 @@ from p2p_peer.channel.tls import TlsSocket
 from tests.peer.pair import channels, socket_paths, soon
 
 MIB = 1024 * 1024
+SIOCOUTQNSD = 0x894B  # linux/sockios.h: bytes that were never sent
 RESET = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # SO_LINGER 0
 
 
@@ -70,6 +74,25 @@ async def write(tls: TlsSocket, data: bytes, results: list[int | None]) -> None:
         if results[-1] is not None:
             return
         await writable(tls)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not say what it has not sent")
+@pytest.mark.parametrize("size", [32 * 1024, 128 * 1024])
+async def test_no_more_than_was_said_waits_in_the_system(ends: tuple[Channel, Channel], size: int) -> None:
+    tls = ends[0].stream
+    tls.queue_at_most(size)
+    while tls.write(memoryview(bytes(16 * 1024))) is not None:
+        await asyncio.sleep(0)
+    unsent = struct.unpack("i", fcntl.ioctl(tls.socket, SIOCOUTQNSD, bytes(4)))[0]
+    assert size // 2 < unsent <= size + 64 * 1024  # the last piece that it takes may go beyond
+
+
+async def test_a_queue_that_is_no_tcp_socket_stays_as_it_is() -> None:
+    """A relay's path is one end of a socket pair, whose other end sees to that."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        TlsSocket(ours, Role.INITIATOR).queue_at_most(32 * 1024)
 
 
 async def test_nothing_there_yet(ends: tuple[Channel, Channel]) -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from p2p_core import fields, word_list
 from p2p_core.agreement import PunchPurpose, punch_key, session_id
 from p2p_core.errors import PunchwireError
-from p2p_core.file_root import FileRoot, block_digest
 from p2p_core.identity import PeerId, public_der
+from p2p_core.ledger import Ledger, block_digest, file_root
+from p2p_core.manifest import TOP, Entry, EntryKind, Manifest
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Purpose, Role, Transcript, prove, verify
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.statements import Speaker
-from p2p_core.wire import frames, offer, rejoin, stun
+from p2p_core.wire import frames, journal, offer, rejoin, stun
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.preamble import Preamble, PreambleKind
 from p2p_core.wire.probe import Probe, ProbeKind
@@ -28,6 +29,7 @@ from tests.vectors import pages
 __all__ = [
     "BLOCK_DATA",
     "FRAMES",
+    "JOURNAL",
     "OFFER",
     "PREAMBLES",
     "PROBES",
@@ -144,10 +146,49 @@ def _block() -> bytes:
 
 
 def _root(*blocks: bytes) -> bytes:
-    root = FileRoot(sum(map(len, blocks)), 4096)
-    for block in blocks:
-        root.add(block_digest(block))
-    return root.digest()
+    return file_root(map(block_digest, blocks), sum(map(len, blocks)), 4096)
+
+
+def _transfer_root() -> bytes:
+    manifest = Manifest(4096)
+    for entry in (
+        Entry(EntryKind.FOLDER, TOP, "photos", mode=0o755),
+        Entry(EntryKind.FILE, 0, "a.txt", 5, 0o644, ISSUED * 10**9),
+        Entry(EntryKind.LINK, 0, "latest", target="a.txt"),
+        Entry(EntryKind.FILE, 0, "b.txt", 7),
+        Entry(EntryKind.STREAM, TOP, "stdin"),
+    ):
+        manifest.add(entry)
+    ledger = Ledger(manifest)
+    ledger.put(0, block_digest(b"hello"))
+    ledger.leave_out(3)
+    ledger.put(2, block_digest(bytes(4096)) + block_digest(b"x"))
+    ledger.end_stream(4097)
+    return ledger.root()
+
+
+def _journaled() -> Manifest:
+    manifest = Manifest()
+    manifest.add(Entry(EntryKind.FOLDER, TOP, "b", mode=0o755, mtime_ns=ISSUED * 10**9))
+    manifest.add(Entry(EntryKind.FILE, 0, "f", 3, 0o644, ISSUED * 10**9))
+    return manifest
+
+
+JOURNAL: tuple[journal.Record, ...] = (
+    journal.Begin(journal.Side.RECEIVED, PeerId(INITIATOR), 2**20),
+    journal.Boot(b"a boot"),
+    *journal.entries_of(_journaled()),
+    journal.Name(0, "b (1)"),
+    journal.Files(((1, journal.file_id(1000, 3, ISSUED * 10**9)),)),
+    journal.Blocks(0, block_digest(b"abc")),
+    journal.Synced(274),
+    journal.Forgotten(0, 1),
+)
+
+
+def _journal() -> bytes:
+    salt = bytes(range(16))
+    return journal.JournalWriter.start(salt) + journal.JournalWriter(salt).encode(*JOURNAL)
 
 
 _SPEAKERS = {
@@ -156,8 +197,10 @@ _SPEAKERS = {
 }
 STATEMENTS = {
     "statement-message": _SPEAKERS[Role.INITIATOR].message(1, MILLISECONDS, "hello"),
-    "statement-file-root": _SPEAKERS[Role.INITIATOR].file_root(1, "a.txt", 5, _root(b"hello")),
-    "statement-file-receipt": _SPEAKERS[Role.RESPONDER].file_receipt(1, "a.txt", 5, _root(b"hello"), MILLISECONDS),
+    "statement-transfer-root": _SPEAKERS[Role.INITIATOR].transfer_root(1, _transfer_root()),
+    "statement-transfer-receipt": _SPEAKERS[Role.RESPONDER].transfer_receipt(
+        1, _transfer_root(), ((1, 1), (3, 1)), MILLISECONDS
+    ),
 }
 
 
@@ -233,6 +276,8 @@ def deterministic() -> dict[str, bytes | str]:
         "root-hello": _root(b"hello"),
         "root-two-blocks": _root(bytes(4096), b"x"),
         "root-empty": _root(),
+        "root-transfer": _transfer_root(),
+        "journal-received": _journal(),
         **STATEMENTS,
     }
 

@@ -367,22 +367,61 @@ def _block(name: str) -> None:
 @check("root-hello", "root-two-blocks", "root-empty")
 def _root(name: str) -> None:
     blocks = {"root-hello": [b"hello"], "root-two-blocks": [bytes(4096), b"x"], "root-empty": []}[name]
-    covered = struct.pack(">QI", sum(len(block) for block in blocks), 4096)
-    covered += b"".join(blake3(block).digest() for block in blocks)
+    covered = b"".join(blake3(block).digest() for block in blocks)
+    covered += struct.pack(">QI", sum(len(block) for block in blocks), 4096)
     assert pages.read(name) == blake3(covered, derive_key_context="punchwire file root v1").digest()
 
 
-@check("statement-message", "statement-file-root", "statement-file-receipt")
+@check("root-transfer")
+def _transfer_root(name: str) -> None:
+    covered = struct.pack(">I", 4096)
+    for kind, parent, text, size, mode, mtime, target, leaf in (
+        (1, 0, b"photos", 0, 0o755, 0, b"", b""),
+        (0, 1, b"a.txt", 5, 0o644, 1700000000000000000, b"", pages.read("root-hello")),
+        (2, 1, b"latest", 0, 0, 0, b"a.txt", b""),
+        (0, 1, b"b.txt", 7, 0, 0, b"", x(0)),
+        (3, 0, b"stdin", 4097, 0, 0, b"", pages.read("root-two-blocks")),
+    ):
+        covered += struct.pack(">BIQHQHH", kind, parent, size, mode, mtime, len(text), len(target))
+        covered += text + target + leaf
+    assert pages.read(name) == blake3(covered, derive_key_context="punchwire transfer root v1").digest()
+
+
+@check("journal-received")
+def _journal(name: str) -> None:
+    data = pages.read(name)
+    assert data[:20] == b"PWJ\x01" + bytes(range(16))
+    link, at, mtime = data[4:20], 20, 1700000000000000000
+    for kind, body in (
+        (1, b"\x01" + x(1) + struct.pack(">I", 2**20)),
+        (7, b"a boot"),
+        (2, struct.pack(">HBiQHQBiQHQ", 2, 1, -1, 0, 0o755, mtime, 0, 0, 3, 0o644, mtime) + b"b\0f\0"),
+        (3, struct.pack(">I", 0) + b"b (1)"),
+        (4, struct.pack(">IQQqq", 1, 1000, 3, mtime, 0)),
+        (5, struct.pack(">I", 0) + blake3(b"abc").digest()),
+        (8, None),
+        (6, struct.pack(">II", 0, 1)),
+    ):
+        content = struct.pack(">Q", at) if body is None else body
+        link = blake3(link + bytes([kind]) + content).digest()[:8]
+        record = struct.pack(">IB", len(content), kind) + content + link
+        assert data[at : at + len(record)] == record
+        at += len(record)
+    assert at == len(data)
+
+
+@check("statement-message", "statement-transfer-root", "statement-transfer-receipt")
 def _statement(name: str) -> None:
     stored = MILLISECONDS.to_bytes(8, "big")
     by_initiator = [VERSION, x(5), x(1), x(2), b"initiator"]
     by_responder = [VERSION, x(5), x(2), x(1), b"responder"]
-    file = [b"\x00\x00\x00\x01", b"a.txt", (5).to_bytes(8, "big"), pages.read("root-hello")]
+    transfer = [b"\x00\x00\x00\x01", pages.read("root-transfer")]
+    missing = struct.pack(">IIII", 1, 1, 3, 1)
     assert (
         fields_of(pages.read(name))
         == {
             "statement-message": [b"punchwire message", *by_initiator, (1).to_bytes(8, "big"), stored, b"hello"],
-            "statement-file-root": [b"punchwire file root", *by_initiator, *file],
-            "statement-file-receipt": [b"punchwire file receipt", *by_responder, *file, stored],
+            "statement-transfer-root": [b"punchwire transfer root", *by_initiator, *transfer],
+            "statement-transfer-receipt": [b"punchwire transfer receipt", *by_responder, *transfer, missing, stored],
         }[name]
     )

@@ -10,13 +10,14 @@ from p2p_core.proof import verify
 from p2p_core.sealing import open_offer
 from p2p_core.wire import frames, offer, stun
 from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
+from p2p_core.wire.journal import JournalReader
 from p2p_core.wire.preamble import Preamble
 from p2p_core.wire.probe import Probe
 
 from tests.keys import key
 from tests.vectors import generate, independent, pages
 
-OWN_PAGES = ("identity.md", "key-proof.md", "offer.md", "punching.md", "session.md")
+OWN_PAGES = ("identity.md", "key-proof.md", "offer.md", "punching.md", "session.md", "transfer.md")
 GOLDEN = [name for page in OWN_PAGES for name in pages.names(page)]
 
 
@@ -90,6 +91,12 @@ def test_frames_are_read_from_the_page(name: str) -> None:
     kind, length = frames.parse_header(data)
     assert length == len(data) - frames.HEADER_BYTES
     assert frames.decode(kind, data[frames.HEADER_BYTES :]) == generate.FRAMES[name]
+
+
+def test_a_journal_is_read_from_the_page() -> None:
+    reader = JournalReader()
+    assert tuple(reader.receive(pages.read("journal-received"))) == generate.JOURNAL
+    assert reader.end == len(pages.read("journal-received"))
 
 
 def test_a_block_is_read_from_the_page() -> None:

@@ -55,6 +55,7 @@ class Outbox:
         self._waiting: deque[Frame] = deque()
         self._sent: deque[Frame] = deque()  # counted, and not known to have arrived
         self._arrived = 0  # counted, of the whole session
+        self._taken_as_arrived = 0  # likewise: those whose receipts we took note of, as the other side has left
         self.answers = 0  # refusals and the like that are not known to have arrived
         self.receipts: deque[int] = deque()  # transfers whose receipt has arrived, until somebody takes note
 
@@ -80,16 +81,17 @@ class Outbox:
         sent = self._arrived + len(self._sent)
         if not self._arrived <= count <= sent:
             raise RemoteProtocolError(f"{count} frames received, after {self._arrived} before and of {sent} sent")
-        for _ in range(count - self._arrived):
+        while self._arrived < count:
             frame = self._sent.popleft()
+            self._arrived += 1
             self.answers -= isinstance(frame, _ANSWERS)
-            if isinstance(frame, TransferReceipt):
+            if isinstance(frame, TransferReceipt) and self._arrived > self._taken_as_arrived:
                 self.receipts.append(frame.transfer)
-        self._arrived = count
 
     def all_receipts_arrived(self) -> None:
         """The other side leaves with nothing outstanding: it has every receipt that went out."""
         self.receipts.extend(frame.transfer for frame in self._sent if isinstance(frame, TransferReceipt))
+        self._taken_as_arrived = self._arrived + len(self._sent)
 
     def channel_lost(self) -> None:
         """Forget what belonged to the channel, and keep what goes out on the next one."""

@@ -3,7 +3,9 @@
 Pure; times are in seconds, on whatever clock the caller reads.
 """
 
+from p2p_core import limits
 from p2p_core.token_bucket import TokenBucket
+from p2p_core.wire.frames import BLOCKS_ROOM
 
 __all__ = ["Pace", "RateLimit"]
 
@@ -12,7 +14,7 @@ __all__ = ["Pace", "RateLimit"]
 _WAIT = 0.05
 _FIRST = 64 * 1024  # bytes, until the rate is known
 _LEAST = 16 * 1024  # bytes, though: a TLS record (RFC 8446 §5.1)
-_MOST = 4 * 1024 * 1024  # bytes: from 80 MB/s on nothing waits long, and any bound would only cost speed
+_MOST = limits.MAX_BLOCK_SIZE + BLOCKS_ROOM  # bytes: a whole frame; from 20 MB/s on nothing waits long
 _ENOUGH_BYTES, _ENOUGH_TIME = 1024 * 1024, 4 * _WAIT  # to tell a rate by, whichever comes first
 
 _LEAST_LIMITED = 256  # bytes in a part, below which it would be all header

@@ -44,15 +44,15 @@ class TransferReceiver:
         self._other, self._other_key = other, other_key
         self._wanted: bytearray | None = None  # a byte an entry, when not all are
         self._next = 0  # every block before it that is to come has come
-        self._coming = 0  # `_next` once the blocks that come now are there
-        self._verified = self._untold = 0
-        self._stream_blocks: int | None = None  # number behind the stream's last one, once that is known
-        self._coming_is_last = self._stream_is_over = False  # a short block is a stream's last
+        self._stream_bytes = 0  # of the stream, likewise
+        self._coming = (0, 0)  # what both will be once the blocks that come now are there
+        self._stream_size: int | None = None  # once that is known
+        self._untold = 0  # frames of blocks that were verified since we said so
         self._end: TransferEnd | None = None
 
-    @property
-    def next_block(self) -> int:
-        """Every block before it that is to come has come whole, on whichever channel."""
+    def resume(self) -> int:
+        """On a new channel, return the block that is wanted next: all before it that are to come have come whole."""
+        self._coming = self._next, self._stream_bytes  # what was cut off comes again
         return self._next
 
     def listed(self, entries: Entries) -> bool:
@@ -72,6 +72,8 @@ class TransferReceiver:
 
     def accept(self, wanted: Ranges) -> TransferAnswer:
         """Take the entries `wanted`; () is all of them."""
+        if wanted and sum(wanted[-1]) > len(self.manifest):
+            raise LocalProtocolError("more is wanted than was offered")
         self._answer(ReceiverState.RECEIVING)
         if wanted:
             self._wanted = bytearray(len(self.manifest))
@@ -91,22 +93,22 @@ class TransferReceiver:
             raise RemoteProtocolError("blocks of what is not being received")
         if first < self._next:
             raise RemoteProtocolError(f"block {first} came where block {self._next} belongs")
-        stream = self.manifest.stream
-        if stream is not None and first >= self.manifest.blocks:
+        is_stream = self.manifest.stream is not None and first >= self.manifest.blocks
+        if is_stream:
             self._check_stream(header)
         elif end > self.manifest.blocks or header.length != self.manifest.span(first, header.count):
             raise RemoteProtocolError(f"{header.count} blocks from {first} on with {header.length} bytes")
         if self._wanted is not None and not self._are_wanted(first, end):
             raise RemoteProtocolError("a block of a file that nobody asked for")
-        self._coming = end
+        self._coming = end, self._stream_bytes + (header.length if is_stream else 0)
 
     def blocks_end(self) -> None:
         """The blocks that started last have come whole, and are being verified."""
-        self._next, self._stream_is_over = self._coming, self._coming_is_last
+        self._next, self._stream_bytes = self._coming
 
     def verified(self, next_block: int) -> Verified | None:
         """Every block before `next_block` is verified and written; return the word to say, now and then."""
-        self._verified, self._untold = next_block, self._untold + 1
+        self._untold += 1
         if self._untold < TELL_EVERY:
             return None
         self._untold = 0
@@ -114,17 +116,18 @@ class TransferReceiver:
 
     def stream_ended(self, end: StreamEnd) -> None:
         """Take the length of the stream. Raises `RemoteProtocolError`."""
-        stream = self.manifest.stream
-        if stream is None or self._stream_blocks is not None or self.state is not ReceiverState.RECEIVING:
+        self._check_between_blocks()
+        if not self._takes_stream() or self._stream_size is not None:
             raise RemoteProtocolError("the end of a stream that is none, or that has ended")
-        self._stream_blocks = self.manifest.blocks - (-end.size // self.manifest.block_size)
-        if self._next > self._stream_blocks:
-            raise RemoteProtocolError("a stream ended before its last block")
+        is_over = self._stream_bytes % self.manifest.block_size > 0  # its last block, a short one, has come
+        if end.size < self._stream_bytes or (is_over and end.size > self._stream_bytes):
+            raise RemoteProtocolError(f"a stream of {end.size} bytes, of which {self._stream_bytes} came")
+        self._stream_size = end.size
 
     def check_entry(self, entry: int) -> None:
-        """Raise `RemoteProtocolError` for the failure of what is no file of this transfer, or is too late."""
+        """Raise `RemoteProtocolError` for the failure of what was not offered, or is not being received."""
         if entry >= len(self.manifest) or self.state is not ReceiverState.RECEIVING:
-            raise RemoteProtocolError(f"a file failed that was not offered, or too late: {entry}")
+            raise RemoteProtocolError(f"a file failed that was not offered, or is not received: {entry}")
 
     def ended(self, end: TransferEnd) -> None:
         """Take the sender's signed root: all has come. Raises `RemoteProtocolError`."""
@@ -132,6 +135,9 @@ class TransferReceiver:
             raise RemoteProtocolError("the end of what is not being received")
         if end.absent and sum(end.absent[-1]) > len(self.manifest):
             raise RemoteProtocolError("more is absent than was offered")
+        self._check_between_blocks()
+        if self._takes_stream() and self._stream_bytes != self._stream_size and not self._has_no_stream(end):
+            raise RemoteProtocolError("the end of a transfer whose stream has not ended")
         try:
             verify_signature(self._other_key, self._other.transfer_root(end.transfer, end.root), end.signature)
         except ProofFailed:
@@ -157,13 +163,29 @@ class TransferReceiver:
 
     def _check_stream(self, header: BlocksHeader) -> None:
         """A stream's blocks come one at a time and one after the other, and only the last may be short."""
-        is_next = header.first == max(self._next, self.manifest.blocks)
-        is_beyond = self._stream_blocks is not None and header.first >= self._stream_blocks
-        if header.count != 1 or not is_next or self._stream_is_over or is_beyond:
+        block_size = self.manifest.block_size
+        offset = (header.first - self.manifest.blocks) * block_size
+        if header.count != 1 or offset != self._stream_bytes:
             raise RemoteProtocolError(f"block {header.first} does not go on with the stream")
-        if header.length > self.manifest.block_size:
-            raise RemoteProtocolError(f"a block of {header.length} bytes")
-        self._coming_is_last = header.length < self.manifest.block_size
+        if self._stream_size is None:
+            is_right = header.length <= block_size
+        else:
+            is_right = header.length == min(block_size, self._stream_size - offset)
+        if not is_right:
+            raise RemoteProtocolError(f"a block of {header.length} bytes of a stream")
+
+    def _takes_stream(self) -> bool:
+        stream = self.manifest.stream
+        is_wanted = stream is not None and (self._wanted is None or bool(self._wanted[stream]))
+        return is_wanted and self.state is ReceiverState.RECEIVING
+
+    def _has_no_stream(self, end: TransferEnd) -> bool:
+        stream = len(self.manifest) - 1  # the last entry
+        return bool(end.absent) and sum(end.absent[-1]) > stream
+
+    def _check_between_blocks(self) -> None:
+        if self._coming != (self._next, self._stream_bytes):
+            raise RemoteProtocolError("an end in the middle of a block")
 
     def _are_wanted(self, first: int, end: int) -> bool:
         assert self._wanted is not None

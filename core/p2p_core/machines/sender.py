@@ -90,7 +90,9 @@ class TransferSender:
     def verified(self, next_block: int) -> bool:
         """Take the other side's word on how far it is; return whether that is news. Raises when it cannot be."""
         if self.state not in (SenderState.SENDING, SenderState.ENDED) or next_block > self._next:
-            raise RemoteProtocolError(f"blocks before {next_block} were verified when those before {self._next} were sent")
+            raise RemoteProtocolError(
+                f"blocks before {next_block} were verified when those before {self._next} were sent"
+            )
         is_news = next_block > self._verified
         self._verified = max(self._verified, next_block)
         return is_news
@@ -105,13 +107,16 @@ class TransferSender:
         return StreamEnd(self.transfer, size)
 
     def check_entry(self, entry: int) -> None:
-        """Raise `RemoteProtocolError` for the failure of a file that was not offered."""
-        if entry >= len(self.manifest):
-            raise RemoteProtocolError(f"a file failed that was not offered: {entry}")
+        """Raise `RemoteProtocolError` for the failure of what was not offered, or not accepted yet."""
+        if entry >= len(self.manifest) or self.state not in (SenderState.SENDING, SenderState.ENDED):
+            raise RemoteProtocolError(f"a file failed that was not offered, or not accepted: {entry}")
 
     def rewind(self, block: int) -> bool:
-        """Go on from `block`, which the other side wants next; return whether that is back. Raises if it cannot be."""
-        if self.state is SenderState.OFFERED or not self._verified <= block <= self._next:
+        """Go on from `block`, which the other side wants next; return whether that is back. Raises if it cannot be.
+
+        It may be of a transfer that is offered only: then the answer was lost, and comes again behind this.
+        """
+        if not self._verified <= block <= self._next:
             raise RemoteProtocolError(f"block {block} wanted when those before {self._next} were sent")
         if block == self._next:
             return False
@@ -136,9 +141,7 @@ class TransferSender:
         if receipt.missing and sum(receipt.missing[-1]) > len(self.manifest):
             raise RemoteProtocolError("more is missing than was offered")
         try:
-            statement = other.transfer_receipt(
-                self.transfer, self._end.root, receipt.missing, receipt.received_at_ms
-            )
+            statement = other.transfer_receipt(self.transfer, self._end.root, receipt.missing, receipt.received_at_ms)
             verify_signature(other_key, statement, receipt.signature)
         except ProofFailed:
             raise RemoteProtocolError("a receipt that the other peer did not sign") from None

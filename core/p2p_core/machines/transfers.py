@@ -120,9 +120,10 @@ class Transfers:
 
     def fail(self, transfer: int, error: PunchwireError, reason: str | None = None) -> None:
         """Give up a transfer because of `error`; tell the other side, or `reason` if given."""
-        if self._forget(transfer):
+        if transfer in self._outgoing or transfer in self._incoming:
             self._say(Cancel(transfer, sendable(str(error) if reason is None else reason)))
-            self._tell(TransferBroken(transfer, error))
+            if self._forget(transfer):
+                self._tell(TransferBroken(transfer, error))
 
     def fail_all(self, reason: str) -> None:
         """Give up every transfer."""
@@ -274,9 +275,7 @@ class Transfers:
         receiver = self._incoming.get(cancel.transfer)
         if receiver is not None and receiver.state is ReceiverState.ARRIVED:
             return  # it is there and being stored: too late to take it back, and a receipt will say so
-        if receiver is not None and receiver.state is ReceiverState.LISTING:
-            self._forget(cancel.transfer)  # nobody has heard of it yet
-        elif self._forget(cancel.transfer):
+        if self._forget(cancel.transfer):
             why = f"the other side gave up: {cancel.reason}" if cancel.reason else "the other side gave it up"
             self._tell(TransferBroken(cancel.transfer, TransferFailed(why)))
 
@@ -288,18 +287,15 @@ class Transfers:
             self._forget(transfer)
             self._tell(TransferRefused(transfer, str(gone)) if was_offered else TransferBroken(transfer, gone))
         for transfer, receiver in tuple(self._incoming.items()):
-            if receiver.state is not ReceiverState.ARRIVED:
-                was_known = receiver.state is not ReceiverState.LISTING
-                self._forget(transfer)
-                if was_known:
-                    self._tell(TransferBroken(transfer, gone))
+            if receiver.state is not ReceiverState.ARRIVED and self._forget(transfer):
+                self._tell(TransferBroken(transfer, gone))
 
     # From one channel to the next.
 
     def wanted(self) -> Iterator[tuple[int, int]]:
         """Yield each transfer that is being received, and its next block."""
         receiving = ((n, files) for n, files in self._incoming.items() if files.state is ReceiverState.RECEIVING)
-        return ((transfer, files.next_block) for transfer, files in receiving)
+        return ((transfer, files.resume()) for transfer, files in receiving)
 
     def all_ended(self) -> Iterator[int]:
         """Yield each transfer whose end we have sent, and for which there is no receipt."""
@@ -344,9 +340,11 @@ class Transfers:
         return self._incoming[transfer]
 
     def _forget(self, transfer: int) -> bool:
+        """Nothing more comes of a transfer. Return whether our user has heard of it."""
         sender, receiver = self._outgoing.pop(transfer, None), self._incoming.pop(transfer, None)
+        is_known = sender is not None or (receiver is not None and receiver.state is not ReceiverState.LISTING)
         self._channels.duties.over(transfer)
         for side in (sender, receiver):
             if side is not None:
                 side.give_up()
-        return sender is not None or receiver is not None
+        return is_known

@@ -12,7 +12,6 @@ between them. Kinds from 0x80 up may be ignored by whoever does not know them; a
 """
 
 import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,7 +21,7 @@ from p2p_proto import frames_pb2 as pb
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
 from p2p_core.manifest import Entry, EntryKind
-from p2p_core.ranges import Ranges
+from p2p_core.ranges import Ranges, as_bits, from_bits
 
 __all__ = [
     "BLOCKS_FIXED_BYTES",
@@ -359,7 +358,7 @@ def _body(frame: Frame) -> tuple[Kind, bytes]:
             kind, message = Kind.HAVE, pb.Have(transfer=transfer, first=first, digests=digests)
         case TransferAnswer(transfer, accepted, reason, wanted):
             kind = Kind.TRANSFER_ANSWER
-            message = pb.TransferAnswer(transfer=transfer, accepted=accepted, reason=reason, wanted=_messages(wanted))
+            message = pb.TransferAnswer(transfer=transfer, accepted=accepted, reason=reason, wanted=as_bits(wanted))
         case FileFailed(transfer, entry, reason):
             kind, message = Kind.FILE_FAILED, pb.FileFailed(transfer=transfer, entry=entry, reason=reason)
         case StreamEnd(transfer, size):
@@ -368,11 +367,11 @@ def _body(frame: Frame) -> tuple[Kind, bytes]:
             kind, message = Kind.VERIFIED, pb.Verified(transfer=transfer, next=next)
         case TransferEnd(transfer, root, absent, signature):
             kind = Kind.TRANSFER_END
-            message = pb.TransferEnd(transfer=transfer, root=root, absent=_messages(absent), signature=signature)
+            message = pb.TransferEnd(transfer=transfer, root=root, absent=as_bits(absent), signature=signature)
         case TransferReceipt(transfer, received_at_ms, missing, signature):
             kind = Kind.TRANSFER_RECEIPT
             message = pb.TransferReceipt(
-                transfer=transfer, received_at_ms=received_at_ms, missing=_messages(missing), signature=signature
+                transfer=transfer, received_at_ms=received_at_ms, missing=as_bits(missing), signature=signature
             )
         case Cancel(transfer, reason):
             kind, message = Kind.CANCEL, pb.Cancel(transfer=transfer, reason=reason)
@@ -494,24 +493,16 @@ def _entry(message: pb.Entry) -> Entry:
     kind = _KINDS.get(message.kind)
     if kind is None:
         raise Malformed(f"an entry of kind {message.kind}")
-    return Entry(
-        kind, message.parent - 1, message.name, message.size, message.mode, message.mtime_ns, message.target
-    )
+    return Entry(kind, message.parent - 1, message.name, message.size, message.mode, message.mtime_ns, message.target)
 
 
-def _messages(ranges: Ranges) -> list[pb.Range]:
-    return [pb.Range(first=first, count=count) for first, count in ranges]
-
-
-def _ranges(messages: Iterable[pb.Range]) -> Ranges:
-    """Return ranges that rise and do not touch. Raises `Malformed`."""
-    ranges = tuple((message.first, message.count) for message in messages)
-    end = -1
-    for first, count in ranges:
-        if first <= end or not count or first + count > limits.MAX_ENTRIES:
-            raise Malformed("ranges that do not rise, or that are none")
-        end = first + count
-    return ranges
+def _ranges(bits: bytes) -> Ranges:
+    if len(bits) > -(-limits.MAX_ENTRIES // 8):
+        raise Malformed(f"a set of entries in {len(bits)} bytes")
+    try:
+        return from_bits(bits)
+    except ValueError as error:
+        raise Malformed(f"a set of entries with {error}") from error
 
 
 def _check_digests(digests: bytes) -> None:

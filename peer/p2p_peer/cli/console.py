@@ -29,6 +29,10 @@ class LineSource(Protocol):
 class Console(LineSource, Protocol):
     """Shows lines, and takes what is typed. Whatever it is given to show, a terminal obeys none of it."""
 
+    @property
+    def progress_columns(self) -> int | None:
+        """How wide what `progress` shows may be; None where it is not shown."""
+
     def message(self, sender: str, text: str) -> None:
         """Show what the other side wrote."""
 

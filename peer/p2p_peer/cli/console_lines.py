@@ -33,6 +33,11 @@ class LineConsole:
             self._input = InputLines()
         return await self._input.next()
 
+    @property
+    def progress_columns(self) -> int | None:
+        """As in `Console`."""
+        return shutil.get_terminal_size().columns - 1 if self._shows_progress else None
+
     def message(self, sender: str, text: str) -> None:
         """As in `Console`."""
         self._wipe()

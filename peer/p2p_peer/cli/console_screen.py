@@ -68,6 +68,11 @@ class ScreenConsole:
             self._running.add_done_callback(self._ended)
         return await self._typed.get()
 
+    @property
+    def progress_columns(self) -> int:
+        """As in `Console`."""
+        return self._output.get_size().columns
+
     def message(self, sender: str, text: str) -> None:
         """As in `Console`."""
         prefix = f"{sender}> "

@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.command in ("chat", "netcheck"):
         return _told(options)
+    if options.command == "verify":
+        from p2p_peer.cli.verify import verify
+
+        return verify(options)
     from p2p_peer.cli.exit_codes import exit_code
     from p2p_peer.cli.keys import fingerprint, keygen
     from p2p_peer.cli.sentences import print_error

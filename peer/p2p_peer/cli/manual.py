@@ -19,6 +19,10 @@ COMMANDS = {
         "p2p-peer netcheck [HOST PORT]",
         "tell what this network is like, and which peers it can reach directly",
     ),
+    "verify": (
+        "p2p-peer verify RECEIPT FILE",
+        "tell whether a file is what was sent or received, by the receipt that both sides signed",
+    ),
 }
 """How each command is called, and what it does."""
 
@@ -44,15 +48,40 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("path_changed", "path, address, why", "the session goes on over another path"),
     ("message", "from, text", "the other side wrote"),
-    ("file_offered", "transfer, name, size", "the other side would like to send a file"),
-    ("file_progress", "transfer, bytes, total", "at most ten times a second"),
-    ("file_sent", "transfer, name, size, seconds", "the other side has verified and stored it"),
     (
-        "file_received",
-        "transfer, path, size, blake3, seconds",
-        "verified and stored; blake3 is the content's, as b3sum prints it",
+        "session_lost",
+        "code, message",
+        "the session is gone, and with it perhaps the other side; what was under way goes on when it comes back",
     ),
-    ("file_failed", "transfer, code, message", "a transfer came to nothing"),
+    (
+        "transfer_offered",
+        "transfer, label, entries, files, size, items",
+        "the other side would like to send files; items are the first 100 at the top: name, kind, size",
+    ),
+    (
+        "transfer_progress",
+        "transfer, direction, phase, bytes, total, moved, rate",
+        "at most ten times a second: how much is there, and how much of it came over the wire; total is null for a "
+        "stream, rate while nothing moves",
+    ),
+    ("transfer_stalled", "transfer, label, seconds", "nothing has moved for so long"),
+    (
+        "file_failed",
+        "transfer, direction, path, code, message",
+        "one file of a transfer came to nothing; the others go on, and the exit code will be 8",
+    ),
+    ("file_grew", "transfer, path, size", "it grew while it was sent: only its first bytes are sent, as offered"),
+    (
+        "transfer_sent",
+        "transfer, label, files, size, moved, seconds, failed, receipt",
+        "the other side has verified and stored it; receipt is a file that proves it",
+    ),
+    (
+        "transfer_received",
+        "transfer, label, paths, files, size, moved, seconds, failed, receipt",
+        "verified and stored; paths are those at the top",
+    ),
+    ("transfer_failed", "transfer, direction, label, code, message", "a transfer came to nothing"),
     ("closed", "reason", "the session is over"),
     ("error", "code, message, advice", "why the exit code is not 0, and what to do next"),
 )
@@ -83,17 +112,25 @@ MAN_PAGE: dict[str, Text] = {
         "Where no direct connection can exist, they go through the mediator's relay, which cannot read them. A\n"
         "session that begins there moves to a direct path when one comes up, and one that loses its path finds\n"
         "another: nothing is lost or comes twice.",
+        "Files are sent as they are on the disk, with their times and permissions; hidden files in folders are left\n"
+        "out, and links that lead out of what is sent. Every block is verified before it counts. If a program or a\n"
+        "machine dies, the other one waits, and both go on with what is missing. Of what has arrived, both keep a\n"
+        "receipt that is signed.",
         "The first connection to a mediator remembers its key; from then on another key is an error, unless a\n"
         "certificate authority that this computer trusts vouches for it.",
     ),
     "EVENTS": (
         "With --json, standard output has one object a line, and nothing else. Its field event names the event;\n"
         "the other fields are in brackets here. path is tcp, quic or relay, why is a clause for people and empty for\n"
-        "tcp, role is initiator or responder, peer and from are peer ids.",
+        "tcp, role is initiator or responder, peer and from are peer ids, direction is sent or received, phase is\n"
+        "waiting, hashing, moving or verifying, kind is file, folder, link or stream.",
         *((f"{name} ({fields})" if fields else name, when) for name, fields, when in EVENTS),
     ),
     "FILES": (
         ("~/.local/state/punchwire/known_mediators.json", "the mediators that are remembered, by host and port"),
+        ("~/.local/state/punchwire/history.jsonl", "a line for each transfer that is over"),
+        ("~/.local/state/punchwire/receipts", "what both sides signed about each, for verify"),
+        (".punchwire-*", "in a folder that files are received into: what has arrived of a transfer that is to go on"),
         (
             "~/.config/punchwire/config.toml",
             'STUN servers to ask as well as the mediator\'s: stun = ["stun.example.org:3478"], each as with --stun',
@@ -113,8 +150,16 @@ MAN_PAGE: dict[str, Text] = {
             "Send a file, and leave when the other side has verified and stored it.",
         ),
         (
+            "p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --send photos film.mkv --exclude '*.tmp'",
+            "Send a folder and a file as one transfer, without what has such a name.",
+        ),
+        (
+            "tar c / | p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --send -",
+            "Send what comes on standard input; the other side may take it with --receive - and unpack it.",
+        ),
+        (
             "p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --receive inbox --yes --json",
-            "Receive one file without asking, and report as JSON.",
+            "Receive one transfer without asking, and report as JSON.",
         ),
     ),
     "SEE ALSO": ("p2p-server(1)",),

@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from p2p_core.errors import ConnectionLost, PunchwireError, Refused
 
 from p2p_peer.cli import outputs
+from p2p_peer.cli.acceptance import Acceptance
+from p2p_peer.cli.offer_text import offer_title
 from p2p_peer.cli.report import Report
-from p2p_peer.events import FileOffered, SessionEvent
+from p2p_peer.events import SessionEvent, TransferOffered
 from p2p_peer.session import Session
 
 __all__ = ["OTHER_IS_DONE", "Mode", "answer_unasked", "drive"]
 
 OTHER_IS_DONE = "the other side has nothing more to send"
 _NOBODY_TO_ASK = "nobody is there to be asked"
+_OTHERWISE = "Start both sides again, and let this one take more: --max-size, or --receive with a folder."
 
 
 class Mode(Protocol):
@@ -44,7 +46,8 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
             error = reading.exception() if reading.done() else None
             if error is not None and not isinstance(error, ConnectionLost):
                 raise error  # the other side broke the rules: whatever else failed, failed because of that
-            if job.done() or mode.session_ended(error):
+            ends_itself = session.is_over and mode.session_ended(error)
+            if job.done() or ends_itself:
                 await job
                 await session.close()
             await reading
@@ -64,20 +67,25 @@ async def _read_events(session: Session, mode: Mode, report: Report) -> None:
 
 def answer_unasked(
     session: Session,
-    offered: FileOffered,
+    offered: TransferOffered,
     report: Report,
+    terms: Acceptance,
     *,
-    accepts: bool,
-    folder: Path = Path(),
     refusal: str = _NOBODY_TO_ASK,
 ) -> PunchwireError | None:
-    """Accept a file, or refuse it with the reason `refusal`; return why it is not taken."""
-    if not accepts:
-        session.refuse_file(offered, refusal)
-        report.notice(f"refused {offered.offer.name}: {refusal}; --yes accepts without asking")
-        return Refused("a file was refused: there is no terminal to ask at", advice="Accept without asking with --yes.")
+    """Accept what is offered, or refuse it with the reason `refusal`; return why it is not taken."""
+    title = offer_title(offered.manifest)
+    if not terms.unasked:
+        session.refuse(offered, refusal)
+        report.notice(f"refused {title}: {refusal}; --yes accepts without asking")
+        return Refused("files were refused: there is no terminal to ask at", advice="Accept without asking with --yes.")
+    if objection := terms.objection(offered.manifest):
+        session.refuse(offered, objection)
+        report.notice(f"refused {title}: {objection}")
+        return Refused(f"{title} was refused: {objection}", advice=_OTHERWISE)
+    assert terms.overwrite is not None
     try:
-        session.accept_file(offered, folder)
+        terms.accept(session, offered, None, terms.overwrite)
     except PunchwireError as error:
         report.notice(str(error))
         return error

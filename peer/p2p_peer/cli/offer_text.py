@@ -3,9 +3,11 @@
 Names stand here as they will be on the disk.
 """
 
+import contextlib
 import re
 from array import array
 from dataclasses import dataclass
+from pathlib import Path
 
 from p2p_core.errors import UnsafeName
 from p2p_core.manifest import TOP, EntryKind, Manifest
@@ -13,8 +15,18 @@ from p2p_core.printable import printable
 from p2p_core.safe_names import safe_name
 
 from p2p_peer.cli.human import counted, human_size, shortened, shown_name
+from p2p_peer.transfer.tree import SourceTree
 
-__all__ = ["Item", "choice", "item_lines", "items_to_choose", "offer_title", "room_lines", "top_items"]
+__all__ = [
+    "Item",
+    "choice",
+    "item_lines",
+    "items_to_choose",
+    "left_out_lines",
+    "offer_title",
+    "room_line",
+    "top_items",
+]
 
 _SHOWN = 10  # items
 _NAME = 40  # columns
@@ -30,11 +42,12 @@ class Item:
     kind: EntryKind
     files: int
     size: int | None  # None: a stream, which shows it at its end
+    is_inside: bool  # a folder that is offered with it
 
     @property
     def shown(self) -> str:
         """Its name."""
-        return _shown(self.name, self.kind)
+        return _shown(self.name, self.kind, inside=self.is_inside)
 
     @property
     def amount(self) -> str:
@@ -63,7 +76,7 @@ def offer_title(manifest: Manifest) -> str:
     if not top:
         return "nothing"
     kind = manifest.kind(top[0])
-    name = _shown(manifest.name(top[0]), kind)
+    name = _shown(manifest.name(top[0]), kind, inside=False)
     size = human_size(manifest.total_bytes)
     if len(top) > 1:
         return f"{name} and {len(top) - 1} more ({counted(manifest.files)}, {size})"
@@ -83,13 +96,20 @@ def item_lines(manifest: Manifest) -> list[str]:
     return lines if len(items) <= _SHOWN else [*lines, f"      and {len(items) - _SHOWN} more"]
 
 
-def room_lines(manifest: Manifest, free: int | None, folder: str) -> list[str]:
-    """Say how much room there is in `folder`, if that is known, and that it is too little, if it is."""
-    if free is None:
-        return []
-    if manifest.total_bytes > free:
-        return [f"it does not fit, unless most of it is there already: {human_size(free)} are free in {folder}"]
-    return [f"{human_size(free)} are free in {folder}"]
+def room_line(manifest: Manifest, free: int, folder: Path) -> str:
+    """Say how much room there is in `folder`, or that it is too little."""
+    room = f"{human_size(free)} are free in {folder.absolute()}"
+    fits = manifest.total_bytes <= free
+    return room if fits else f"it does not fit, unless most of it is there already: {room}"
+
+
+def left_out_lines(tree: SourceTree) -> list[str]:
+    """Say what of the folders that we offer is not sent, and why: a line for each reason."""
+    return [
+        f"left out, {why.value}: {', '.join(shown_name(path) for path in left_out.examples)}"
+        + f" and {left_out.count - len(left_out.examples)} more" * (left_out.count > len(left_out.examples))
+        for why, left_out in tree.left_out.items()
+    ]
 
 
 def choice(text: str, items: list[Item]) -> tuple[int, ...] | None:
@@ -125,15 +145,13 @@ def _items_in(manifest: Manifest, folder: int) -> list[Item]:
             files[item] += 1
             sizes[item] += manifest.size(entry)
     return [
-        Item(entry, manifest.name(entry), kind, count, None if kind is EntryKind.STREAM else size)
+        Item(entry, manifest.name(entry), kind, count, None if kind is EntryKind.STREAM else size, folder != TOP)
         for entry, count, size in zip(entries, files, sizes, strict=True)
         for kind in (manifest.kind(entry),)
     ]
 
 
-def _shown(name: str, kind: EntryKind) -> str:
-    try:
-        name = safe_name(name)
-    except UnsafeName:  # it will be refused for that, or by the user
-        pass
+def _shown(name: str, kind: EntryKind, *, inside: bool) -> str:
+    with contextlib.suppress(UnsafeName):  # it will be refused for that, or by the user
+        name = safe_name(name, inside=inside)
     return shown_name(name) + "/" * (kind is EntryKind.FOLDER)

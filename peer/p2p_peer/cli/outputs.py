@@ -5,8 +5,9 @@ import os
 import select
 import sys
 from collections import deque
+from typing import BinaryIO
 
-__all__ = ["LOST", "flush", "said", "say", "silence", "silence_blocked"]
+__all__ = ["LOST", "flush", "lend", "said", "say", "silence", "silence_blocked"]
 
 LOST = (errno.EPIPE, errno.EIO, errno.ENOSPC, errno.EDQUOT)  # no reader, no terminal, no room any more
 
@@ -15,6 +16,14 @@ _DESCRIPTORS = {_STANDARD_OUTPUT, 2}
 _PART = 400  # characters; a pipe that takes anything takes a page, and a character is at most ten bytes, as an escape
 
 _handed_over: deque[str] = deque()
+
+
+def lend() -> BinaryIO:
+    """Return standard output, for the bytes of a file: what is said goes to standard error from now on."""
+    sys.stdout.flush()
+    lent = os.fdopen(os.dup(_STANDARD_OUTPUT), "wb", buffering=0)
+    os.dup2(2, _STANDARD_OUTPUT, inheritable=False)
+    return lent
 
 
 def say(text: str) -> None:

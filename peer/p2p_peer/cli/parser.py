@@ -1,6 +1,7 @@
 """The command line. Nothing is imported here that is not needed to print the help."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from p2p_core import __version__, limits
 
 from p2p_peer.cli.manual import COMMANDS, EVENTS, HELP, PASSPHRASE_VARIABLE, Text
 
-__all__ = ["PARSERS", "chat_parser", "parse"]
+__all__ = ["OVERWRITE", "PARSERS", "STANDARD_OUTPUT", "chat_parser", "parse"]
 
+OVERWRITE = ("ask", "never", "always", "rename")
+STANDARD_OUTPUT = "-"  # the value of --receive that stands for it; a folder of that name is ./-
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _POSITIONALS = 4  # HOST PORT KEYPAIR PEERKEY
 _VERBOSE = "tell each step of connecting on stderr, with times"
 _INSECURE = "no TLS to the mediator: it ends somewhere else, and nobody vouches for it"
@@ -53,10 +57,42 @@ def chat_parser() -> argparse.ArgumentParser:
 
     doing = parser.add_argument_group("do one thing and exit")
     doing.add_argument("--message", metavar="TEXT", action="append", default=[], help="send a message")
-    doing.add_argument("--send", metavar="PATH", type=Path, action="append", default=[], help="send a file")
     doing.add_argument(
-        "--receive", metavar="DIR", type=Path, nargs="?", const=Path(), help="receive a file into DIR (this folder)"
+        "--send",
+        metavar="PATH",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="send files and folders, all of them as one transfer; - is standard input",
     )
+    doing.add_argument(
+        "--receive",
+        metavar="DIR",
+        type=_target,
+        nargs="?",
+        const=Path(),
+        help="receive one transfer into DIR (this folder); - is standard output, for one file or stream",
+    )
+
+    files = parser.add_argument_group("files")
+    files.add_argument(
+        "--exclude", metavar="GLOB", action="append", default=[], help="leave out what has such a name in a folder"
+    )
+    files.add_argument("--include-hidden", action="store_true", help="send what has a dot before its name, too")
+    files.add_argument(
+        "--limit-rate", metavar="RATE", type=_amount, help="send at most so many bytes a second: 500k, 2M"
+    )
+    files.add_argument(
+        "--overwrite",
+        metavar="HOW",
+        choices=OVERWRITE,
+        default="rename",
+        help="what to do with what is there already: ask, never, always, or rename what comes (rename)",
+    )
+    files.add_argument(
+        "--in-place", action="store_true", help="overwrite the bytes of files that are there; with --overwrite always"
+    )
+    files.add_argument("--max-size", metavar="SIZE", type=_amount, help="with --yes, refuse what is larger: 500M, 20G")
 
     how = parser.add_argument_group("how")
     how.add_argument("--yes", action="store_true", help="accept files without asking; needed where nobody can be asked")
@@ -119,7 +155,17 @@ def _netcheck() -> argparse.ArgumentParser:
     return parser
 
 
-PARSERS = {"keygen": _keygen, "fingerprint": _fingerprint, "netcheck": _netcheck}
+def _verify() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="p2p-peer verify", allow_abbrev=False, description=_sentence(COMMANDS["verify"][1])
+    )
+    parser.add_argument("receipt", metavar="RECEIPT", type=Path, help="a receipt, from receipts in --state-dir")
+    parser.add_argument("file", metavar="FILE", type=Path, help="a file, by whatever name it has now")
+    parser.add_argument("--json", action="store_true", help="print what was found as one JSON object")
+    return parser
+
+
+PARSERS = {"keygen": _keygen, "fingerprint": _fingerprint, "netcheck": _netcheck, "verify": _verify}
 """What makes the parser of each command."""
 
 
@@ -172,3 +218,16 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
+
+
+def _target(text: str) -> Path | str:
+    return STANDARD_OUTPUT if text == STANDARD_OUTPUT else Path(text)
+
+
+def _amount(text: str) -> int:
+    """Return a number of bytes: digits, and k, M, G or T behind them, which are powers of 1000."""
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)([kmgt]?)b?", text.lower())
+    amount = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if not 0 < amount <= limits.MAX_FILE_BYTES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes above 0, such as 500k, 20M or 1.5G")
+    return amount

@@ -5,10 +5,11 @@ from collections import deque
 
 from p2p_core.errors import ConnectionLost, LocalProtocolError, UsageError
 
+from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.lines import InputLines
 from p2p_peer.cli.mode import OTHER_IS_DONE, answer_unasked
 from p2p_peer.cli.report import Report
-from p2p_peer.events import FileOffered, PeerDone, PeerLeaving, SessionEvent
+from p2p_peer.events import PeerDone, PeerLeaving, SessionEvent, TransferOffered
 from p2p_peer.session import Session
 
 __all__ = ["Pipe"]
@@ -20,9 +21,9 @@ _MAX_UNACKNOWLEDGED = 256  # messages on their way before a pipe waits: enough t
 class Pipe:
     """Lines of a pipe or a file: each is a message, whatever it says. Nothing in it is a command."""
 
-    def __init__(self, session: Session, report: Report, lines: InputLines, *, accepts: bool) -> None:
-        """`accepts`: take every file that is offered."""
-        self._session, self._report, self._lines, self._accepts = session, report, lines, accepts
+    def __init__(self, session: Session, report: Report, lines: InputLines, terms: Acceptance) -> None:
+        """`terms`: whether and how files are taken that are offered."""
+        self._session, self._report, self._lines, self._terms = session, report, lines, terms
         self._other_is_done = asyncio.Event()
         self._broke_off = ""  # the reason the other side gave for leaving, if it was not an ordinary end
         self._unacknowledged: deque[asyncio.Future[None]] = deque()
@@ -47,8 +48,8 @@ class Pipe:
     def happened(self, event: SessionEvent) -> None:
         """Answer offers as the command line said; note when the other side has nothing more."""
         match event:
-            case FileOffered():
-                answer_unasked(self._session, event, self._report, accepts=self._accepts)
+            case TransferOffered():
+                answer_unasked(self._session, event, self._report, self._terms)
             case PeerDone():
                 self._report.notice(OTHER_IS_DONE)
                 self._other_is_done.set()

@@ -4,15 +4,16 @@ import argparse
 import os
 import stat
 import sys
-from pathlib import Path
 
 from p2p_core import limits
 from p2p_core.errors import Malformed, UsageError
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 
 from p2p_peer.cli.keys import ask_passphrase
+from p2p_peer.cli.parser import STANDARD_OUTPUT
 from p2p_peer.cli.sentences import print_warning
 from p2p_peer.keyfiles import is_open_to_others, read_key_pair, read_public_key
+from p2p_peer.transfer.tree import STANDARD_INPUT, argument_names
 from p2p_peer.trust import MediatorId
 
 __all__ = ["check", "mediator_id", "read_keys"]
@@ -48,17 +49,44 @@ def check(options: argparse.Namespace) -> None:
             raise UsageError(
                 "a message is not valid UTF-8", advice="Send bytes that are no text as a file, with --send."
             )
-    for path in options.send:
-        if (why := _why_unreadable(path)) is not None:
+    _check_sending(options)
+    _check_receiving(options)
+
+
+def _check_sending(options: argparse.Namespace) -> None:
+    for path in argument_names(options.send).values():
+        if path == STANDARD_INPUT:
+            if sys.stdin.isatty():
+                raise UsageError("standard input is a terminal", advice="Lead a file or a pipe into it, to send that.")
+        elif (why := _why_unreadable(path)) is not None:
             raise UsageError(
-                f"{path} is not a file that can be read: {why}",
-                advice="Give --send a regular file; a folder can be packed into one, with tar.",
+                f"{path} cannot be read: {why}",
+                advice="Give --send files and folders that you may read, or - for standard input.",
             )
+
+
+def _check_receiving(options: argparse.Namespace) -> None:
+    somebody = sys.stdin.isatty() and not options.json
+    if options.overwrite == "ask" and not somebody:
+        raise UsageError("nobody can be asked here", advice="Say what to do with --overwrite never, always or rename.")
+    if options.in_place and options.overwrite != "always":
+        raise UsageError("--in-place is a way to overwrite", advice="Give --overwrite always as well.")
+    if options.max_size is not None and not options.yes:
+        raise UsageError("--max-size is for what nobody is asked about", advice="Give --yes as well.")
     folder = options.receive
     if folder is None:
         return
-    if not options.yes and (options.json or not sys.stdin.isatty()):
+    if not options.yes and not somebody:
         print_warning("nobody can be asked here, so every file will be refused", "Accept without asking with --yes.")
+    if folder == STANDARD_OUTPUT:
+        if options.json:
+            raise UsageError(
+                "standard output cannot have both the events and a file",
+                advice="Give --receive a folder, or no --json.",
+            )
+        if sys.stdout.isatty():
+            raise UsageError("standard output is a terminal", advice="Lead it into a file or a pipe, or give a folder.")
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -69,16 +97,16 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError(f"{folder} is not a folder that can be written to: Permission denied", advice=_ANOTHER_FOLDER)
 
 
-def _why_unreadable(path: Path) -> str | None:
-    """Say why a path is not a file that can be read; None if it is one."""
+def _why_unreadable(path: str) -> str | None:
+    """Say why a path is no file or folder that can be read; None if it is one."""
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
     except OSError as error:
         return error.strerror
     if stat.S_ISDIR(mode):
-        return "it is a folder"
+        return None if os.access(path, os.R_OK | os.X_OK) else "Permission denied"
     if not stat.S_ISREG(mode):
-        return "it is not a regular file"
+        return "it is neither a file nor a folder"
     return None if os.access(path, os.R_OK) else "Permission denied"
 
 

@@ -21,6 +21,11 @@ class ProgressLines:
         self._rates = Rates()
         self._last: dict[int, TransferProgress] = {}
 
+    @property
+    def transfers(self) -> tuple[int, ...]:
+        """Those that are known."""
+        return tuple(self._last)
+
     def progressed(self, progress: TransferProgress, path: PathKind, columns: int) -> str:
         """Return the line of a transfer that has come so far, over `path`: at most `columns` wide."""
         self._last[progress.transfer] = progress

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from p2p_core.errors import PunchwireError
+from p2p_core.errors import ConnectionLost, PunchwireError
 
 from p2p_peer.events import ConnectEvent, SessionEvent
 from p2p_peer.session import Session
@@ -21,6 +21,9 @@ class Report(Protocol):
 
     def happened(self, session: Session, event: SessionEvent) -> None:
         """Something happened in the session."""
+
+    def session_lost(self, error: ConnectionLost) -> None:
+        """The session is gone, and what was under way waits for the other side to come back."""
 
     def notice(self, text: str) -> None:
         """A sentence for people; programs get events instead."""

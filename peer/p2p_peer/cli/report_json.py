@@ -3,34 +3,44 @@
 import json
 from typing import Any
 
-from p2p_core.errors import PunchwireError
+from p2p_core.errors import ConnectionLost, PunchwireError
+from p2p_core.manifest import Manifest
 
 from p2p_peer.cli import outputs
+from p2p_peer.cli.offer_text import top_items
+from p2p_peer.cli.rates import Rates
 from p2p_peer.events import (
     Advertised,
     ConnectEvent,
     FileFailed,
-    FileOffered,
-    FileProgress,
-    FileReceived,
-    FileSent,
+    FileGrew,
     Matched,
     MediatorReached,
     MessageReceived,
     PathChanged,
     PathLost,
     SessionEvent,
+    TransferBroken,
+    TransferOffered,
+    TransferProgress,
+    TransferReceived,
+    TransferSent,
+    TransferStalled,
 )
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
 
 __all__ = ["JsonReport"]
 
+_SHOWN = 100  # items of an offer
 _FIRST = (Vouched.ON_FIRST_USE, Vouched.BY_USER)
 
 
 class JsonReport:
     """Implements `Report`. The README lists the events and their fields."""
+
+    def __init__(self) -> None:
+        self._rates = Rates()
 
     def connecting(self, event: ConnectEvent) -> None:
         """Print what programs need to know of the way to a session."""
@@ -60,27 +70,36 @@ class JsonReport:
         match event:
             case MessageReceived(text=text):
                 _say("message", **{"from": str(session.peer)}, text=text)
-            case FileOffered(offer):
-                _say("file_offered", transfer=offer.transfer, name=offer.name, size=offer.size)
-            case FileProgress(transfer, _, done, total, _):
-                _say("file_progress", transfer=transfer, bytes=done, total=total)
-            case FileSent(transfer, name, size, seconds):
-                _say("file_sent", transfer=transfer, name=name, size=size, seconds=round(seconds, 4))
-            case FileReceived(transfer, stored, seconds):
-                _say(
-                    "file_received",
-                    transfer=transfer,
-                    path=str(stored.path),
-                    size=stored.size,
-                    blake3=stored.blake3,
-                    seconds=round(seconds, 4),
-                )
-            case FileFailed(transfer, error, _):
-                _say("file_failed", transfer=transfer, code=error.code, message=str(error))
+            case TransferOffered(transfer, manifest):
+                _say("transfer_offered", transfer=transfer, **_offer(manifest))
+            case TransferProgress(transfer):
+                self._progress(event)
+            case TransferStalled(transfer, label, seconds):
+                _say("transfer_stalled", transfer=transfer, label=label, seconds=round(seconds, 1))
+            case FileFailed(transfer, outgoing, path, error):
+                what = {"transfer": transfer, "direction": _direction(outgoing), "path": path}
+                _say("file_failed", **what, code=error.code, message=str(error))
+            case FileGrew(transfer, path, size):
+                _say("file_grew", transfer=transfer, path=path, size=size)
+            case TransferSent(transfer):
+                self._rates.over(transfer)
+                _say("transfer_sent", transfer=transfer, label=event.label, **_done(event))
+            case TransferReceived(transfer):
+                self._rates.over(transfer)
+                paths = [str(path) for path in event.paths]
+                _say("transfer_received", transfer=transfer, label=event.label, paths=paths, **_done(event))
+            case TransferBroken(transfer, outgoing, label, error):
+                self._rates.over(transfer)
+                what = {"transfer": transfer, "direction": _direction(outgoing), "label": label}
+                _say("transfer_failed", **what, code=error.code, message=str(error))
             case PathLost(error):
                 _say("path_lost", code=error.code, message=str(error))
             case PathChanged(kind, address, why_no_better):
                 _say("path_changed", path=kind.value, address=str(address), why=why_no_better)
+
+    def session_lost(self, error: ConnectionLost) -> None:
+        """Print `session_lost`."""
+        _print("session_lost", code=error.code, message=str(error))
 
     def notice(self, text: str) -> None:
         """Say nothing: this is for people."""
@@ -92,6 +111,45 @@ class JsonReport:
     def failed(self, error: PunchwireError) -> None:
         """Print `error`."""
         _print("error", code=error.code, message=str(error), advice=error.advice)
+
+    def _progress(self, progress: TransferProgress) -> None:
+        rate = self._rates.reached(progress)
+        _say(
+            "transfer_progress",
+            transfer=progress.transfer,
+            direction=_direction(progress.outgoing),
+            phase=progress.phase.name.lower(),
+            bytes=progress.bytes,
+            total=progress.total,
+            moved=progress.moved,
+            rate=None if rate is None else round(rate),
+        )
+
+
+def _direction(outgoing: bool) -> str:
+    return "sent" if outgoing else "received"
+
+
+def _offer(manifest: Manifest) -> dict[str, Any]:
+    items = top_items(manifest)[:_SHOWN]
+    return {
+        "label": manifest.label(),
+        "entries": len(manifest),
+        "files": manifest.files,
+        "size": manifest.total_bytes,
+        "items": [{"name": item.name, "kind": item.kind.name.lower(), "size": item.size} for item in items],
+    }
+
+
+def _done(event: TransferSent | TransferReceived) -> dict[str, Any]:
+    return {
+        "files": event.files,
+        "size": event.size,
+        "moved": event.moved,
+        "seconds": round(event.seconds, 4),
+        "failed": event.failed,
+        "receipt": None if event.receipt is None else str(event.receipt),
+    }
 
 
 def _print(event: str, **fields: Any) -> None:

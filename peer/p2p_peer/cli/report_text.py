@@ -1,20 +1,23 @@
 """Lines for people."""
 
-from p2p_core.errors import PunchwireError, UnsafeName
-from p2p_core.safe_names import safe_name
+import contextlib
+import logging
+from pathlib import Path
+
+from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
+from p2p_core.manifest import Manifest
 
 from p2p_peer.cli.console import Console
-from p2p_peer.cli.human import human_size, progress_line, shown_name
-from p2p_peer.cli.path_text import path_text
+from p2p_peer.cli.human import counted, human_size, shown_name, took, without_count
+from p2p_peer.cli.offer_text import item_lines, offer_title, room_line
+from p2p_peer.cli.path_text import over, path_text
+from p2p_peer.cli.progress_lines import ProgressLines
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.events import (
     Advertised,
     ConnectEvent,
     FileFailed,
-    FileOffered,
-    FileProgress,
-    FileReceived,
-    FileSent,
+    FileGrew,
     Matched,
     MediatorReached,
     MessageReceived,
@@ -24,18 +27,29 @@ from p2p_peer.events import (
     SessionEvent,
     StillLooking,
     StunServerUnusable,
+    TransferBroken,
+    TransferOffered,
+    TransferProgress,
+    TransferReceived,
+    TransferSent,
+    TransferStalled,
 )
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
+from p2p_peer.transfer.target import free_space
 
 __all__ = ["TextReport"]
+
+_log = logging.getLogger(__name__)  # for --verbose
 
 
 class TextReport:
     """Implements `Report`."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, folder: Path | None = None) -> None:
+        """`folder`: where files go that are received; None: to standard output."""
+        self._console, self._folder = console, folder
+        self._lines = ProgressLines()
         self._told = ""  # a sentence that may have the other side's reason for leaving in it
 
     def connecting(self, event: ConnectEvent) -> None:
@@ -62,28 +76,33 @@ class TextReport:
         self.notice(f"connected to {session.peer.short}, {how}, {session.key_exchange}, {seconds * 1000:.0f} ms")
 
     def happened(self, session: Session, event: SessionEvent) -> None:
-        """Show messages, and how files are doing."""
+        """Show messages, and how transfers are doing."""
         match event:
             case MessageReceived(text=text):
                 self._console.message(session.peer.short, text)
-            case FileOffered(offer):
-                self.notice(
-                    f"{session.peer.short} offers {shown_name(_as_stored(offer.name))} ({human_size(offer.size)})"
-                )
-            case FileProgress(transfer, name, done, total, seconds):
-                self._console.progress(transfer, progress_line(shown_name(name), done, total, seconds))
-            case FileSent(transfer, name, size, seconds):
-                self._console.progress_over(transfer)
-                took = f"{human_size(size)} in {seconds:.1f} s"
-                self.notice(f"sent {shown_name(name)} ({took}); it was verified and stored")
-            case FileReceived(transfer, stored, seconds):
-                self._console.progress_over(transfer)
-                path = stored.path.with_name(shown_name(stored.path.name))
-                self.notice(f"received {path} ({human_size(stored.size)} in {seconds:.1f} s), verified")
-            case FileFailed(transfer, error, offered):
-                self._console.progress_over(transfer)
-                if offered is not None:  # of a file of ours, whoever sends it tells
-                    self._told = f"{shown_name(offered)}: {error}"
+            case TransferOffered(manifest=manifest):
+                self._offered(session, manifest)
+            case TransferProgress():
+                self._progress(session, event)
+            case TransferStalled():
+                self._stalled(event)
+            case FileFailed(path=path, error=error):
+                is_named = f"/{path} " in f"/{error}"  # where it is on this computer
+                self.notice(str(error) if is_named else f"{shown_name(path)}: {error}")
+            case FileGrew(path=path, size=size):
+                self.notice(f"{shown_name(path)} grew while it was sent: its first {human_size(size)} are sent")
+            case TransferSent():
+                self._over(event.transfer)
+                self.notice(f"sent {shown_name(without_count(event.label))} {_summary(event, session)}")
+                _log.info("the receipt of transfer %d is %s", event.transfer, event.receipt)
+            case TransferReceived():
+                self._over(event.transfer)
+                self.notice(f"received {_where(event)} {_summary(event, session)}")
+                _log.info("the receipt of transfer %d is %s", event.transfer, event.receipt)
+            case TransferBroken(transfer, outgoing, label, error):
+                self._over(transfer)
+                if not outgoing:  # of files of ours, whoever sends them tells
+                    self._told = f"{shown_name(label)}: {error}"
                     self.notice(self._told)
             case PathLost(error):
                 self.notice(f"connection lost: {error}; looking for another way to the other side")
@@ -93,6 +112,13 @@ class TextReport:
                 self.notice(f"now {path_text(kind, address, why_no_better)}")
             case PeerLeaving(reason):
                 self._leaving("the other side leaves", reason)
+
+    def session_lost(self, error: ConnectionLost) -> None:
+        """Say that we wait."""
+        for transfer in self._lines.transfers:
+            self._over(transfer)
+        self.notice(f"connection lost: {error}")
+        self.notice("the other side is gone; what has arrived is kept; waiting for it to come back, Ctrl-C ends")
 
     def notice(self, text: str) -> None:
         """Show a sentence."""
@@ -106,15 +132,54 @@ class TextReport:
         """Say why it did not work out, and what to do."""
         print_error(error)
 
+    def _offered(self, session: Session, manifest: Manifest) -> None:
+        self.notice(f"{session.peer.short} offers {offer_title(manifest)}")
+        for line in item_lines(manifest):
+            self.notice(line)
+        if self._folder is not None:
+            with contextlib.suppress(TransferFailed):  # which accepting it will say
+                self.notice(room_line(manifest, free_space(self._folder), self._folder))
+
+    def _progress(self, session: Session, progress: TransferProgress) -> None:
+        columns = self._console.progress_columns
+        if columns is not None:
+            line = self._lines.progressed(progress, session.path, columns)
+            self._console.progress(progress.transfer, line)
+
+    def _stalled(self, stalled: TransferStalled) -> None:
+        columns = self._console.progress_columns
+        line = None if columns is None else self._lines.stalled(stalled, columns)
+        if line is not None:
+            self._console.progress(stalled.transfer, line)
+        else:
+            self.notice(f"{shown_name(stalled.label)}: nothing has moved for {stalled.seconds:.0f} s")
+
+    def _over(self, transfer: int) -> None:
+        self._lines.over(transfer)
+        self._console.progress_over(transfer)
+
     def _leaving(self, text: str, reason: str) -> None:
         if reason and reason not in self._told:
             text = self._told = f"{text}: {reason}"
         self.notice(text)
 
 
-def _as_stored(name: str) -> str:
-    """Return the name a file is to be stored under, which is the one to ask about."""
-    try:
-        return safe_name(name)
-    except UnsafeName:  # it will be refused for that, or by the user
-        return name
+def _where(received: TransferReceived) -> str:
+    """Say what has come, and where it is."""
+    if len(received.paths) == 1:
+        path = received.paths[0]
+        return str(path.with_name(shown_name(path.name)))
+    label = shown_name(without_count(received.label))
+    return f"{label} into {received.paths[0].parent}" if received.paths else label
+
+
+def _summary(done: TransferSent | TransferReceived, session: Session) -> str:
+    """Say how much it was, how fast it went, and what is missing."""
+    files = f"{counted(done.files)}, " if done.files != 1 or done.failed else ""
+    rate = f", {human_size(done.moved / done.seconds)}/s {over(session.path)}" if done.seconds > 0 else ""
+    text = f"({files}{human_size(done.size)} in {took(done.seconds)}{rate})"
+    if done.size > done.moved:
+        text += f"; {human_size(done.size - done.moved)} were there already"
+    if done.failed:
+        text += f"; {counted(done.failed)} {'was' if done.failed == 1 else 'were'} not: see above"
+    return text

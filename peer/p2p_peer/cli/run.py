@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
+from pathlib import Path
 
 from p2p_core.errors import (
     ConnectionLost,
@@ -17,15 +18,19 @@ from p2p_core.errors import (
 from p2p_core.identity import PeerId
 
 from p2p_peer.app import connect
+from p2p_peer.cli import outputs
+from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat import Chat
+from p2p_peer.cli.comeback import do_errand
 from p2p_peer.cli.console import Console, is_dumb
 from p2p_peer.cli.console_lines import LineConsole
-from p2p_peer.cli.errand import Errand, Wanted
+from p2p_peer.cli.errand import GO_ON_ADVICE, Errand, Memory, Wanted
 from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.lines import InputLines
 from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.network_flags import bound_address, chosen_paths, ip_version, stun_servers
+from p2p_peer.cli.parser import STANDARD_OUTPUT
 from p2p_peer.cli.pipe import Pipe
 from p2p_peer.cli.preflight import check, mediator_id, read_keys
 from p2p_peer.cli.report import Report
@@ -35,6 +40,8 @@ from p2p_peer.cli.signals import until_signalled
 from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched, PathFound
 from p2p_peer.options import ConnectOptions
 from p2p_peer.session import Session
+from p2p_peer.transfer.target import Overwrite
+from p2p_peer.transfer.tree import SendOptions
 from p2p_peer.trust import MediatorId
 
 __all__ = ["run"]
@@ -43,7 +50,7 @@ __all__ = ["run"]
 def run(options: argparse.Namespace) -> int:
     """Run to the end; return the exit code."""
     console = _console(options)
-    report = JsonReport() if options.json else TextReport(console)
+    report = JsonReport() if options.json else TextReport(console, _folder(options))
     try:
         with asyncio.Runner(loop_factory=ProgramLoop) as runner:
             runner.run(until_signalled(_Run(options, report, console).run()))
@@ -79,7 +86,8 @@ class _Run:
     def __init__(self, options: argparse.Namespace, report: Report, console: Console) -> None:
         # Here and not in the event loop, which would not see Ctrl-C while a passphrase is asked for.
         check(options)
-        self._chat = Chat(console, accepts=options.yes) if _is_chat(options) else None
+        self._terms, self._sending = _terms(options), SendOptions(tuple(options.exclude), options.include_hidden)
+        self._chat = Chat(console, self._terms, self._sending) if _is_chat(options) else None
         self._connect_options = ConnectOptions(
             wait=options.wait,
             state_dir=options.state_dir,
@@ -91,10 +99,12 @@ class _Run:
             bind=bound_address(options),
             port_mapping=not options.no_port_mapping,
             stun=stun_servers(options),
+            limit_rate=options.limit_rate,
         )
         self._key, self._peer_key = read_keys(options)
         self._options, self._report, self._console = options, report, console
         self._missing: type[PunchwireError] = MediatorUnreachable
+        self._has_met = False
         self._why_no_better = ""  # path was found
         self._seconds = 0.0
 
@@ -103,16 +113,24 @@ class _Run:
         options = self._options
         try:
             async with asyncio.timeout(options.timeout):
-                session = await self._connect()
-                self._report.connected(session, self._why_no_better, self._seconds)
-                await drive(session, self._mode, self._report)
+                if _is_errand(options):
+                    await do_errand(self._meet, self._errand, self._report)
+                else:
+                    await drive(await self._meet(), self._mode, self._report)
         except TimeoutError:
             missing = _MISSING[self._missing].format(peer=PeerId.of(self._peer_key).short)
-            raise self._missing(f"{missing} within {options.timeout:g} s (--timeout)") from None
+            advice = GO_ON_ADVICE if self._missing is TransferFailed else None
+            raise self._missing(f"{missing} within {options.timeout:g} s (--timeout)", advice=advice) from None
         finally:
             if self._chat is not None:
                 await self._chat.stop()
             await self._console.close()
+
+    async def _meet(self) -> Session:
+        """Connect, and say so."""
+        session = await self._connect()
+        self._report.connected(session, self._why_no_better, self._seconds)
+        return session
 
     async def _connect(self) -> Session:
         """Connect, unless the user leaves the chat before that."""
@@ -141,30 +159,39 @@ class _Run:
             leaving.cancel()
 
     def _mode(self, session: Session) -> Mode:
-        options = self._options
         if self._chat is not None:
             self._chat.begin(session, self._why_no_better)
             return self._chat
-        if _is_errand(options):
-            asks = _somebody_to_ask(options) and not options.yes
-            wanted = Wanted(tuple(options.message), tuple(options.send), options.receive, options.yes)
-            return Errand(session, wanted, self._report, self._console if asks else None)
-        return Pipe(session, self._report, InputLines(), accepts=options.yes)
+        return Pipe(session, self._report, InputLines(), self._terms)
+
+    def _errand(self, session: Session, memory: Memory) -> Errand:
+        options = self._options
+        wanted = Wanted(
+            tuple(options.message), tuple(options.send), self._sending, options.receive is not None, self._terms
+        )
+        asks = _somebody_to_ask(options) and (not options.yes or options.overwrite == "ask")
+        return Errand(session, wanted, self._report, self._console if asks else None, memory)
 
     def _on_connecting(self, event: ConnectEvent) -> None:
         match event:
             case Advertised():
-                self._missing = PeerDidNotCome
+                self._miss(PeerDidNotCome)
                 if self._chat is not None:
                     self._chat.start()
             case Matched():
-                self._missing = NoPath
+                self._miss(NoPath)
             case PathFound(why_no_better=why):
                 self._why_no_better = why
             case Authenticated(seconds):
-                self._missing = TransferFailed if self._options.send or self._options.receive else ConnectionLost
-                self._seconds = seconds
+                has_files = self._options.send or self._options.receive is not None
+                self._miss(TransferFailed if has_files else ConnectionLost)
+                self._has_met, self._seconds = True, seconds
         self._report.connecting(event)
+
+    def _miss(self, what: type[PunchwireError]) -> None:
+        """From now on `what` is missing; once the two have met, it is what they met for."""
+        if not self._has_met:
+            self._missing = what
 
     async def _confirm_mediator(self, mediator: MediatorId) -> bool:
         """Ask at the terminal whether a mediator met for the first time is the right one."""
@@ -172,6 +199,16 @@ class _Run:
         self._report.notice("first connection to this mediator. Its id is")
         self._report.notice(str(mediator))
         return await self._chat.ask("is that the one its owner told you? Please type yes or no")
+
+
+def _folder(options: argparse.Namespace) -> Path | None:
+    """Return the folder that files go to; None: they go to standard output."""
+    return None if options.receive == STANDARD_OUTPUT else options.receive or Path()
+
+
+def _terms(options: argparse.Namespace) -> Acceptance:
+    overwrite = None if options.overwrite == "ask" else Overwrite[options.overwrite.upper()]
+    return Acceptance(_folder(options) or outputs.lend(), options.yes, options.max_size, overwrite, options.in_place)
 
 
 def _is_errand(options: argparse.Namespace) -> bool:

@@ -1,173 +1,251 @@
-"""The files a session receives: each accepted one has a sink of its own."""
+"""The transfers a session receives: each accepted one has a sink of its own, opened and written in threads."""
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from p2p_core import limits
-from p2p_core.errors import PunchwireError, RemoteProtocolError, TransferFailed
+from p2p_core.errors import AlreadyThere, PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.machines.session import SessionMachine
+from p2p_core.manifest import EntryKind, Manifest
 from p2p_core.printable import printable
-from p2p_core.wire.frame_reader import BlockStarts
-from p2p_core.wire.frames import BlockHeader, FileOffer
+from p2p_core.ranges import Ranges, each, ranges_of
+from p2p_core.wire.frames import BlocksHeader, TransferEnd, TransferReceipt
 
-from p2p_peer.events import FileProgress, FileReceived
+from p2p_peer.events import FileFailed, Phase, TransferBroken, TransferProgress, TransferReceived, TransferStalled
+from p2p_peer.transfer.archive import Archive
+from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished
+from p2p_peer.transfer.places import Place
 from p2p_peer.transfer.progress import Progress
-from p2p_peer.transfer.sink import FileSink, Stored
+from p2p_peer.unfinished import Unfinished
 
-__all__ = ["IncomingFiles"]
+__all__ = ["Incoming", "IncomingTransfers"]
+
+Report = Callable[[TransferProgress | TransferStalled | FileFailed | TransferReceived | TransferBroken], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Receiving:
-    offer: FileOffer
-    sink: FileSink
+@dataclass(slots=True, eq=False)
+class Incoming:
+    """One transfer of the other side's that was accepted, or is about to be."""
+
+    transfer: int
+    manifest: Manifest
+    wanted: Ranges  # entries; () is all
     progress: Progress
+    sink: BlockWriter | None = None  # once it is open
+    end: TransferEnd | None = None  # the sender's, once all has come
+    lost: dict[int, str] = field(default_factory=dict)  # entries that came to nothing, here or there, and why
+    is_kept: bool = True  # what has come, when the session breaks
+
+    @property
+    def label(self) -> str:
+        """What it is, in a few words."""
+        return self.manifest.label()
 
 
 @dataclass(frozen=True, slots=True)
 class _Arriving:
-    """The block whose data is being read."""
+    """The blocks whose data are being read."""
 
-    sink: FileSink
+    sink: BlockWriter
     buffer: memoryview
-    header: BlockHeader
-    length: int
-    offset: int
+    header: BlocksHeader
 
 
-class IncomingFiles:
+class IncomingTransfers:
     """Hands the pump buffers for blocks, and the sinks full ones; tells the machine what was verified and stored."""
 
     def __init__(
         self,
         machine: SessionMachine,
+        archive: Archive,
+        unfinished: Unfinished,
+        *,
         provide: Callable[[memoryview], None],
-        report: Callable[[FileProgress | FileReceived], None],
+        report: Report,
         go_on: Callable[[], None],
         broken: Callable[[PunchwireError], None],
     ) -> None:
-        self._machine, self._provide, self._report = machine, provide, report
-        self._go_on, self._broken = go_on, broken
+        self._machine, self._archive, self._unfinished = machine, archive, unfinished
+        self._provide, self._report, self._go_on, self._broken = provide, report, go_on, broken
         self._loop = asyncio.get_running_loop()
-        self._offered: dict[int, str] = {}  # and not answered yet: names
-        self._files: dict[int, _Receiving] = {}
-        self._ended: list[FileSink] = []
-        self._waiting: BlockStarts | None = None  # for a buffer
+        self._offered: dict[int, Manifest] = {}  # and not answered yet
+        self._transfers: dict[int, Incoming] = {}
+        self._receipted: dict[int, BlockWriter] = {}  # that keep what they know until the other side has our receipt
+        self._ended: list[BlockWriter] = []
+        self._waiting: BlocksHeader | None = None  # for a buffer
         self._arriving: _Arriving | None = None
         self._nowhere: memoryview | None = None
-        self._being_stored: set[int] = set()
-        self._afterwards: Callable[[], None] | None = None
 
-    def offered(self, offer: FileOffer) -> None:
-        """The other side offers a file."""
-        self._offered[offer.transfer] = offer.name
+    def offered(self, transfer: int, manifest: Manifest) -> None:
+        """The other side offers files."""
+        self._offered[transfer] = manifest
 
-    def accept(self, offer: FileOffer, folder: Path) -> None:
-        """Take a file into `folder`. Raises `TransferFailed` when that cannot be; the other side is told."""
-        transfer = offer.transfer
-        if transfer not in self._offered:
-            raise TransferFailed(f"{printable(offer.name)} is not offered any more")
-        del self._offered[transfer]
-        try:
-            sink = FileSink(
-                offer,
-                folder,
-                verified=partial(self._in_loop, self._on_verified, transfer),
-                buffer_free=partial(self._in_loop, self._on_buffer_free),
-                failed=partial(self._in_loop, self._on_failed, transfer),
-            )
-        except TransferFailed:
-            self._machine.refuse_file(transfer, "it cannot be stored there")
-            raise
-        self._files[transfer] = _Receiving(offer, sink, Progress(transfer, offer.name, offer.size, self._report))
-        self._machine.accept_file(transfer)
+    def accept(self, transfer: int, place: Place, only: Collection[int] | None) -> None:
+        """Take a transfer, or the entries `only`, to `place`. Raises `TransferFailed` when it is not offered any more.
 
-    def refuse(self, offer: FileOffer, reason: str) -> None:
-        """Do not take a file; nothing happens when it is not offered any more."""
-        if offer.transfer in self._offered:
-            del self._offered[offer.transfer]
-            self._machine.refuse_file(offer.transfer, reason)
+        The answer goes out once the place is open; when it cannot be, the transfer is refused and has failed.
+        """
+        manifest = self._offered.pop(transfer, None)
+        if manifest is None:
+            raise TransferFailed("it is not offered any more")
+        wanted = () if only is None else _with_folders(manifest, only)
+        total = None if manifest.stream is not None else manifest.total_bytes
+        progress = Progress(transfer, manifest.label(), total, outgoing=False, report=self._report)
+        incoming = self._transfers[transfer] = Incoming(transfer, manifest, wanted, progress)
+        self._unfinished.begin(self._open(incoming, place))
 
-    def block_starts(self, block: BlockStarts) -> memoryview | None:
-        """Return the buffer for a block's data; None while its sink has none free."""
-        if not self._machine.block_starts(block.header, block.length):
-            return self._discarded(block)
-        return self._buffer_for(block)
+    def refuse(self, transfer: int, reason: str) -> None:
+        """Do not take a transfer; nothing happens when it is not offered any more."""
+        if transfer in self._offered:
+            del self._offered[transfer]
+            self._machine.refuse(transfer, reason)
+
+    def forget(self, transfer: int) -> None:
+        """A transfer is about to be given up by our user: what has come of it is to go."""
+        if transfer in self._transfers:
+            self._transfers[transfer].is_kept = False
+
+    def block_starts(self, header: BlocksHeader) -> memoryview | None:
+        """Return the buffer for the data of blocks; None while their sink has none free."""
+        if not self._machine.blocks_start(header):
+            return self._discarded(header)
+        return self._buffer_for(header)
 
     def block_ended(self) -> bool:
-        """The data of the block is there: hand it to its sink. Return whether anybody wants it."""
+        """The data of the blocks are there: hand them to their sink. Return whether anybody wants them."""
         arriving, self._arriving = self._arriving, None
         if arriving is None:
             return False
-        self._machine.block_ends(arriving.header.transfer)
-        arriving.sink.write(arriving.buffer, arriving.length, arriving.header.digest, arriving.offset)
+        header = arriving.header
+        self._machine.blocks_end(header.transfer)
+        arriving.sink.write(arriving.buffer, header.first, header.digests, header.length)
         return True
 
     def channel_lost(self) -> None:
-        """What came of a block that has not come whole is of no use: all of it will come again."""
+        """What came of blocks that have not come whole is of no use: all of it will come again."""
         arriving, self._arriving, self._waiting = self._arriving, None, None
         if arriving is not None:
             arriving.sink.give_back(arriving.buffer)
 
-    def store(self, transfer: int) -> None:
-        """Every block and the root are verified: give the file its name."""
-        self._being_stored.add(transfer)
-        self._files[transfer].sink.store(partial(self._in_loop, self._on_stored, transfer))
+    def lost_there(self, transfer: int, entry: int, reason: str) -> bool:
+        """The sender cannot send one file. Return whether the transfer is one of these."""
+        incoming = self._transfers.get(transfer)
+        if incoming is None or incoming.sink is None:
+            return incoming is not None
+        incoming.sink.drop(entry)
+        self._lose(incoming, entry, TransferFailed(f"the other side cannot send it: {printable(reason)}"))
+        return True
 
-    def once_stored(self, afterwards: Callable[[], None]) -> None:
-        """Call `afterwards` when no file is just being given its name: it will be there, and is to be told of."""
-        if self._being_stored:
-            self._afterwards = afterwards
-        else:
-            afterwards()
+    def stream_ended(self, transfer: int, size: int) -> None:
+        """The sender's stream has ended."""
+        sink = self._transfers[transfer].sink
+        if sink is not None:
+            sink.stream_ended(size)
+
+    def arrived(self, transfer: int, end: TransferEnd) -> None:
+        """All of a transfer has come: verify and store what is left, and sign for it."""
+        incoming = self._transfers[transfer]
+        assert incoming.sink is not None
+        incoming.end = end
+        incoming.progress.enter(Phase.VERIFYING)
+        self._unfinished.hold()
+        incoming.sink.finish(end.absent)
+
+    def receipt_arrived(self, transfer: int) -> None:
+        """The other side has our receipt: it will never ask again what has come."""
+        sink = self._receipted.pop(transfer, None)
+        if sink is not None:
+            self._end(sink, keep=False)
 
     def drop(self, transfer: int) -> str | None:
-        """A file was given up; what there is of it goes. Return its name; None if it is none of these."""
-        name = self._offered.pop(transfer, None)
-        receiving = self._files.pop(transfer, None)
-        if receiving is not None:
-            name = receiving.offer.name
-            self._end(receiving.sink)
-            self._on_buffer_free()
-        return name
+        """A transfer has come to nothing. Return its label; None if it is none of these."""
+        manifest = self._offered.pop(transfer, None)
+        incoming = self._transfers.pop(transfer, None)
+        if incoming is None:
+            return None if manifest is None else manifest.label()
+        incoming.progress.over()
+        if incoming.sink is not None:
+            self._end(incoming.sink, keep=incoming.is_kept)
+        if incoming.end is not None:
+            self._unfinished.release()
+        self._on_buffer_free()
+        return incoming.label
 
     def session_ended(self) -> None:
         """Nothing can be taken any more."""
         self._offered.clear()
 
     async def stop(self) -> None:
-        """Let go of everything; returns when no thread and no temporary file is left."""
-        for transfer in tuple(self._files):
-            self._end(self._files.pop(transfer).sink)
+        """Let go of everything; returns when no thread is left."""
+        for transfer in tuple(self._transfers):
+            self.drop(transfer)
+        for sink in self._receipted.values():
+            self._end(sink, keep=True)
         for sink in self._ended:
             await asyncio.to_thread(sink.join)
 
-    def _buffer_for(self, block: BlockStarts) -> memoryview | None:
-        receiving = self._files.get(block.header.transfer)
-        if receiving is None:
-            return self._discarded(block)
-        buffer = receiving.sink.take()
-        if buffer is None:
-            self._waiting = block
-            return None
-        offset = block.header.index * receiving.offer.block_size
-        self._arriving = _Arriving(receiving.sink, buffer, block.header, block.length, offset)
-        return buffer[: block.length]
+    async def _open(self, incoming: Incoming, place: Place) -> None:
+        transfer = incoming.transfer
+        callbacks = Callbacks(
+            verified=partial(self._in_loop, self._on_verified, transfer),
+            buffer_free=partial(self._in_loop, self._on_buffer_free),
+            file_failed=partial(self._in_loop, self._on_file_failed, transfer),
+            failed=partial(self._in_loop, self._on_failed, transfer),
+            finished=partial(self._in_loop, self._on_finished, transfer),
+        )
+        try:
+            opened = await asyncio.to_thread(
+                place.open, incoming.manifest, incoming.wanted, self._archive.peer, callbacks
+            )
+        except TransferFailed as error:
+            if self._transfers.pop(transfer, None) is not None:
+                incoming.progress.over()
+                is_there = isinstance(error, AlreadyThere)
+                self._machine.refuse(transfer, "it is there already" if is_there else "it cannot be stored there")
+                self._report(TransferBroken(transfer, outgoing=False, label=incoming.label, error=error))
+                self._go_on()
+            return
+        if transfer not in self._transfers:  # given up meanwhile
+            self._end(opened.sink, keep=incoming.is_kept)
+            return
+        incoming.sink = opened.sink
+        incoming.progress.accepted(_bytes_of(incoming))
+        incoming.progress.had(opened.there)
+        self._machine.accept(transfer, opened.wanted, opened.have)
+        for entry, why in opened.failed:
+            self._on_file_failed(transfer, entry, why)
+        self._go_on()
 
-    def _discarded(self, block: BlockStarts) -> memoryview:
-        """Return room for a block of a transfer that was given up while it was on its way."""
+    def _buffer_for(self, header: BlocksHeader) -> memoryview | None:
+        incoming = self._transfers.get(header.transfer)
+        if incoming is None or incoming.sink is None:
+            return self._discarded(header)
+        buffer = incoming.sink.take()
+        if buffer is None:
+            self._waiting = header
+            return None
+        self._arriving = _Arriving(incoming.sink, buffer, header)
+        return buffer[: header.length]
+
+    def _discarded(self, header: BlocksHeader) -> memoryview:
+        """Return room for blocks of a transfer that was given up while they were on their way."""
         self._arriving = None
         if self._nowhere is None:
             self._nowhere = memoryview(bytearray(limits.MAX_BLOCK_SIZE))
-        return self._nowhere[: block.length]
+        return self._nowhere[: header.length]
 
-    def _end(self, sink: FileSink) -> None:
-        sink.discard()
+    def _end(self, sink: BlockWriter, *, keep: bool) -> None:
+        sink.discard(keep=keep)
         self._ended = [ended for ended in self._ended if not ended.is_over] + [sink]
+
+    def _lose(self, incoming: Incoming, entry: int, error: PunchwireError) -> None:
+        if entry not in incoming.lost:
+            incoming.lost[entry] = str(error)
+            path = "/".join(incoming.manifest.path(entry))
+            self._report(FileFailed(incoming.transfer, outgoing=False, path=path, error=error))
 
     def _in_loop(self, function: Callable[..., None], *arguments: object) -> None:
         """Called in a sink's thread."""
@@ -181,35 +259,64 @@ class IncomingFiles:
         if buffer is not None:
             self._provide(buffer)
 
-    def _on_verified(self, transfer: int, digest: bytes) -> None:
-        receiving = self._files.get(transfer)
-        if receiving is None:
-            return
-        try:
-            self._machine.block_verified(transfer, digest)
-        except RemoteProtocolError as error:  # the root that came before does not fit
-            self._broken(error)
-            return
-        receiving.progress.reached(self._machine.verified_bytes(transfer))
-        self._go_on()
+    def _on_verified(self, transfer: int, next_block: int, length: int) -> None:
+        incoming = self._transfers.get(transfer)
+        if incoming is not None:
+            self._machine.verified(transfer, next_block)
+            incoming.progress.move(length)
+            self._go_on()
+
+    def _on_file_failed(self, transfer: int, entry: int, error: TransferFailed) -> None:
+        incoming = self._transfers.get(transfer)
+        if incoming is not None:
+            self._machine.file_failed(transfer, entry, str(error))
+            self._lose(incoming, entry, error)
+            self._go_on()
 
     def _on_failed(self, transfer: int, error: TransferFailed) -> None:
-        self._machine.fail_file(transfer, error)
+        self._machine.fail(transfer, error)
         self._go_on()
-        self._storing_ended(transfer)
 
-    def _on_stored(self, transfer: int, stored: Stored) -> None:
-        receiving = self._files.pop(transfer, None)
-        if receiving is not None:
-            self._end(receiving.sink)
-            self._machine.file_stored(transfer, time.time_ns() // 1_000_000)
-            self._report(FileReceived(transfer, stored, receiving.progress.seconds))
-            self._go_on()
-        self._storing_ended(transfer)
+    def _on_finished(self, transfer: int, finished: Finished) -> None:
+        incoming = self._transfers.get(transfer)
+        if incoming is None or incoming.sink is None:
+            return
+        try:
+            receipt = self._machine.stored(transfer, finished.root, finished.missing, time.time_ns() // 1_000_000)
+        except RemoteProtocolError as error:
+            self._broken(error)
+            return
+        del self._transfers[transfer]
+        incoming.progress.over()
+        self._receipted[transfer] = incoming.sink
+        if receipt is not None:
+            self._unfinished.begin(self._file(incoming, finished, receipt))
+        self._unfinished.release()
+        self._go_on()
 
-    def _storing_ended(self, transfer: int) -> None:
-        """A file has its name, or never will."""
-        self._being_stored.discard(transfer)
-        if self._afterwards is not None and not self._being_stored:
-            self._afterwards()
-            self._afterwards = None
+    async def _file(self, incoming: Incoming, finished: Finished, receipt: TransferReceipt) -> None:
+        self._report(await self._archive.received(incoming, finished, receipt))
+
+
+def _with_folders(manifest: Manifest, only: Collection[int]) -> Ranges:
+    """Return `only` with all that is in its folders, and the folders that these are in."""
+    wanted = bytearray(len(manifest))
+    for entry in only:
+        wanted[entry] = True
+    for entry in range(len(manifest)):
+        parent = manifest.parent(entry)
+        if parent >= 0 and wanted[parent] and manifest.kind(parent) is EntryKind.FOLDER:
+            wanted[entry] = True
+    for entry in reversed(range(len(manifest))):
+        if wanted[entry] and manifest.parent(entry) >= 0:
+            wanted[manifest.parent(entry)] = True
+    return ranges_of(entry for entry in range(len(manifest)) if wanted[entry])
+
+
+def _bytes_of(incoming: Incoming) -> int | None:
+    manifest = incoming.manifest
+    if manifest.stream is not None:
+        return None
+    if not incoming.wanted:
+        return manifest.total_bytes
+    return sum(manifest.size(entry) for entry in each(incoming.wanted))

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from p2p_core.errors import PunchwireError, Refused, SourceChanged, TransferFailed
 from p2p_core.ledger import Ledger
@@ -16,8 +17,11 @@ from p2p_core.wire.frames import BlocksHeader
 from p2p_peer.events import FileFailed, FileGrew, Phase, TransferProgress, TransferStalled
 from p2p_peer.transfer.progress import Progress
 from p2p_peer.transfer.sent_journal import SentJournal
-from p2p_peer.transfer.source import Grew, ReadyBlocks, Source
+from p2p_peer.transfer.source import Grew, Source
 from p2p_peer.transfer.tree import SourceTree
+
+if TYPE_CHECKING:
+    from p2p_peer.transfer.ready_blocks import ReadyBlocks
 
 __all__ = ["Outgoing", "OutgoingTransfers"]
 
@@ -48,13 +52,13 @@ class OutgoingTransfers:
     """Gives the pump the blocks of all transfers in turn, and tells the machine of each."""
 
     def __init__(self, machine: SessionMachine, kick: Callable[[], None], report: Report) -> None:
+        """`kick` is called when there may be something to write."""
         self._machine, self._kick, self._report = machine, kick, report
         self._loop = asyncio.get_running_loop()
         self._transfers: dict[int, Outgoing] = {}
         self._turns: deque[Outgoing] = deque()  # that have blocks to send, the next one first
-        self._in_flight: tuple[Outgoing, ReadyBlocks] | None = None
-        self._stopped: list[Source] = []
-        self._journals: list[SentJournal] = []  # to be closed when no source uses them any more
+        self._in_flight: "tuple[Outgoing, ReadyBlocks] | None" = None
+        self._stopped: list[tuple[Source, SentJournal | None]] = []  # that end; then the journal is to be closed
 
     def offer(self, tree: SourceTree, journal: SentJournal | None) -> int:
         """Offer what is in `tree`; return the transfer's number. Raises `LocalProtocolError`."""
@@ -75,16 +79,20 @@ class OutgoingTransfers:
         outgoing.wanted = wanted
         outgoing.progress.accepted(_wanted_bytes(outgoing))
         outgoing.source = Source(outgoing.tree, wanted, outgoing.theirs, outgoing.journal, self._from_thread)
-        self._begin(outgoing)
+        self._turns.append(outgoing)
+        outgoing.source.start()
+        for folder, error in outgoing.tree.unreadable:
+            self._lose(outgoing, folder, error)
 
     def rewind(self, transfer: int, block: int) -> None:
         """On a new channel: blocks are to be sent again, from `block` on."""
         outgoing = self._transfers[transfer]
         assert outgoing.source is not None
-        old = outgoing.source
-        self._stop(outgoing)
-        outgoing.source = old.rewound(block)
-        self._begin(outgoing)
+        if outgoing not in self._turns:
+            self._turns.append(outgoing)
+        self._stopped.append((outgoing.source, None))
+        outgoing.source = outgoing.source.rewound(block)
+        outgoing.source.start()
 
     def verified(self, transfer: int, next_block: int) -> None:
         """The other side has every block before `next_block`."""
@@ -122,10 +130,23 @@ class OutgoingTransfers:
         if outgoing is None:
             return None
         outgoing.progress.over()
-        self._stop(outgoing)
-        if outgoing.journal is not None:
-            self._journals.append(outgoing.journal)
+        if outgoing in self._turns:
+            self._turns.remove(outgoing)
+        if outgoing.source is not None:
+            outgoing.source.stop()
+            self._stopped.append((outgoing.source, outgoing.journal))
+        elif outgoing.journal is not None:
+            outgoing.journal.close()
         return outgoing.label
+
+    def sweep(self) -> None:
+        """Close the journals of transfers that are over: the same may be sent again."""
+        stopped, self._stopped = self._stopped, []
+        for source, journal in stopped:
+            if not source.is_over:
+                self._stopped.append((source, journal))
+            elif journal is not None:
+                journal.close()
 
     @property
     def has_news(self) -> bool:
@@ -170,23 +191,9 @@ class OutgoingTransfers:
         """Let go of everything; returns when no thread is left."""
         for transfer in tuple(self._transfers):
             self.drop(transfer)
-        for source in self._stopped:
+        for source, _ in self._stopped:
             await asyncio.to_thread(source.join)
-        for journal in self._journals:
-            journal.close()
-
-    def _begin(self, outgoing: Outgoing) -> None:
-        assert outgoing.source is not None
-        self._turns.append(outgoing)
-        outgoing.source.start()
-        self._from_thread()
-
-    def _stop(self, outgoing: Outgoing) -> None:
-        if outgoing in self._turns:
-            self._turns.remove(outgoing)
-        if outgoing.source is not None:
-            outgoing.source.stop()
-            self._stopped = [source for source in self._stopped if not source.is_over] + [outgoing.source]
+        self.sweep()
 
     def _has_news(self, outgoing: Outgoing) -> bool:
         source = outgoing.source
@@ -215,12 +222,11 @@ class OutgoingTransfers:
                 self._machine.file_failed(transfer, notice.entry, reason)
                 self._lose(outgoing, notice.entry, notice.error)
         if source.error is not None:
-            self._machine.fail(transfer, source.error, "it cannot be read")
-            return
-        if self._is_all_sent(outgoing, source):
+            self._machine.fail(transfer, source.error, "the files cannot be read")
+        elif self._is_all_sent(outgoing, source):
             outgoing.progress.had(source.skipped_bytes)
-            self._turns.remove(outgoing)
             outgoing.progress.enter(Phase.VERIFYING)
+            self._turns.remove(outgoing)
             if source.stream_size is not None:
                 self._machine.stream_ended(transfer, source.stream_size)
             self._machine.all_sent(transfer, source.root, source.absent)

@@ -1,217 +1,267 @@
-"""Verifies blocks and writes them under a temporary name: one thread for each file being received.
+"""Stores a transfer in a folder: verified blocks become files, files get their names, and the journal knows it first.
 
-The file takes its final name only when every block and the signed root have been verified. Everything happens
-inside the target folder, which is held open: it cannot be swapped for another one meanwhile.
+A file of one block is written whole, and has no name until then; one of several grows in the staging folder. Either
+gets its name when all of it is verified, and the journal says so before that. So whenever this process is killed, the
+next one finds each file at its place, in staging, or not at all, and knows which.
 """
 
 import contextlib
-import errno
-import functools
-import os
-import secrets
-import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from queue import SimpleQueue
+from collections.abc import Callable, Iterator
 
-from blake3 import blake3
+from p2p_core import limits
 from p2p_core.errors import TransferFailed
-from p2p_core.file_root import block_digest
-from p2p_core.safe_names import safe_name, with_number
-from p2p_core.wire.frames import FileOffer
+from p2p_core.manifest import Entry, EntryKind
+from p2p_core.printable import printable
+from p2p_core.ranges import Ranges, each, ranges_of
 
-__all__ = ["FileSink", "Stored"]
+from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished, unwritable
+from p2p_peer.transfer.staging import StagedFile, Staging, Unplaced
+from p2p_peer.transfer.stock import State, Stock
+from p2p_peer.transfer.target import Target
 
-BUFFERS = 4  # as many as the source has, for the same reason
-MAX_NAMES = 10_000  # tried before a folder full of the same name is given up
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV})  # FAT, some networks
+__all__ = ["Callbacks", "Finished", "Sink"]
 
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A received file."""
-
-    path: Path
-    size: int
-    blake3: str  # of its content, hex, as b3sum prints it
+SYNC_EVERY = 5.0  # s of writing that the end of the computer, not of the process, may cost
+_TOGETHER = 32  # whole files that one journal record speaks of: each is an open file until then
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
-    buffer: memoryview
-    data: memoryview
-    digest: bytes
-    offset: int
-
-
-class FileSink:
-    """Takes the blocks of one file in order. The callbacks are called in the thread."""
+class Sink(BlockWriter):
+    """Takes the blocks of one transfer into a folder. What it is given is its own from then on."""
 
     def __init__(
-        self,
-        offer: FileOffer,
-        folder: Path,
-        *,
-        verified: Callable[[bytes], None],
-        buffer_free: Callable[[], None],
-        failed: Callable[[TransferFailed], None],
+        self, target: Target, staging: Staging, stock: Stock, callbacks: Callbacks, *, in_place: bool = False
     ) -> None:
-        """Open the temporary file in `folder`.
+        """`stock` is what is there already. `in_place`: large files that are replaced are themselves overwritten."""
+        super().__init__(target.manifest, staging.journal.ledger, callbacks)
+        self._target, self._staging, self._journal = target, staging, staging.journal
+        self._states, self._in_place = stock.states, in_place
+        self._large: StagedFile | None = None  # being written
+        self._large_entry = -1
+        self._whole: deque[tuple[int, Unplaced]] = deque()  # files that are about to get their names
+        self._first = 0  # ordinal of the first block that is written and not journaled
+        self._digests = bytearray()  # of all of these
+        self._synced = time.monotonic()
 
-        `verified` gets each block's hash once it is written; `buffer_free` is called when `take` may succeed again
-        after it did not. Raises `TransferFailed`, or `UnsafeName`.
-        """
-        self._name = safe_name(offer.name)
-        self._offer, self._folder = offer, folder
-        # Never a program, never wider than this user's files are, and never out of this user's own reach.
-        self._mode = offer.mode & 0o666 & ~_umask() | 0o400
-        self._verified, self._buffer_free, self._failed = verified, buffer_free, failed
-        self._temporary = f".{self._name}.{secrets.token_hex(4)}.part"
+    def _store(self, entry: int, ordinal: int, offset: int, data: memoryview, digest: bytes) -> None:
+        if self._states[entry] in (State.FAILED, State.UNWANTED):
+            self._ledger.put(ordinal, digest)  # the root is over it all the same
+            return
+        if self._ledger.digest(ordinal) == digest:
+            return
+        if len(self._whole) == _TOGETHER or ordinal != self._first + len(self._digests) // limits.HASH_BYTES:
+            self._commit()
         try:
-            self._directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise _unwritable(f"{folder} cannot be written to", error) from error
+            if self._manifest.block_count(entry) == 1:
+                self._write_whole(entry, data)
+            else:
+                self._write_part(entry, ordinal, offset, data)
+        except (TransferFailed, OSError) as error:
+            self._lose(entry, error)
+            self._ledger.put(ordinal, digest)
+            return
+        if not self._digests:
+            self._first = ordinal
+        self._digests += digest
+
+    def _stored(self) -> None:
+        behind = self._first + len(self._digests) // limits.HASH_BYTES
+        self._commit()
+        if self._large is not None and behind == self._end(self._large_entry):
+            self._end_large()
+        if time.monotonic() - self._synced > SYNC_EVERY:
+            self._synced = time.monotonic()
+            self._journal.sync()
+
+    def _end(self, entry: int) -> int:
+        return self._manifest.first_block(entry) + self._manifest.block_count(entry)
+
+    def _write_whole(self, entry: int, data: memoryview) -> None:
+        """Write a file at once; it gets its name with the next `_commit`."""
+        folder, item = self._target.folder_of(entry), self._manifest[entry]
+        if self._states[entry] == State.PLACED:  # by an earlier try, and it has changed since
+            self._states[entry] = State.MISSING
+            old = self._target.take_back(entry, self._staging, self._staged_name(entry))
+            if old is not None:
+                old.remove()
+        self._whole.append((entry, self._staging.write_whole(folder, data, item.mode, _mtime_ns(item))))
+
+    def _write_part(self, entry: int, ordinal: int, offset: int, data: memoryview) -> None:
+        """Write a block of a file of several."""
+        if self._large is None or entry != self._large_entry:
+            self._end_large()
+            self._large, self._large_entry = self._open_large(entry), entry
+        if self._ledger.digest(ordinal) is not None:
+            self._journal.forget(ordinal, 1)
+        self._large.write(data, offset)
+
+    def _open_large(self, entry: int) -> StagedFile:
+        self._target.folder_of(entry)  # if that is impossible, it is better known now than at the end
+        name, file = self._staged_name(entry), None
+        if self._states[entry] == State.PLACED:
+            self._states[entry] = State.MISSING
+            file = self._target.take_back(entry, self._staging, name)
+        elif entry != self._manifest.stream:
+            file = self._staging.reopen(name)
+            if file is None and self._in_place:
+                file = self._target.take_existing(entry, self._staging, name)
+        if file is None:
+            self._staging.forget(name)
+            first = self._manifest.first_block(entry)
+            if any(self._ledger.digest(ordinal) is not None for ordinal in range(first, self._end(entry))):
+                self._journal.forget(first, self._end(entry) - first)
+            file = self._staging.create(name)
+        return file
+
+    def _end_large(self) -> None:
+        """No more comes of the file of several blocks: it gets its name, if it is whole; else it stays in staging."""
+        self._commit()
+        file, self._large = self._large, None
+        if file is not None and self._ledger.has_all(self._large_entry):
+            self._give_name(self._large_entry, file)
+        elif file is not None:
+            file.close()
+
+    def _commit(self) -> None:
+        """Journal what is written, and give whole files their names."""
+        if self._digests:
+            self._journal.put(self._first, bytes(self._digests))
+            self._ledger.put(self._first, memoryview(self._digests))
+            self._digests.clear()
+        if self._whole:
+            self._journal.place((entry, file.status) for entry, file in self._whole)
+        while self._whole:
+            entry, file = self._whole.popleft()
+            try:
+                self._place(entry, file)
+            finally:
+                file.remove()
+
+    def _give_name(self, entry: int, file: StagedFile) -> None:
+        """Give a file of several blocks its name. If the disk is at fault that there is none, it stays in staging."""
+        item = self._manifest[entry]
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._descriptor = os.open(self._temporary, flags, 0o600, dir_fd=self._directory)
+            file.complete(self._ledger.size(entry), item.mode, _mtime_ns(item))
+            self._journal.place([(entry, file.status)])
         except OSError as error:
-            os.close(self._directory)
-            raise _unwritable(f"{folder} cannot be written to", error) from error
-        self._hasher = blake3()
-        self._room = min(offer.block_size, offer.size)
-        self._free: deque[memoryview] = deque()
-        self._unmade = BUFFERS  # made when they are needed: many files may be accepted before the first block comes
-        self._somebody_waits = False
-        self._work: SimpleQueue[_Block | Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=f"write {self._name}", daemon=True)
-        self._thread.start()
+            file.close()
+            self._lose(entry, error)
+        else:
+            self._place(entry, file)
+        if self._states[entry] == State.FAILED:
+            file.remove()
 
-    def take(self) -> memoryview | None:
-        """Return a free buffer of a block's size, or None: `buffer_free` is called then."""
-        if not self._free and self._unmade:
-            self._unmade -= 1
-            return memoryview(bytearray(self._room))
-        if not self._free:
-            self._somebody_waits = True
-            if not self._free:
-                return None
-            self._somebody_waits = False
-        return self._free.popleft()
-
-    def give_back(self, buffer: memoryview) -> None:
-        """A buffer that was taken is not needed: its block was cut off."""
-        self._free.append(buffer)
-
-    def write(self, buffer: memoryview, length: int, digest: bytes, offset: int) -> None:
-        """Verify the first `length` bytes of `buffer` against `digest` and write them at `offset`."""
-        self._work.put(_Block(buffer, buffer[:length], digest, offset))
-
-    def store(self, done: Callable[[Stored], None]) -> None:
-        """Give the file its final name, then call `done` in the thread."""
-        self._work.put(lambda: done(self._store()))
-
-    def discard(self) -> None:
-        """Remove what was written. After `store` it only ends the thread. May be called again."""
-        self._work.put(None)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the thread has ended."""
-        return not self._thread.is_alive()
-
-    def join(self) -> None:
-        """Wait until the thread has ended: what was to be removed is removed."""
-        self._thread.join()
-
-    def _run(self) -> None:
-        stored = False
+    def _place(self, entry: int, file: Unplaced) -> None:
         try:
-            while (work := self._work.get()) is not None:
-                if isinstance(work, _Block):
-                    self._write(work)
-                else:
-                    work()
-                    stored = True
-        except TransferFailed as error:
-            self._failed(error)
-        except OSError as error:
-            self._failed(_unwritable(f"{self._name} cannot be written", error))
-        finally:
-            with contextlib.suppress(OSError):  # whatever is wrong now, the file was given up for it already
-                self._close()
-            if not stored:
-                with contextlib.suppress(OSError):  # somebody removed it, or the folder, or made that read-only
-                    os.unlink(self._temporary, dir_fd=self._directory)
-            os.close(self._directory)
+            self._target.place(entry, file)
+            self._states[entry] = State.PLACED
+        except (TransferFailed, OSError) as error:
+            self._lose(entry, error)
 
-    def _write(self, block: _Block) -> None:
-        if block_digest(block.data) != block.digest:
-            raise TransferFailed(f"a block of {self._name} did not arrive as it was sent")
-        data, offset = block.data, block.offset
-        while data:
-            count = os.pwrite(self._descriptor, data, offset)
-            data, offset = data[count:], offset + count
-        self._hasher.update(block.data)
-        self._free.append(block.buffer)
-        self._verified(block.digest)
-        if self._somebody_waits:
-            self._somebody_waits = False
-            self._buffer_free()
+    def _lose(self, entry: int, error: TransferFailed | OSError) -> None:
+        """One entry cannot be stored; the others go on. Raises `TransferFailed` if it is none of its own fault."""
+        if isinstance(error, OSError):
+            what = f"{printable(self._manifest.name(entry))} cannot be written"
+            if self._target.is_fatal(error):
+                raise unwritable(what, error) from error
+            error = unwritable(what, error)
+        self._states[entry] = State.FAILED
+        if entry == self._large_entry and self._large is not None:
+            self._large.remove()
+            self._large = None
+        self._callbacks.file_failed(entry, error)
 
-    def _store(self) -> Stored:
-        with contextlib.suppress(OSError):  # both are suggestions, and not every file system can follow them
-            os.fchmod(self._descriptor, self._mode)
-        with contextlib.suppress(OSError):
-            mtime = min(self._offer.mtime_ns, 2**63 - 1)
-            os.utime(self._descriptor, ns=(mtime, mtime))
-        self._close()  # before it gets its name: a network's file system may say only here that there is no room
-        name = self._take_name()
-        return Stored(self._folder.resolve() / name, self._offer.size, self._hasher.hexdigest())
+    def _drop(self, entry: int) -> None:
+        if self._states[entry] != State.MISSING:
+            return
+        self._states[entry] = State.UNWANTED
+        if entry == self._large_entry and self._large is not None:
+            self._large.remove()
+            self._large = None
+        elif self._manifest.block_count(entry) > 1:
+            self._staging.forget(self._staged_name(entry))
+
+    def _finish(self, absent: Ranges) -> None:
+        self._end_large()
+        self._leave_out(absent)
+        for entry in each(absent):
+            if self._states[entry] in (State.MISSING, State.FAILED):
+                self._states[entry] = State.UNWANTED
+        kinds = self._manifest.kind
+        for entry in self._missing():
+            if kinds(entry) is EntryKind.FOLDER:
+                self._make(entry, self._make_folder)
+            elif kinds(entry) is not EntryKind.LINK:
+                self._make(entry, self._finish_file)
+        self._commit()
+        for entry in self._missing():
+            self._make(entry, self._make_link)
+        for entry in reversed(range(len(self._manifest))):
+            self._check_wanted()
+            if kinds(entry) is EntryKind.FOLDER and self._states[entry] == State.PLACED:
+                self._target.finish_folder(entry)
+        self._callbacks.finished(self._finished())
+
+    def _missing(self) -> Iterator[int]:
+        for entry in range(len(self._manifest)):
+            if self._states[entry] == State.MISSING:
+                self._check_wanted()
+                yield entry
+
+    def _make(self, entry: int, make: Callable[[int], None]) -> None:
+        try:
+            make(entry)
+        except (TransferFailed, OSError) as error:
+            self._lose(entry, error)
+
+    def _finish_file(self, entry: int) -> None:
+        """Give a file its name of which no block came in this try."""
+        if self._ledger.size(entry) == 0:
+            self._write_whole(entry, memoryview(b""))
+            if len(self._whole) == _TOGETHER:
+                self._commit()
+            return
+        file = self._staging.reopen(self._staged_name(entry))
+        if file is None:
+            raise TransferFailed("it was removed before it was whole")
+        self._give_name(entry, file)
+
+    def _make_folder(self, entry: int) -> None:
+        self._target.make_folder(entry)
+        self._states[entry] = State.PLACED
+
+    def _make_link(self, entry: int) -> None:
+        self._target.make_link(entry, self._staging)
+        self._states[entry] = State.PLACED
+
+    def _finished(self) -> Finished:
+        manifest, states = self._manifest, self._states
+        stored = [entry for entry in range(len(manifest)) if states[entry] == State.PLACED and manifest.is_file(entry)]
+        return Finished(
+            self._ledger.root(),
+            ranges_of(entry for entry in range(len(manifest)) if states[entry] == State.FAILED),
+            tuple(self._target.path(entry) for entry in manifest.top_level() if states[entry] == State.PLACED),
+            len(stored),
+            sum(map(self._ledger.size, stored)),
+            self._ledger,
+        )
+
+    def _staged_name(self, entry: int) -> str:
+        return self._staging.name_for(self._manifest.path(entry))
 
     def _close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def _take_name(self) -> str:
-        """Move the file to the first name that is free; nothing is ever overwritten."""
-        for number in range(MAX_NAMES):
-            name = with_number(self._name, number) if number else self._name
-            try:
-                self._move(name)
-            except FileExistsError:
-                continue
-            return name
-        raise TransferFailed(f"{self._folder} is full of files named {self._name}", advice="Choose another folder.")
-
-    def _move(self, name: str) -> None:
-        where = {"src_dir_fd": self._directory, "dst_dir_fd": self._directory}
-        try:
-            os.link(self._temporary, name, follow_symlinks=False, **where)
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._directory))
-            try:
-                os.rename(self._temporary, name, **where)
-            except OSError:
-                os.unlink(name, dir_fd=self._directory)  # ours, and empty
-                raise
-        else:
-            os.unlink(self._temporary, dir_fd=self._directory)
+        for _, file in self._whole:
+            file.remove()
+        if self._large is not None:
+            with contextlib.suppress(OSError):  # whatever is wrong now, the transfer was given up for it already
+                self._large.close()
+        if not self._is_kept:
+            self._staging.remove()
+        self._staging.close()
+        self._target.close()
 
 
-def _unwritable(what: str, error: OSError) -> TransferFailed:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    advice = "Make room on that disk" if full else "Choose a folder that can be written to"
-    return TransferFailed(f"{what}: {error.strerror}", advice=f"{advice}, and send the file again.")
-
-
-@functools.cache
-def _umask() -> int:
-    """The process's umask. It can only be read by setting it, so it is read once."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def _mtime_ns(item: Entry) -> int | None:
+    """When a file was changed last, if the sender can know: of a stream it cannot."""
+    return None if item.kind is EntryKind.STREAM else item.mtime_ns

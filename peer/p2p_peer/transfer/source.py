@@ -5,40 +5,32 @@ file that cannot be read, or is not any more what was offered, is given up alone
 whoever has all the blocks of a file has what was offered.
 """
 
+import copy
 import errno
 import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Protocol
 
 from p2p_core import limits
-from p2p_core.errors import PunchwireError, SourceChanged, TransferFailed
+from p2p_core.errors import LocalProtocolError, PunchwireError, TransferFailed
 from p2p_core.ledger import Ledger, block_digest
-from p2p_core.manifest import Entry, EntryKind
+from p2p_core.manifest import EntryKind
 from p2p_core.ranges import Ranges
 from p2p_core.wire.frames import BLOCKS_ROOM
 
 from p2p_peer.transfer.ready_blocks import Batch, ReadyBlocks
-from p2p_peer.transfer.tree import OpenFolders, SourceTree
+from p2p_peer.transfer.sent_journal import SentJournal
+from p2p_peer.transfer.source_file import SourceFile
+from p2p_peer.transfer.stdin_source import StdinSource
+from p2p_peer.transfer.tree import OpenFolders, SourceTree, unreadable
 
-__all__ = ["BUFFERS", "Grew", "KnownDigests", "Source", "Unsent"]
+__all__ = ["BUFFERS", "Grew", "Source", "Unsent"]
 
 BUFFERS = 4  # enough that disk, hash and socket never wait for each other (measured: 3 did, 8 gained nothing)
 _NOT_THE_FILES_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # the next one would fail the same way
-
-
-class KnownDigests(Protocol):
-    """What an earlier run has hashed, and the place to note what this one does. Used in the source's thread."""
-
-    def digests(self, entry: int, status: os.stat_result) -> bytes:
-        """Return the hashes of a file's first blocks, as many as are known, if it is the same as it was then."""
-
-    def hashed(self, entry: int, status: os.stat_result, first: int, digests: bytes) -> None:
-        """Note the hashes of blocks that were read of a file that has this status; `first` is an ordinal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,69 +52,106 @@ class _Stopped(Exception):
     """Nobody wants the blocks any more."""
 
 
+class _Dropped(Exception):
+    """The other side cannot store the file that is read."""
+
+
 class Source:
-    """The blocks of a transfer's files, in order. `notify` is called in the thread when something may be ready."""
+    """The blocks of a transfer, in order. `notify` is called in the thread when something may have become ready."""
 
     def __init__(
         self,
         tree: SourceTree,
         wanted: Ranges,
         theirs: Ledger,
-        *,
-        journal: KnownDigests | None,
+        journal: SentJournal | None,
         notify: Callable[[], None],
-        first: int = 0,
-        ledger: Ledger | None = None,
+        *,
+        stdin: int = 0,
     ) -> None:
-        """Read the entries in `wanted`, or all when there are none, from block `first` on.
+        """Read the entries in `wanted`, or all when there are none, but what is in `theirs`: the other side has it.
 
-        `theirs` is what the other side has already. `ledger` is that of a source which came as far as `first` and has
-        ended. Neither may be touched by others until this one has ended.
+        `theirs` must not change any more. `stdin` is the descriptor of standard input.
         """
-        self.ledger = ledger if ledger is not None else Ledger(tree.manifest)
+        manifest = tree.manifest
+        self.ledger = Ledger(manifest)  # not to be touched before `is_done`
         self.notices: deque[Unsent | Grew] = deque()  # to be taken from the left
         self.error: PunchwireError | None = None  # of the whole transfer
-        self.hashing = False  # whether blocks are being compared with what the other side has
+        self.is_hashing = False  # whether blocks are being compared with what the other side has
         self.skipped_bytes = 0  # that the other side has
-        self._tree, self._theirs, self._journal, self._notify, self._first = tree, theirs, journal, notify, first
-        self._wanted = _flags(wanted, len(tree.manifest))
-        self._folders = OpenFolders(tree)
+        self.stream_size: int | None = None  # bytes, when it has ended and was not given up
+        self.root = b""  # once it is done: of the ledger
+        self.absent: Ranges = ()  # once it is done: files that are not sent, by the ledger
+        self._tree, self._theirs, self._journal, self._notify = tree, theirs, journal, notify
+        self._wanted = _flags(wanted, len(manifest))
+        is_stream_wanted = manifest.stream is not None and self._wanted[manifest.stream]
+        self._stream = StdinSource(manifest, stdin) if is_stream_wanted else None
+        self._dropped: set[int] = set()
+        self._grown: set[int] = set()  # files of which that was said
+        self._reached = 0  # blocks before this one are in the ledger, unless their files are left out
+        self._begin(0, None)
+
+    def _begin(self, first: int, before: "Source | None") -> None:
+        """Be ready to start with block `first`, when the thread of the source `before` has ended."""
+        self._first, self._before = first, before
+        self._folders = OpenFolders(self._tree)
         self._ready: deque[ReadyBlocks] = deque()
         self._free: SimpleQueue[memoryview | None] = SimpleQueue()
         self._made = 0  # buffers
         self._batch: Batch | None = None
-        self._dropped: set[int] = set()
-        self._grew: int | None = None  # the file that was said to have grown last
-        self._stopping = False
-        self._all_read = False
-        self._one_more = memoryview(bytearray(1))
-        self._thread = threading.Thread(target=self._run, name=f"read {tree.manifest.label()}", daemon=True)
+        self._stopping = self._files_are_read = self._all_is_read = False
+        self._thread = threading.Thread(target=self._run, name=f"read {self._tree.manifest.label()}", daemon=True)
 
     def start(self) -> None:
         """Begin to read."""
         self._thread.start()
 
+    def rewound(self, first: int) -> "Source":
+        """On a new channel: end this source, and return one that goes on for it, from block `first` on."""
+        self.stop()
+        if self._stream is not None:
+            self._stream.rewind(first)
+        again = copy.copy(self)  # what is known of files and blocks is the same, and not only equal
+        again._begin(first, self)
+        return again
+
     def take(self) -> ReadyBlocks | None:
         """Return the next blocks if any are ready. After the last, `is_done` is true or `error` is set."""
-        return self._ready.popleft() if self._ready else None
+        files_are_read = self._files_are_read  # looked at first: the thread may just be coming to the end of them
+        if self._ready:
+            return self._ready.popleft()
+        return self._stream.take() if self._stream is not None and files_are_read else None
 
     @property
     def is_done(self) -> bool:
         """Whether every file was read or given up, and all blocks and notices have been taken."""
-        return self._all_read and not self._ready and not self.notices
+        is_empty = not self._ready and (self._stream is None or self._stream.is_empty)
+        return self._all_is_read and is_empty and not self.notices
 
     def give_back(self, blocks: ReadyBlocks) -> None:
-        """`blocks` are sent: their buffer may be used again."""
-        self._free.put(blocks.buffer)
+        """`blocks` are written: their buffer may be used again."""
+        if self._stream is not None and blocks.first >= self._tree.manifest.blocks:
+            self._stream.give_back(blocks)
+        else:
+            self._free.put(blocks.buffer)
+
+    def acknowledged(self, next_block: int) -> None:
+        """The other side has written every block before `next_block`: those of a stream need not be kept any more."""
+        if self._stream is not None:
+            self._stream.acknowledged(next_block)
 
     def drop(self, entry: int) -> None:
         """The other side cannot store a file: send no more of it, and leave it out unless all of it has been read."""
         self._dropped.add(entry)
+        if self._stream is not None:
+            self._stream.wake()
 
     def stop(self) -> None:
         """Stop reading. May be called at any time, and again."""
         self._stopping = True
         self._free.put(None)
+        if self._stream is not None:
+            self._stream.wake()
 
     @property
     def is_over(self) -> bool:
@@ -136,6 +165,7 @@ class Source:
 
     def _run(self) -> None:
         try:
+            self._wait_for_the_one_before()
             for index, wanted in enumerate(self._wanted):
                 self._go_on()
                 if not wanted:
@@ -143,21 +173,41 @@ class Source:
                 elif self._is_to_read(index):
                     self._read_file(index)
             self._flush()
-            self._all_read = True
+            self._files_are_read = True
+            if self._stream is not None:
+                self._notify()  # what was kept of it can be taken from now on
+                self._read_stream(self._stream, len(self._wanted) - 1)
+            self.root, self.absent = self.ledger.root(), self.ledger.absent()
+            self._all_is_read = True
         except _Stopped:
             pass
         except PunchwireError as error:
             self.error = error
         except OSError as error:
-            self.error = TransferFailed(f"the files cannot be read: {error.strerror}")
+            self.error = unreadable("what is sent", error)
+        except Exception as error:  # nobody shall wait for ever
+            self.error = LocalProtocolError(f"reading failed: {error!r}")
+            raise
         finally:
-            self.hashing = False
+            self.is_hashing = False
             self._folders.close()
             self._notify()
 
-    def _go_on(self) -> None:
+    def _wait_for_the_one_before(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before.join()
+            if before.error is not None:
+                raise before.error
+            self.skipped_bytes, self._reached = before.skipped_bytes, before._reached
+            self._first = min(self._first, self._reached)
+
+    def _go_on(self, index: int | None = None) -> None:
+        """Raise what ends the reading, of the transfer or of one file."""
         if self._stopping:
             raise _Stopped
+        if index in self._dropped:
+            raise _Dropped
 
     def _is_to_read(self, index: int) -> bool:
         manifest = self._tree.manifest
@@ -172,77 +222,51 @@ class Source:
         try:
             descriptor = self._folders.open_file(index)
             try:
-                self._read_blocks(index, self._tree.manifest[index], descriptor)
+                self._read_blocks(index, SourceFile(self._tree, index, descriptor))
             finally:
                 os.close(descriptor)
+        except _Dropped:
+            self._leave_out(index)
         except TransferFailed as error:
             self._give_up(index, error)
         except OSError as error:
             if error.errno in _NOT_THE_FILES_FAULT:
                 raise
-            self._give_up(index, TransferFailed(f"{self._tree.local_path(index)} cannot be read: {error.strerror}"))
+            self._give_up(index, unreadable(self._tree.local_path(index), error))
 
-    def _read_blocks(self, index: int, entry: Entry, descriptor: int) -> None:
-        manifest, journal = self._tree.manifest, self._journal
-        status = os.fstat(descriptor)
-        self._check(index, entry, status)
+    def _read_blocks(self, index: int, file: SourceFile) -> None:
+        manifest, size = self._tree.manifest, file.entry.size
         begin, count = manifest.first_block(index), manifest.block_count(index)
-        known = journal.digests(index, status) if journal is not None and count else b""
+        known = self._known(index, file) if count else None
         for ordinal in range(max(begin, self._first), begin + count):
-            self._go_on()
-            if index in self._dropped:
-                self._leave_out(index)
-                return
+            self._go_on(index)
             offset = (ordinal - begin) * manifest.block_size
-            length = min(manifest.block_size, entry.size - offset)
-            at = (ordinal - begin) * limits.HASH_BYTES
-            theirs, digest = self._theirs.digest(ordinal), known[at : at + limits.HASH_BYTES]
-            self.hashing = theirs is not None
+            length = min(manifest.block_size, size - offset)
+            theirs, digest = self._theirs.digest(ordinal), known and known.digest(ordinal)
+            self.is_hashing = theirs is not None
             if theirs is None or digest != theirs:
                 space = self._space(ordinal, length)
-                self._fill(space, descriptor, offset, index)
+                file.read(space, offset)
                 digest = block_digest(space)
-                if journal is not None:
-                    journal.hashed(index, status, ordinal, digest)
             if ordinal == begin + count - 1:
-                self._check_end(index, entry, descriptor)
+                file.check_end()
             if digest == theirs:
                 self._skip(ordinal, length, digest)
             else:
                 assert self._batch is not None
                 self._batch.add(ordinal, length, digest)
         if not count:
-            self._check_end(index, entry, descriptor)
+            file.read(memoryview(bytearray()), 0)
+            file.check_end()
+        if file.has_grown and index not in self._grown:
+            self._grown.add(index)
+            self._tell(Grew(index))
 
-    def _check(self, index: int, entry: Entry, status: os.stat_result) -> None:
-        """Raise `SourceChanged` unless a file is what was offered, or has grown."""
-        if not stat.S_ISREG(status.st_mode):
-            raise SourceChanged(f"{self._tree.local_path(index)} is not a file any more")
-        if status.st_size > entry.size:
-            if self._grew != index:
-                self._grew = index
-                self._tell(Grew(index))
-        elif status.st_size < entry.size:
-            raise self._became_shorter(index)
-        elif max(status.st_mtime_ns, 0) != entry.mtime_ns:
-            raise SourceChanged(f"{self._tree.local_path(index)} changed after it was offered")
-
-    def _check_end(self, index: int, entry: Entry, descriptor: int) -> None:
-        """Raise `SourceChanged` unless a file is what was offered, or has grown, and its size is true."""
-        more = os.preadv(descriptor, (self._one_more,), entry.size)
-        status = os.fstat(descriptor)
-        self._check(index, entry, status)
-        if more and status.st_size == entry.size:  # as those in /proc, which have a size of 0
-            path = self._tree.local_path(index)
-            raise SourceChanged(f"{path} has more bytes than its size says", advice="Copy it, and send the copy.")
-
-    def _fill(self, space: memoryview, descriptor: int, offset: int, index: int) -> None:
-        """Fill `space` from `offset` in the file."""
-        while space:
-            count = os.preadv(descriptor, (space,), offset)
-            if count == 0:
-                raise self._became_shorter(index)
-            space, offset = space[count:], offset + count
+    def _known(self, index: int, file: SourceFile) -> Ledger | None:
+        """Return what an earlier try has read, if it still holds for this file."""
+        if self._journal is None or file.has_grown or not self._journal.begin_file(index, file.status):
+            return None
+        return self._journal.ledger
 
     def _space(self, ordinal: int, length: int) -> memoryview:
         """Return where the data of a block belong. May wait for a buffer."""
@@ -266,15 +290,43 @@ class Source:
         """Make the blocks that have been read ready."""
         if self._batch is not None and self._batch.digests:
             blocks, self._batch = self._batch.ready(), None
-            self.ledger.put(blocks.first, blocks.digests)
+            self._note(blocks.first, blocks.digests)
             self._ready.append(blocks)
             self._notify()
+
+    def _note(self, first: int, digests: bytes) -> None:
+        self._reached = max(self._reached, first + len(digests) // limits.HASH_BYTES)
+        self.ledger.put(first, digests)
+        if self._journal is not None:
+            self._journal.put(first, digests)
 
     def _skip(self, ordinal: int, length: int, digest: bytes) -> None:
         """Do not send a block that the other side has."""
         self._flush()  # what follows is not consecutive to it, and may be long in coming
-        self.ledger.put(ordinal, digest)
-        self.skipped_bytes += length
+        if ordinal >= self._reached:  # else it was skipped on an earlier channel too
+            self.skipped_bytes += length
+        self._note(ordinal, digest)
+
+    def _read_stream(self, stream: StdinSource, entry: int) -> None:
+        """Make block after block of standard input ready, until it ends."""
+        try:
+            while data := stream.read(lambda: self._go_on(entry)):
+                ordinal, digest = stream.ordinal, block_digest(data)
+                self.ledger.put(ordinal, digest)
+                theirs = self._theirs.digest(ordinal)
+                self.is_hashing = theirs is not None
+                if digest == theirs:
+                    stream.skip()
+                    self.skipped_bytes += len(data)
+                else:
+                    stream.give_out(digest)
+                    self._notify()
+            self.ledger.end_stream(stream.size)
+            self.stream_size = stream.size
+        except _Dropped:
+            self.ledger.leave_out(entry)
+        except OSError as error:
+            self._give_up(entry, unreadable("standard input", error))
 
     def _give_up(self, index: int, error: TransferFailed) -> None:
         self._leave_out(index)
@@ -287,9 +339,6 @@ class Source:
     def _tell(self, notice: Unsent | Grew) -> None:
         self.notices.append(notice)
         self._notify()
-
-    def _became_shorter(self, index: int) -> SourceChanged:
-        return SourceChanged(f"{self._tree.local_path(index)} became shorter after it was offered")
 
 
 def _flags(wanted: Ranges, entries: int) -> bytearray:

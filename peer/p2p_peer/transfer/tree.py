@@ -17,7 +17,17 @@ from p2p_core.errors import Malformed, TransferFailed, UsageError
 from p2p_core.manifest import TOP, Entry, EntryKind, Manifest, link_stays_inside
 from p2p_core.safe_names import with_number
 
-__all__ = ["STANDARD_INPUT", "LeftOut", "OpenFolders", "SendOptions", "SourceTree", "Why", "scan"]
+__all__ = [
+    "STANDARD_INPUT",
+    "LeftOut",
+    "OpenFolders",
+    "SendOptions",
+    "SourceTree",
+    "Why",
+    "argument_names",
+    "scan",
+    "unreadable",
+]
 
 STANDARD_INPUT = "-"  # the argument that stands for it; a file of that name is ./-
 _STREAM_NAME = "stdin"  # what it is called at the other side
@@ -65,6 +75,11 @@ class SourceTree:
         self.unreadable: list[tuple[int, TransferFailed]] = []  # folders: what is in them is not in the manifest
         self._arguments: dict[int, str] = {}  # paths, by entry at the top level
         self._real_names: dict[int, str] = {}  # of entries whose names are no text
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The paths that were named, in the order of their entries."""
+        return tuple(self._arguments.values())
 
     def local_path(self, entry: int) -> str:
         """Return the path of an entry, as the user would write it."""
@@ -150,27 +165,36 @@ def scan(paths: Iterable[str | os.PathLike[str]], options: SendOptions | None = 
     two that would have the same name at the other side.
     """
     tree, options = SourceTree(), options or SendOptions()
+    folders = OpenFolders(tree)
+    try:
+        for name, path in argument_names(paths).items():
+            if path == STANDARD_INPUT:
+                tree.add_argument(path, Entry(EntryKind.STREAM, TOP, name, mode=0o644))
+            else:
+                _Scan(tree, folders, options).argument(path, name)
+    finally:
+        folders.close()
+    return tree
+
+
+def argument_names(paths: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
+    """Return what the user names, by the names for the other side, standard input last. Raises `UsageError`."""
     arguments = [os.fspath(path) for path in paths]
     files = [path for path in arguments if path != STANDARD_INPUT]
     if not arguments or len(arguments) - len(files) > 1:
         raise UsageError("standard input can be sent once only" if arguments else "there is nothing to send")
     names: dict[str, str] = {}
-    folders = OpenFolders(tree)
-    try:
-        for path in files:
-            name = _argument_name(path)
-            if name in names:
-                raise UsageError(
-                    f"{names[name]} and {path} would both arrive as {name}",
-                    advice="Send one after the other, or rename one of them.",
-                )
-            names[name] = path
-            _Scan(tree, folders, options).argument(path, name)
-    finally:
-        folders.close()
+    for path in files:
+        name = _argument_name(path)
+        if name in names:
+            raise UsageError(
+                f"{names[name]} and {path} would both arrive as {name}",
+                advice="Send one after the other, or rename one of them.",
+            )
+        names[name] = path
     if len(arguments) > len(files):
-        tree.add_argument(STANDARD_INPUT, Entry(EntryKind.STREAM, TOP, _unused(_STREAM_NAME, names), mode=0o644))
-    return tree
+        names[_unused(_STREAM_NAME, names)] = STANDARD_INPUT
+    return names
 
 
 class _Scan:
@@ -192,7 +216,7 @@ class _Scan:
             try:
                 waiting += reversed(self._inside(folder))
             except OSError as error:
-                failed = _unreadable(self._tree.local_path(folder), error)
+                failed = unreadable(self._tree.local_path(folder), error)
                 self._tree.unreadable.append((folder, failed))
 
     def _inside(self, folder: int) -> list[int]:
@@ -255,7 +279,7 @@ def _status(path: str) -> os.stat_result:
             os.close(os.open(path, _OPEN))
             return status
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except ValueError:  # a NUL in it
         raise TransferFailed(f"{path!r} cannot be the path of a file") from None
     raise TransferFailed(
@@ -310,5 +334,8 @@ def _exclusion(patterns: Iterable[str]) -> Callable[[tuple[str, ...], bool], boo
     return is_excluded
 
 
-def _unreadable(path: str, error: OSError) -> TransferFailed:
-    return TransferFailed(f"{path} cannot be read: {error.strerror}")
+def unreadable(path: str, error: OSError) -> TransferFailed:
+    """Return the error for what cannot be read."""
+    return TransferFailed(
+        f"{path} cannot be read: {error.strerror}", advice="See that it is there and that you may read it."
+    )
