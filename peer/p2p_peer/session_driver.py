@@ -61,11 +61,12 @@ class SessionDriver:
         """Begin on `channel`; without a `keeper` it is the only one."""
         self.channel, self.machine = channel, machine
         self.unfinished = Unfinished()
-        self.outgoing = OutgoingTransfers(machine, self._kick, self._emit)
+        self.outgoing = OutgoingTransfers(machine, self._kick, self._emit, lambda: self._pump.unwritten)
         self.incoming = IncomingTransfers(
             machine,
             archive,
             self.unfinished,
+            unread=lambda: self._pump.unread,
             provide=self._provide,
             report=self._emit,
             go_on=self.go_on,
@@ -180,7 +181,7 @@ class SessionDriver:
 
     def _look_for_another(self, error: PunchwireError) -> None:
         """The channel is lost: wait for another one, or end."""
-        if self.over.done():
+        if self.over.done() or self.machine.is_closed:  # which ends as soon as what has begun is seen through
             return
         was_talking = self.machine.is_talking
         if self._keeper is None or not self._keeper.channel_lost(error):

@@ -21,16 +21,17 @@ def bash(program: Program) -> str:
 # Completion of {program.name} for bash, made by `make share`.
 
 {name}() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} command='' count=0 kind='' typed i
+    local word=${{COMP_WORDS[COMP_CWORD]}} command='' count=0 kind='' several='' typed i
     # What has been typed so far: the command, how many arguments it has, and what the flag before the word takes.
     for ((i = 1; i < COMP_CWORD; i++)); do
         typed=${{COMP_WORDS[i]}}
         [[ $typed == = ]] && continue # bash splits --flag=value into three words
         if [[ -n $kind && $typed != -* ]]; then
-            kind=
+            [[ -n $several ]] || kind=
             continue
         fi
         kind=
+        several=
         case $command:$count:$typed in
             {commands}) command=$typed ;;
 {cases}
@@ -76,13 +77,15 @@ def _names(command: Command) -> list[str]:
 
 def _values(command: Command) -> str:
     """Flags that take a value: what it is."""
-    by_kind: dict[str, list[str]] = {}
+    by_kind: dict[tuple[str, bool], list[str]] = {}
     for option in command.options:
         if option.metavar:
-            by_kind.setdefault(option.kind or ANYTHING, []).extend(option.names)
+            by_kind.setdefault((option.kind or ANYTHING, option.several), []).extend(option.names)
     return "\n".join(
-        f"            {' | '.join(f'{command.name}:*:{name}' for name in names)}) kind='{kind}' ;;"
-        for kind, names in by_kind.items()
+        f"            {' | '.join(f'{command.name}:*:{name}' for name in names)}) kind='{kind}'"
+        + " several=yes" * several
+        + " ;;"
+        for (kind, several), names in by_kind.items()
     )
 
 

@@ -11,6 +11,7 @@ def fish(program: Program) -> str:
     at = f"__{program.name.replace('-', '_')}_at"
     options = [option for command in everything for option in command.options if option.metavar]
     with_values = sorted({name for option in options for name in option.names})
+    several = sorted({name for option in options if option.several for name in option.names})
     commands = " ".join(command.name for command in program.commands)
     lines = [line for command in everything for line in _command(command, program, at)]
     return f"""\
@@ -22,12 +23,14 @@ function {at}
     set -l count 0
     set -l takes_value 0
     for word in (commandline -opc)[2..-1]
-        if test $takes_value = 1; and not string match -q -- '-*' $word
-            set takes_value 0
+        if test $takes_value != 0; and not string match -q -- '-*' $word
+            test $takes_value = 1; and set takes_value 0
             continue
         end
         set takes_value 0
-        if contains -- $word {" ".join(with_values)}
+        if contains -- $word {" ".join(several)}
+            set takes_value 2
+        else if contains -- $word {" ".join(with_values)}
             set takes_value 1
         else if string match -q -- '-*' $word
             continue
@@ -37,6 +40,7 @@ function {at}
             set count (math $count + 1)
         end
     end
+    test $takes_value = 2; and set count several
     string match -q -- $argv[1] $command:$count
 end
 
@@ -49,6 +53,7 @@ complete -c {program.name} -f
 def _command(command: Command, program: Program, at: str) -> list[str]:
     begin = f"complete -c {program.name} -n \"{at} '{command.name}:"
     lines = [f"{begin}*'\" {_option(option)}" for option in command.options]
+    lines += [f"{begin}several'\" {_argument(option.kind)}" for option in command.options if option.several]
     if not command.name:
         lines += [f"{begin}0'\" -a {other.name} -d {_quoted(other.description)}" for other in program.commands]
     lines += [

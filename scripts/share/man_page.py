@@ -67,6 +67,8 @@ def _names(option: Option) -> str:
     value = f"\\fI{option.metavar}\\fR"
     if option.optional:
         return f"{names} [{value}]"
+    if option.several:
+        return f"{names} {value} ..."
     return f"{names} {value}" if option.metavar else names
 
 

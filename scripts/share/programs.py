@@ -19,6 +19,7 @@ KINDS = {
     "DIR": FOLDER,
     "FORMAT": " ".join(server_logs.FORMATS),
     "HOST": HOST,
+    "HOW": " ".join(peer_parser.OVERWRITE),
     "KEY": FILE,
     "KEYPAIR": FILE,
     "LEVEL": " ".join(server_logs.LEVELS),
@@ -39,6 +40,7 @@ class Option:
     metavar: str
     optional: bool  # the value
     repeats: bool
+    several: bool  # values
 
     @property
     def kind(self) -> str:
@@ -136,7 +138,7 @@ def _option(action: argparse.Action) -> Option:
     takes_none = action.nargs == 0
     repeats = isinstance(action, argparse._AppendAction)
     metavar = "" if takes_none else _metavar(action)
-    return Option(tuple(action.option_strings), action.help or "", metavar, action.nargs == "?", repeats)
+    return Option(tuple(action.option_strings), action.help or "", metavar, action.nargs == "?", repeats, action.nargs == "+")
 
 
 def _metavar(action: argparse.Action) -> str:

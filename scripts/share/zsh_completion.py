@@ -5,6 +5,7 @@ from programs import FILE, FOLDER, HOST, Command, Option, Place, Program
 __all__ = ["zsh"]
 
 ENDS = ("-h", "--version")  # nothing makes sense behind these
+SEVERAL = 9  # values of one flag: with any number of them, `_arguments` would complete no flag behind them
 ACTIONS = {"": " ", FILE: "_files", FOLDER: "_files -/", HOST: "_hosts"}
 
 
@@ -81,7 +82,7 @@ def _option(option: Option) -> str:
     names = [f"{name}=" if option.metavar and name.startswith("--") else name for name in option.names]
     spelled = f"{{{','.join(names)}}}" if len(names) > 1 else names[0]
     value = f":{_plain(option.metavar)}:{_action(option.kind)}" if option.metavar else ""
-    value = f":{value}" if option.optional else value
+    value = f":{value}" if option.optional else value + f":{value}" * (SEVERAL - 1) if option.several else value
     return f"{_quoted('*' if option.repeats else excluded)}{spelled}{_quoted(f'[{_plain(option.help)}]{value}')}"
 
 

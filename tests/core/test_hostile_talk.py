@@ -9,36 +9,49 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from p2p_core.errors import RemoteProtocolError
-from p2p_core.file_root import FileRoot, block_digest
-from p2p_core.machines.events import FileAccepted, FileArrived, FileOffered, FileSent, MessageReceived
+from p2p_core.errors import LocalProtocolError, RemoteProtocolError
+from p2p_core.ledger import Ledger
+from p2p_core.machines.events import (
+    MessageReceived,
+    StreamEnded,
+    TransferAccepted,
+    TransferArrived,
+    TransferOffered,
+    TransferSent,
+)
 from p2p_core.machines.session import SessionMachine
 from p2p_core.machines.transfers import MAX_OFFERED
+from p2p_core.manifest import Manifest
 from p2p_core.proof import Role, sign
+from p2p_core.ranges import each
 from p2p_core.statements import Speaker
 from p2p_core.wire import frames
-from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
+from p2p_core.wire.frame_reader import BlocksEnd, BlocksStart, FrameReader
 from p2p_core.wire.frames import (
-    BLOCK_HEADER_BYTES,
-    HEADER_BYTES,
-    BlockHeader,
+    BlocksHeader,
     Cancel,
     Close,
     Done,
-    FileAnswer,
-    FileEnd,
-    FileOffer,
-    FileReceipt,
+    Entries,
+    FileFailed,
     Frame,
+    Have,
     KeyProof,
+    Kind,
     MessageAck,
     Ping,
     Pong,
     Resume,
+    StreamEnd,
     TextMessage,
+    TransferAnswer,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
+    Verified,
 )
 
-from tests.core.conversation import BLOCK_SIZE
+from tests.core.contents import BLOCK_SIZE, Content, content_of, file, folder, stream
 from tests.core.two_peers import INITIATOR_KEY, RESPONDER_KEY, agreement
 
 SEEDS = range(150)
@@ -46,29 +59,39 @@ Maker = Callable[[], Frame | bytes]
 HELD = agreement(Role.INITIATOR)
 LIAR = Speaker.of(HELD, Role.RESPONDER)  # the hostile side has the responder's key, and proved it
 BLOCK = b"x" * BLOCK_SIZE
+CONTENT = Content.of(folder("f"), file("a", BLOCK, parent=0), file("b", b"b"), file("c", b"c"), stream(BLOCK + b"x"))
 
 
 def signed_message(sequence: int, text: str) -> TextMessage:
     return TextMessage(sequence, 0, text, sign(RESPONDER_KEY, LIAR.message(sequence, 0, text)))
 
 
-def signed_end(transfer: int, blocks: int) -> FileEnd:
-    size = blocks * BLOCK_SIZE
-    root = FileRoot(size, BLOCK_SIZE)
-    for _ in range(blocks):
-        root.add(block_digest(BLOCK))
-    return FileEnd(transfer, root.digest(), sign(RESPONDER_KEY, LIAR.file_root(transfer, "a", size, root.digest())))
+def signed_end(transfer: int) -> TransferEnd:
+    root = CONTENT.ledger().root()
+    return TransferEnd(transfer, root, (), sign(RESPONDER_KEY, LIAR.transfer_root(transfer, root)))
 
 
 MESSAGES = [signed_message(sequence, "true") for sequence in range(1, 6)]
-ENDS = [signed_end(transfer, blocks) for transfer in (2, 4, 6) for blocks in (0, 1, 2)]
+ENDS = {transfer: signed_end(transfer) for transfer in (2, 4, 6)}
 SIGNED = {(message.sequence, message.text) for message in MESSAGES}
 
 
-def block(transfer: int, index: int, data: bytes = BLOCK) -> bytes:
-    frame = memoryview(bytearray(HEADER_BYTES + BLOCK_HEADER_BYTES) + data)
-    BlockHeader(transfer, 0, index, block_digest(data)).write(frame, len(data))
-    return bytes(frame)
+def offer(transfer: int) -> list[Frame]:
+    manifest = CONTENT.manifest
+    entries = [Entries(transfer, (entry,)) for entry in manifest]
+    return [TransferOffer(transfer, len(manifest), manifest.total_bytes, BLOCK_SIZE), *entries]
+
+
+def blocks(transfer: int) -> list[bytes]:
+    """All frames of blocks; those that carry more than one byte do so in parts."""
+    return [block for header, data in CONTENT.batches(transfer) for block in parts(header, data)]
+
+
+def parts(header: BlocksHeader, data: bytes) -> list[bytes]:
+    first = bytearray(header.room) + data[:1]
+    header.write(memoryview(first))
+    rest = data[1:]
+    return [bytes(first), *([frames.frame_header(Kind.PART, len(rest)) + rest] if rest else [])]
 
 
 class Victim:
@@ -78,15 +101,17 @@ class Victim:
         self._dice = dice
         self._reader = FrameReader()
         self._reader.open()
-        self._header: BlockHeader | None = None
+        self._header: BlocksHeader | None = None
+        self._ledgers: dict[int, Ledger] = {}
         self.machine = SessionMachine(HELD, INITIATOR_KEY, RESPONDER_KEY.public_key(), 0.0)
         self.now = 0.0
         self.shown: list[tuple[int, str]] = []
         self.arrived: list[int] = []
+        self.stored: list[int] = []
         for text in ("one", "two"):
             self.machine.send_message(text, 0)
         for _ in range(2):
-            self.machine.offer_file("mine", BLOCK_SIZE, 0o644, 0, BLOCK_SIZE)
+            self.machine.offer(content_of(BLOCK).manifest)
         self.sent = len(self._drain())
 
     def hears(self, stream: bytes) -> None:
@@ -104,17 +129,38 @@ class Victim:
             if event is None:
                 continue
             self.now += self._dice.random()
-            if isinstance(event, BlockStarts):
-                self._header = event.header if self.machine.block_starts(event.header, event.length) else None
-                self._reader.provide(memoryview(bytearray(event.length)))
-            elif isinstance(event, BlockEnds):
+            if isinstance(event, BlocksStart):
+                self._header = event.header if self.machine.blocks_start(event.header) else None
+                self._reader.provide(memoryview(bytearray(event.header.length)))
+            elif isinstance(event, BlocksEnd):
                 if self._header is not None:
-                    self.machine.block_ends(self._header.transfer)
-                    self.machine.block_verified(self._header.transfer, self._header.digest)
+                    self._take(self._header)
             else:
                 self.machine.heard(self.now)
                 self.machine.receive(event, self.now)
             self._react()
+
+    def _take(self, header: BlocksHeader) -> None:
+        self.machine.blocks_end(header.transfer)
+        if header.transfer in self._ledgers:
+            self._ledgers[header.transfer].put(header.first, header.digests)
+        self.machine.verified(header.transfer, header.first + header.count)
+
+    def _accept(self, transfer: int, manifest: Manifest) -> None:
+        self._ledgers[transfer] = Ledger(manifest)
+        self.machine.accept(transfer)
+
+    def _store(self, transfer: int, end: TransferEnd) -> None:
+        self.arrived.append(transfer)
+        ledger = self._ledgers[transfer]
+        for entry in each(end.absent):
+            ledger.leave_out(entry)
+        try:
+            root = ledger.root()
+        except LocalProtocolError:  # not all of it came
+            raise RemoteProtocolError("blocks are missing") from None
+        self.machine.stored(transfer, root, (), 0)
+        self.stored.append(transfer)
 
     def _react(self) -> None:
         events = 0
@@ -123,17 +169,18 @@ class Victim:
             match event:
                 case MessageReceived(sequence, _, text):
                     self.shown.append((sequence, text))
-                case FileOffered(offer) if self._dice.random() < 0.8:
-                    self.machine.accept_file(offer.transfer)
-                case FileOffered(offer):
-                    self.machine.refuse_file(offer.transfer, "no")
-                case FileAccepted(transfer):
-                    self.machine.block_sent(transfer, block_digest(BLOCK), BLOCK_SIZE)
-                    self.machine.file_ended(transfer)
-                case FileArrived(transfer):
-                    self.arrived.append(transfer)
-                    self.machine.file_stored(transfer, 0)
-                case FileSent():
+                case TransferOffered(transfer, manifest) if self._dice.random() < 0.8:
+                    self._accept(transfer, manifest)
+                case TransferOffered(transfer):
+                    self.machine.refuse(transfer, "no")
+                case TransferAccepted(transfer):
+                    self.machine.blocks_sent(transfer, 0, 1)
+                    self.machine.all_sent(transfer, content_of(BLOCK).ledger().root(), ())
+                case StreamEnded(transfer, size):
+                    self._ledgers[transfer].end_stream(size)
+                case TransferArrived(transfer, end):
+                    self._store(transfer, end)
+                case TransferSent():
                     pytest.fail("nobody signed a receipt")
         if (due := self.machine.deadline()) is not None and due <= self.now:
             self.machine.on_deadline(self.now)
@@ -159,13 +206,19 @@ def anything(dice: random.Random) -> bytes:
         lambda: dice.choice(MESSAGES),
         lambda: TextMessage(number, 0, "forged", bytes(256)),
         lambda: MessageAck(number),
-        lambda: FileOffer(transfer, "a", dice.randrange(3) * BLOCK_SIZE, 0, 0, BLOCK_SIZE),
-        lambda: FileAnswer(transfer, accepted=dice.random() < 0.5, reason="why not"),
-        lambda: dice.choice(ENDS),
-        lambda: FileEnd(transfer, bytes(32), bytes(256)),
-        lambda: FileReceipt(transfer, 0, bytes(256)),
+        lambda: dice.choice(offer(transfer)),
+        lambda: Entries(transfer, (dice.choice(list(CONTENT.manifest)),) * dice.randrange(3)),
+        lambda: Have(transfer, number, bytes(32)),
+        lambda: TransferAnswer(transfer, accepted=dice.random() < 0.5, reason="why not"),
+        lambda: FileFailed(transfer, number, "gone"),
+        lambda: StreamEnd(transfer, dice.choice([0, 1, BLOCK_SIZE + 1, 2**62])),
+        lambda: Verified(transfer, number),
+        lambda: dice.choice(list(ENDS.values())),
+        lambda: TransferEnd(transfer, bytes(32), ((number, 2),), bytes(256)),
+        lambda: TransferReceipt(transfer, 0, ((number, 1),), bytes(256)),
         lambda: Cancel(transfer, "no"),
-        lambda: block(transfer, number),
+        lambda: dice.choice(blocks(transfer)),
+        lambda: b"".join(blocks(transfer)),
         lambda: Ping(number),
         lambda: Pong(number, dice.randrange(8)),
         lambda: Resume(number, ((transfer, number),)),
@@ -184,7 +237,7 @@ class Liar:
         self._messages = iter(MESSAGES)
         self._offer = 0
         self._unanswered = [1, 3]
-        self._sent: dict[int, int] = {}  # blocks, by transfer
+        self._unsaid: dict[int, list[bytes]] = {}  # by transfer
 
     def says(self) -> bytes:
         choice = self._dice.random()
@@ -194,16 +247,22 @@ class Liar:
             return frames.encode(message)
         if choice < 0.4 and self._offer < 6:
             self._offer += 2
-            return frames.encode(FileOffer(self._offer, "a", 2 * BLOCK_SIZE, 0, 0, BLOCK_SIZE))
+            self._unsaid[self._offer] = [
+                *map(frames.encode, offer(self._offer)),
+                *blocks(self._offer),
+                frames.encode(StreamEnd(self._offer, BLOCK_SIZE + 1)),
+                frames.encode(ENDS[self._offer]),
+            ]
+            return self._unsaid[self._offer].pop(0)
         if choice < 0.45 and self._unanswered:
-            answer = FileAnswer(self._unanswered.pop(), accepted=self._dice.random() < 0.5)
+            answer = TransferAnswer(self._unanswered.pop(), accepted=self._dice.random() < 0.5)
             return frames.encode(answer)
-        if choice < 0.5 and self._offer:
+        if choice < 0.48 and self._offer:
             return frames.encode(Cancel(self._dice.choice([1, 3, self._offer]), "enough"))
         for transfer in self._victim.machine._transfers._incoming:
-            index = self._sent[transfer] = self._sent.get(transfer, -1) + 1
-            return block(transfer, index) if index < 2 else frames.encode(signed_end(transfer, 2))
-        return frames.encode(self._dice.choice([MessageAck(2), Ping(7), Pong(self._dice.randrange(4), 4)]))
+            if self._unsaid[transfer]:
+                return self._unsaid[transfer].pop(0)
+        return frames.encode(self._dice.choice([MessageAck(2), Ping(7), Pong(self._dice.randrange(4), 6)]))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -220,16 +279,18 @@ def test_frames_in_any_order(seed: int) -> None:
 
 def honest_talk() -> list[bytes]:
     """All that one who keeps the rules might say to this victim."""
+    begin, *rest = blocks(2)
     said: list[Frame | bytes] = [
-        MessageAck(2), *MESSAGES[:3], FileAnswer(1, accepted=False), FileAnswer(3, accepted=False, reason="no"),
-        FileOffer(2, "a", 2 * BLOCK_SIZE, 0, 0, BLOCK_SIZE), FileOffer(4, "a", 0, 0, 0, BLOCK_SIZE),
-        block(2, 0), Ping(1), block(2, 1), ENDS[2], ENDS[3], *MESSAGES[3:], Done(), Close("bye"),
+        MessageAck(2), *MESSAGES[:3], TransferAnswer(1, accepted=False), Have(3, 0, bytes(32)),
+        TransferAnswer(3, accepted=False, reason="no"), *offer(2), *offer(4), begin, Ping(1), *rest, *blocks(4),
+        StreamEnd(4, BLOCK_SIZE + 1), StreamEnd(2, BLOCK_SIZE + 1), ENDS[2], ENDS[4],
+        *MESSAGES[3:], Done(), Close("bye"),
     ]  # fmt: skip
     return [frame if isinstance(frame, bytes) else frames.encode(frame) for frame in said]
 
 
 class Willing(random.Random):
-    """Dice of somebody who takes every file."""
+    """Dice of somebody who takes everything."""
 
     def random(self) -> float:
         return 0.5
@@ -239,7 +300,7 @@ def test_the_honest_talk_is_honest() -> None:
     victim = Victim(Willing())
     victim.hears(b"".join(honest_talk()))
     assert len(victim.shown) == 5
-    assert victim.arrived == [2, 4]
+    assert victim.stored == [2, 4]
     assert victim.machine.is_closed
 
 
@@ -278,17 +339,16 @@ def test_a_damaged_talk(seed: int) -> None:
 def test_a_hundred_thousand_offers_that_come_and_go_leave_nothing_behind() -> None:
     victim = Victim(random.Random(1))
     for number in range(2, 200_002, 2):
-        victim.machine.receive(FileOffer(number, "a", 1, 0, 0, BLOCK_SIZE), 0.0)
-        victim.machine.receive(Cancel(number, ""), 0.0)
-        while victim.machine.next_event() is not None:
-            pass
+        for frame in (*offer(number)[:2], Cancel(number, "")):
+            victim.machine.receive(frame, 0.0)
+    assert victim.machine.next_event() is None
     assert not victim.machine._transfers._incoming
     assert victim.machine.next_frame() is None
 
 
-def test_no_more_files_than_agreed_wait_for_an_answer() -> None:
+def test_no_more_than_agreed_wait_for_an_answer() -> None:
     machine = Victim(random.Random(1)).machine
     for number in range(MAX_OFFERED):
-        machine.receive(FileOffer(2 + 2 * number, "a", 1, 0, 0, BLOCK_SIZE), 0.0)
-    with pytest.raises(RemoteProtocolError, match="more than 64 files"):
-        machine.receive(FileOffer(1000, "a", 1, 0, 0, BLOCK_SIZE), 0.0)
+        machine.receive(TransferOffer(2 + 2 * number, 1, 0, BLOCK_SIZE), 0.0)
+    with pytest.raises(RemoteProtocolError, match="more than 64 transfers"):
+        machine.receive(TransferOffer(1000, 1, 0, BLOCK_SIZE), 0.0)

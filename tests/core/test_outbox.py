@@ -5,17 +5,27 @@ from p2p_core.wire.frames import (
     Cancel,
     Close,
     Done,
-    FileAnswer,
-    FileEnd,
+    Entries,
+    FileFailed,
     Frame,
+    Have,
     KeyProof,
     MessageAck,
     Ping,
     Pong,
     Resume,
+    StreamEnd,
+    TextMessage,
+    TransferAnswer,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
+    Verified,
 )
 
-ENDED, ACCEPTED, REFUSED = FileEnd(1, bytes(32), b""), FileAnswer(2, accepted=True), FileAnswer(4, accepted=False)
+ENDED = TransferEnd(1, bytes(32), (), b"")
+ACCEPTED, REFUSED = TransferAnswer(2, accepted=True), TransferAnswer(4, accepted=False)
+RECEIPTS = [TransferReceipt(transfer, 7, (), b"") for transfer in (2, 4)]
 
 
 def taken(outbox: Outbox) -> list[Frame]:
@@ -36,7 +46,7 @@ def test_in_order_and_once() -> None:
     assert taken(filled(ACCEPTED, Ping(1), ENDED, Done())) == [ACCEPTED, Ping(1), ENDED, Done()]
 
 
-@pytest.mark.parametrize("frame", [KeyProof(b""), Ping(1), Pong(1, 0), MessageAck(1), Resume(0)])
+@pytest.mark.parametrize("frame", [KeyProof(b""), Ping(1), Pong(1, 0), MessageAck(1), Verified(1, 1), Resume(0)])
 def test_what_belongs_to_a_channel_is_not_counted_nor_said_again(frame: Frame) -> None:
     assert not is_counted(frame)
     outbox = filled(frame, Done(), frame)
@@ -44,6 +54,19 @@ def test_what_belongs_to_a_channel_is_not_counted_nor_said_again(frame: Frame) -
     outbox.channel_lost()
     outbox.resumed(0)
     assert taken(outbox) == [Done()]
+
+
+def test_what_a_session_cannot_do_without_is_counted() -> None:
+    for frame in (
+        TextMessage(1, 1, "x", b""),
+        TransferOffer(1, 1, 0, 4096),
+        Entries(1, ()),
+        Have(1, 0, bytes(32)),
+        FileFailed(1, 0, ""),
+        StreamEnd(1, 0),
+        *(ACCEPTED, ENDED, RECEIPTS[0], Cancel(1, ""), Done(), Close()),
+    ):
+        assert is_counted(frame)
 
 
 @pytest.mark.parametrize("arrived", [0, 1, 2, 3])
@@ -103,3 +126,30 @@ def test_an_end_that_is_taken_back() -> None:
     assert not outbox.withdraw_end(1)
     assert outbox.counted == 2
     assert taken(outbox) == [Done()]
+
+
+# Receipts.
+
+
+def test_a_receipt_that_has_arrived_is_told_once() -> None:
+    outbox = filled(RECEIPTS[0], Done(), RECEIPTS[1])
+    taken(outbox)
+    assert list(outbox.receipts) == []
+    outbox.arrived(2)
+    assert list(outbox.receipts) == [2]
+    outbox.channel_lost()
+    outbox.resumed(3)
+    assert list(outbox.receipts) == [2, 4]
+
+
+def test_who_has_left_has_every_receipt_that_went_out() -> None:
+    outbox = filled(RECEIPTS[0], Done())
+    taken(outbox)
+    outbox.put(RECEIPTS[1])
+    outbox.all_receipts_arrived()
+    assert list(outbox.receipts) == [2]
+    taken(outbox)
+    outbox.arrived(2)
+    assert list(outbox.receipts) == [2]
+    outbox.arrived(3)
+    assert list(outbox.receipts) == [2, 4]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from p2p_core.proof import Role
-from p2p_peer.channel import pump as pump_module
 from p2p_peer.cli import errand as errand_module
 
 from tests.peer.other_side import OtherSide

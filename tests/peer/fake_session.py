@@ -195,9 +195,7 @@ class FakeSession(ShownSession):
         """What was offered has come, but for so many files."""
         manifest = offered.manifest
         files, size = manifest.files - failed, manifest.total_bytes
-        self.happen(
-            TransferReceived(offered.transfer, manifest.label(), (path,), files, size, size, 1.0, None, failed)
-        )
+        self.happen(TransferReceived(offered.transfer, manifest.label(), (path,), files, size, size, 1.0, None, failed))
 
     def withdraw(self, offered: TransferOffered, error: PunchwireError | None = None) -> None:
         """A transfer of the other side's comes to nothing."""

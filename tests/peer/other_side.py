@@ -1,35 +1,38 @@
 """The other side of a session, moved by hand: it has the right key, and says what a test wants it to say."""
 
 import asyncio
+import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import PunchwireError
-from p2p_core.file_root import FileRoot, block_digest
 from p2p_core.identity import RSAPrivateKey
+from p2p_core.ledger import block_digest
 from p2p_core.machines.outbox import is_counted
 from p2p_core.proof import Role, sign
+from p2p_core.ranges import Ranges
 from p2p_core.statements import Speaker
 from p2p_core.wire.frame_reader import BlocksStart
 from p2p_core.wire.frames import (
     BlocksHeader,
-    FileEnd,
-    FileOffer,
-    FileReceipt,
+    Entries,
     Frame,
     Ping,
     Pong,
     TextMessage,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
     encode,
 )
 from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
 
 from tests.peer.pair import PATIENCE, agreement, own_key
+from tests.peer.receiving import Sent
 
-BLOCK_SIZE = 4096
 _T = TypeVar("_T")
 
 
@@ -127,20 +130,32 @@ class OtherSide:
         """A message, signed as it must be."""
         return TextMessage(sequence, 0, text, sign(self._key, self._speaker.message(sequence, 0, text)))
 
-    def end_of(self, offer: FileOffer, content: bytes) -> FileEnd:
-        """The end of a file that was sent in `BLOCK_SIZE` blocks."""
-        root = root_of(offer, content)
-        statement = self._speaker.file_root(offer.transfer, offer.name, offer.size, root)
-        return FileEnd(offer.transfer, root, sign(self._key, statement))
+    def end_of(self, transfer: int, root: bytes, absent: Ranges = ()) -> TransferEnd:
+        """The end of a transfer of this side's, signed as it must be."""
+        return TransferEnd(transfer, root, absent, sign(self._key, self._speaker.transfer_root(transfer, root)))
 
-    def receipt_for(self, offer: FileOffer, content: bytes) -> FileReceipt:
-        """A receipt for a file that has come."""
-        statement = self._speaker.file_receipt(offer.transfer, offer.name, offer.size, root_of(offer, content), 0)
-        return FileReceipt(offer.transfer, 0, sign(self._key, statement))
+    def receipt_for(self, end: TransferEnd, missing: Ranges = ()) -> TransferReceipt:
+        """A receipt for a transfer that has come."""
+        statement = self._speaker.transfer_receipt(end.transfer, end.root, missing, 0)
+        return TransferReceipt(end.transfer, 0, missing, sign(self._key, statement))
 
 
-def root_of(offer: FileOffer, content: bytes) -> bytes:
-    root = FileRoot(offer.size, offer.block_size)
-    for at in range(0, len(content), offer.block_size):
-        root.add(block_digest(content[at : at + offer.block_size]))
-    return root.digest()
+def offer_of(sent: Sent, transfer: int) -> tuple[TransferOffer, Entries]:
+    """What says that these files are offered."""
+    manifest = sent.manifest
+    return (
+        TransferOffer(transfer, len(manifest), manifest.total_bytes, manifest.block_size),
+        Entries(transfer, tuple(manifest)),
+    )
+
+
+def blocks_of(sent: Sent, transfer: int) -> list[memoryview]:
+    """All blocks, each in a frame of its own."""
+    return [block(sent.data(ordinal), ordinal, transfer) for ordinal in range(sent.blocks)]
+
+
+def one_file(size: int, name: str = "file") -> Sent:
+    """A transfer of a file of `size` bytes, the same each time."""
+    sent = Sent()
+    sent.file(name, random.Random(size).randbytes(size))
+    return sent

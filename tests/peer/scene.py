@@ -134,9 +134,7 @@ class Scene:
         lines: Any = self.lines
         return self.begin(lambda session: Pipe(session, self.said, lines, terms or Acceptance()))
 
-    def begin_errand(
-        self, wanted: Wanted, *, asks: bool = False, memory: Memory | None = None
-    ) -> "asyncio.Task[None]":
+    def begin_errand(self, wanted: Wanted, *, asks: bool = False, memory: Memory | None = None) -> "asyncio.Task[None]":
         """Run an errand."""
         lines = self.lines if asks else None
         return self.begin(lambda session: Errand(session, wanted, self.said, lines, memory))

@@ -38,7 +38,12 @@ def test_counted() -> None:
 
 @pytest.mark.parametrize(
     ("label", "says"),
-    [("photos/ (1204 files)", "photos/"), ("one/ (1 file)", "one/"), ("a (2)", "a (2)"), ("a and 2 more", "a and 2 more")],
+    [
+        ("photos/ (1204 files)", "photos/"),
+        ("one/ (1 file)", "one/"),
+        ("a (2)", "a (2)"),
+        ("a and 2 more", "a and 2 more"),
+    ],
 )
 def test_what_it_is_called_without_a_count(label: str, says: str) -> None:
     assert without_count(label) == says

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from p2p_core.proof import Role
 from p2p_peer.cli import errand as errand_module
+from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat import Chat
 from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.pipe import Pipe
-from p2p_peer.events import FileReceived, MessageReceived, PathChanged, PathLost
+from p2p_peer.events import MessageReceived, PathChanged, PathLost, TransferReceived
 from p2p_peer.session import Session
+from p2p_peer.transfer.tree import SendOptions
 
 from tests.peer.breaking import FakeKeeper, Wire
 from tests.peer.pair import Peer, channels, session_on, soon, until
@@ -82,7 +84,7 @@ async def driven(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Driven]:
 
 async def test_a_chat(driven: Driven) -> None:
     """What is typed meanwhile stands there as sent, and as delivered once the other side has it."""
-    chat = driven.chat = Chat(driven.lines, accepts=False)
+    chat = driven.chat = Chat(driven.lines, Acceptance(), SendOptions())
 
     def make(session: Session) -> Chat:
         chat.begin(session, "")
@@ -106,7 +108,8 @@ async def test_a_chat(driven: Driven) -> None:
 
 
 async def test_a_pipe(driven: Driven) -> None:
-    driven.drive(lambda session: Pipe(session, driven.said, driven.lines, accepts=False))  # type: ignore[arg-type]
+    lines: Any = driven.lines
+    driven.drive(lambda session: Pipe(session, driven.said, lines, Acceptance()))
     driven.lines.type("before")
     await driven.other.wait_for(MessageReceived)
     await driven.lose()
@@ -121,12 +124,13 @@ async def test_a_pipe(driven: Driven) -> None:
 async def test_an_errand(driven: Driven, tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"content")
     (tmp_path / "inbox").mkdir()
-    driven.drive(lambda session: Errand(session, Wanted(messages=("hi",), files=(tmp_path / "a",)), driven.said, None))
+    wanted = Wanted(messages=("hi",), paths=(str(tmp_path / "a"),))
+    driven.drive(lambda session: Errand(session, wanted, driven.said, None))
     await driven.other.wait_for(MessageReceived)
     await driven.lose()
     driven.other.accept_all(tmp_path / "inbox")
     await driven.move()
-    await driven.other.wait_for(FileReceived)
+    await driven.other.wait_for(TransferReceived)
     assert (tmp_path / "inbox" / "a").read_bytes() == b"content"
     driven.other.session.finish()
     await driven.end()

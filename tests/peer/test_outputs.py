@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -39,6 +40,22 @@ def test_an_output_that_is_read_is_left_alone(
     out.write(" again")
     flush()
     assert os.read(pipe[0], 100) == b"hello again"
+
+
+def test_an_output_that_is_lent_is_for_a_file_alone() -> None:
+    """In a process of its own: what was said before comes first, and all else goes to standard error from then on."""
+    program = (
+        "import os\n"
+        "from p2p_peer.cli import outputs\n"
+        "print('before')\n"
+        "with outputs.lend() as lent:\n"
+        "    outputs.say('a message\\n')\n"
+        "    outputs.flush()\n"
+        "    lent.write(b'a file')\n"
+        "os.write(1, b'more')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("before\na file", "a message\nmore")
 
 
 def test_an_output_that_is_lost_is_silenced(

@@ -51,10 +51,47 @@ def test_a_folder_named_as_a_number_has_its_options() -> None:
 def test_what_to_do() -> None:
     options = parse([*CHAT, "--message", "a", "--message", "b", "--send", "x", "--send", "y", "--receive", "inbox"])
     assert options.message == ["a", "b"]
-    assert options.send == [Path("x"), Path("y")]
+    assert options.send == ["x", "y"]
     assert options.receive == Path("inbox")
     assert parse([*CHAT, "--receive"]).receive == Path()
     assert parse([*CHAT, "--receive", "--yes"]).receive == Path()
+
+
+def test_files_and_folders_are_one_transfer() -> None:
+    options = parse([*CHAT, "--send", "a.iso", "photos/", "-", "--yes", "--send", "./-"])
+    assert options.send == ["a.iso", "photos/", "-", "./-"]  # where a file is not standard input
+    assert options.yes
+
+
+def test_where_files_go() -> None:
+    assert parse([*CHAT, "--receive", "-"]).receive == "-"
+    assert parse([*CHAT, "--receive", "./-"]).receive == Path("./-")
+
+
+def test_how_files_are_sent_and_taken() -> None:
+    options = parse(CHAT)
+    assert (options.exclude, options.include_hidden, options.limit_rate) == ([], False, None)
+    assert (options.overwrite, options.in_place, options.max_size) == ("rename", False, None)
+    options = parse([*CHAT, "--exclude", "*.tmp", "--exclude", "cache/", "--include-hidden", "--limit-rate", "2M"])
+    assert (options.exclude, options.include_hidden, options.limit_rate) == (["*.tmp", "cache/"], True, 2_000_000)
+    options = parse([*CHAT, "--overwrite", "always", "--in-place", "--max-size", "1.5G"])
+    assert (options.overwrite, options.in_place, options.max_size) == ("always", True, 1_500_000_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("1", 1),
+        ("500", 500),
+        ("500k", 500_000),
+        ("500K", 500_000),
+        ("0.5m", 500_000),
+        ("3MB", 3 * 10**6),
+        ("2T", 2 * 10**12),
+    ],
+)
+def test_amounts(text: str, amount: int) -> None:
+    assert parse([*CHAT, "--max-size", text]).max_size == amount
 
 
 def test_how_to_do_it() -> None:
@@ -107,6 +144,16 @@ def test_netcheck() -> None:
         [*CHAT, "--timeout", "nan"],
         [*CHAT, "--timeout", "soon"],
         [*CHAT, "--no-such-option"],
+        [*CHAT, "--send"],
+        [*CHAT, "--overwrite", "perhaps"],
+        [*CHAT, "--max-size", "0"],
+        [*CHAT, "--max-size", "0.1"],
+        [*CHAT, "--max-size", "-1"],
+        [*CHAT, "--max-size", "1e9"],
+        [*CHAT, "--max-size", "nan"],
+        [*CHAT, "--max-size", "10000000T"],
+        [*CHAT, "--limit-rate", "fast"],
+        [*CHAT, "--limit-rate", "5P"],
         [*CHAT, "--direct-only", "--relay-only"],
         [*CHAT, "--ipv4", "--ipv6"],
         ["netcheck", "example.org"],
@@ -137,7 +184,8 @@ def test_help_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
         "keygen DIR",
         "fingerprint KEY",
         "netcheck [HOST PORT]",
-        "/send PATH",
+        "/send PATH...",
+        "/cancel [N]",
         "/quit",
         PASSPHRASE_VARIABLE,
         "--mediator-id",

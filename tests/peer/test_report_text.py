@@ -130,7 +130,10 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
             "* sent photos/ (1202 files, 3.2 GB in 0:21, 100 MB/s over TCP); 1.1 GB were there already; "
             "2 files were not: see above\n",
         ),
-        (sent(files=0, size=0, failed=1), "* sent a.txt (0 files, 0 B in 0.2 s, 0 B/s over TCP); 1 file was not: see above\n"),
+        (
+            sent(files=0, size=0, failed=1),
+            "* sent a.txt (0 files, 0 B in 0.2 s, 0 B/s over TCP); 1 file was not: see above\n",
+        ),
         (sent(seconds=0.0), "* sent a.txt (1.5 kB in 0.0 s)\n"),
         (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n"),
         (

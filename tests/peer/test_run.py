@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -28,7 +29,10 @@ from p2p_core.identity import PeerId, private_pem, public_pem
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address, Transport
 from p2p_core.wire.frames import Close, MessageAck, TextMessage
+from p2p_peer.cli import outputs
 from p2p_peer.cli import run as run_module
+from p2p_peer.cli.acceptance import Acceptance
+from p2p_peer.cli.errand import GO_ON_ADVICE, Memory, Wanted
 from p2p_peer.cli.parser import parse
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.cli.run import _Run, run
@@ -36,9 +40,12 @@ from p2p_peer.events import Advertised, Authenticated, Matched, MediatorReached,
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
 from p2p_peer.options import ConnectOptions, Paths
+from p2p_peer.transfer.target import Overwrite
+from p2p_peer.transfer.tree import SendOptions
 from p2p_peer.trust import MediatorId
 
 from tests.keys import key
+from tests.peer.fake_session import FakeSession
 from tests.peer.other_side import OtherSide
 from tests.peer.pair import channels, session_on, soon
 from tests.peer.scene import Said, TypedLines
@@ -99,8 +106,18 @@ async def for_ever(*_: Any, **__: Any) -> Any:
 @pytest.mark.parametrize(
     ("flags", "why"),
     [
-        (["--send", "nothing"], "nothing is not a file that can be read"),
-        (["--send", "."], "is not a file that can be read"),
+        (["--send", "nothing"], "nothing cannot be read: No such file or directory"),
+        (["--send", "key.pem", "nothing"], "nothing cannot be read: No such file or directory"),
+        (["--send", "/dev/null"], "/dev/null cannot be read: it is neither a file nor a folder"),
+        (["--send", "key.pem", "./key.pem"], "key.pem and ./key.pem would both arrive as key.pem"),
+        (["--send", "key.pem", "--send", "../key.pem", "../key.pem"], "would both arrive as key.pem"),
+        (["--send", "-", "-"], "standard input can be sent once only"),
+        (["--send", "/"], "/ has no name under which it could arrive"),
+        (["--receive", "-", "--json", "--yes"], "standard output is for the file, or for events"),
+        (["--receive", "--overwrite", "ask"], "nobody can be asked here"),
+        (["--receive", "--in-place"], "--in-place is a way to overwrite"),
+        (["--receive", "--in-place", "--overwrite", "never"], "--in-place is a way to overwrite"),
+        (["--receive", "--max-size", "1G"], "--max-size is for what nobody is asked about"),
         (["--receive", "key.pem"], "key.pem is not a folder that can be written to"),
         (["--receive", "key.pem/inbox"], "is not a folder that can be written to"),
         (["--message", "x" * 65537], "a message has at most 65536 bytes"),
@@ -124,9 +141,48 @@ def test_wrong_usage(
     connecting(never)
     assert run(options(*flags)) == 2
     said = capsys.readouterr()
+    if "--json" in flags:
+        assert why in said.out
+        return
     assert said.out == ""
-    assert said.err.startswith("p2p-peer: ")
+    assert "p2p-peer: " in said.err
     assert why in said.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "stream", "why"),
+    [
+        (["--send", "-"], "stdin", "standard input is a terminal"),
+        (["--receive", "-", "--yes"], "stdout", "standard output is a terminal"),
+    ],
+)
+def test_no_file_is_a_terminal(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    stream: str,
+    why: str,
+) -> None:
+    connecting(never)
+    monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True)
+    assert run(options(*flags)) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    connecting(never)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.R_OK | os.X_OK)
+    (tmp_path / "folder").mkdir()
+    assert run(options("--send", str(tmp_path / "folder"))) == 2
+    assert "folder cannot be read: Permission denied" in capsys.readouterr().err
 
 
 def test_a_key_that_cannot_be_read(
@@ -163,7 +219,9 @@ async def test_what_connecting_is_told(
         raise PeerDidNotCome("no")
 
     connecting(connect)
-    chosen = options("--message", "hi", "--wait", "3", "--state-dir", "/s", "--mediator-id", str(ID))
+    chosen = options(
+        "--message", "hi", "--wait", "3", "--state-dir", "/s", "--mediator-id", str(ID), "--limit-rate", "2M"
+    )
     with pytest.raises(PeerDidNotCome):
         await a_run(chosen).run()
     host, port, own, other, connect_options = told
@@ -171,7 +229,7 @@ async def test_what_connecting_is_told(
     assert own.private_numbers() == key(0).private_numbers()
     assert other == key(1).public_key()
     assert connect_options == ConnectOptions(
-        wait=3, state_dir=Path("/s"), mediator_id=ID, confirm_mediator=None, insecure=False
+        wait=3, state_dir=Path("/s"), mediator_id=ID, confirm_mediator=None, insecure=False, limit_rate=2_000_000
     )
 
 
@@ -404,6 +462,102 @@ async def test_a_timeout_in_the_session(
     with pytest.raises(PunchwireError) as caught:
         await soon(running)
     assert type(caught.value) is missing
+
+
+async def test_a_timeout_while_the_other_side_is_gone(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was missing when the two had met is missing still, however far they get the next time."""
+    monkeypatch.chdir(tmp_path)
+    session = FakeSession()
+    tries: list[int] = []
+
+    async def connect(*_: Any, options: ConnectOptions, notify: Any) -> Any:
+        notify(Advertised(()))
+        tries.append(1)
+        if len(tries) == 1:
+            notify(Authenticated(0.25))
+            asyncio.get_running_loop().call_soon(session.lose)
+            return session
+        return await for_ever()
+
+    connecting(connect)
+    with pytest.raises(
+        TransferFailed, match=r"not everything was sent or received within 0\.1 s \(--timeout\)"
+    ) as caught:
+        await soon(a_run(options("--receive", "--yes", "--timeout", "0.1")).run())
+    assert caught.value.advice == GO_ON_ADVICE
+    assert len(tries) == 2
+
+
+# What modes are told.
+
+
+@pytest.mark.parametrize(
+    ("flags", "terms"),
+    [
+        ([], Acceptance()),
+        (["--receive", "--yes"], Acceptance(unasked=True)),
+        (
+            ["--receive", "inbox", "--yes", "--max-size", "5G", "--overwrite", "always", "--in-place"],
+            Acceptance(Path("inbox"), True, 5 * 10**9, Overwrite.ALWAYS, True),
+        ),
+        (["--overwrite", "never"], Acceptance(overwrite=Overwrite.NEVER)),
+        (["--overwrite", "ask"], Acceptance(overwrite=None)),
+    ],
+)
+def test_how_files_are_taken(
+    options: Callable[..., argparse.Namespace],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    terms: Acceptance,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    assert a_run(options(*flags))._terms == terms
+
+
+def test_files_go_to_standard_output(
+    options: Callable[..., argparse.Namespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.BytesIO()
+    monkeypatch.setattr(outputs, "lend", lambda: output)
+    assert a_run(options("--receive", "-", "--yes"))._terms == Acceptance(output, unasked=True)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("flags", "terminal", "asks"),
+    [
+        ([], True, True),
+        ([], False, False),
+        (["--yes"], True, False),
+        (["--json"], True, False),
+        (["--yes", "--overwrite", "ask"], True, True),
+    ],
+)
+async def test_who_is_asked_about_files(
+    options: Callable[..., argparse.Namespace],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    terminal: bool,
+    asks: bool,
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal)
+    chosen = options("--receive", str(tmp_path), "--exclude", "*.tmp", "--send", str(tmp_path / "key.pem"), *flags)
+    session: Any = FakeSession()
+    errand = a_run(chosen)._errand(session, Memory())
+    assert (errand._lines is not None) is asks
+    assert errand._wanted == Wanted(
+        paths=(str(tmp_path / "key.pem"),),
+        options=SendOptions(("*.tmp",)),
+        receives=True,
+        terms=Acceptance(tmp_path, "--yes" in flags, overwrite=None if "ask" in flags else Overwrite.RENAME),
+    )
 
 
 # Exit codes, signals, pipes.

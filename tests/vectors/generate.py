@@ -27,7 +27,7 @@ from tests.keys import key
 from tests.vectors import pages
 
 __all__ = [
-    "BLOCK_DATA",
+    "BLOCKS",
     "FRAMES",
     "JOURNAL",
     "OFFER",
@@ -119,16 +119,29 @@ STUN: dict[str, stun.BindingRequest | stun.BindingResponse] = {
     "stun-response-ipv6": stun.BindingResponse(_TRANSACTION, Address.of("2001:db8:1234:5678:11:2233:4455:6677", 32853)),
 }
 
-_SIGNATURE, _HASH = of(0x05, 256), of(0x07)
+_SIGNATURE, _HASH, _MISSING = of(0x05, 256), of(0x07), ((1, 1), (4, 1))
+_ENTRIES = (
+    Entry(EntryKind.FOLDER, TOP, "photos", mode=0o755),
+    Entry(EntryKind.FILE, 0, "a.txt", 5, 0o644, ISSUED * 10**9),
+    Entry(EntryKind.LINK, 0, "latest", target="a.txt"),
+    Entry(EntryKind.FILE, 0, "b.txt", 7),
+    Entry(EntryKind.STREAM, TOP, "stdin"),
+)
 FRAMES: dict[str, frames.Frame] = {
     "frame-key-proof": frames.KeyProof(_SIGNATURE),
     "frame-message": frames.TextMessage(1, MILLISECONDS, "hello", _SIGNATURE),
     "frame-message-ack": frames.MessageAck(1),
-    "frame-file-offer": frames.FileOffer(1, "a.txt", 5, 0o644, ISSUED * 10**9, 4096),
-    "frame-file-answer-accepted": frames.FileAnswer(1, accepted=True),
-    "frame-file-answer-refused": frames.FileAnswer(1, accepted=False, reason="no"),
-    "frame-file-end": frames.FileEnd(1, _HASH, _SIGNATURE),
-    "frame-file-receipt": frames.FileReceipt(1, MILLISECONDS, _SIGNATURE),
+    "frame-transfer-offer": frames.TransferOffer(1, len(_ENTRIES), 12, 4096),
+    "frame-entries": frames.Entries(1, _ENTRIES),
+    "frame-have": frames.Have(1, 0, _HASH + of(0x08)),
+    "frame-transfer-answer-all": frames.TransferAnswer(1, accepted=True),
+    "frame-transfer-answer-some": frames.TransferAnswer(1, accepted=True, wanted=((0, 3), (4, 1))),
+    "frame-transfer-answer-refused": frames.TransferAnswer(1, accepted=False, reason="no"),
+    "frame-file-failed": frames.FileFailed(1, 3, "gone"),
+    "frame-stream-end": frames.StreamEnd(1, 4097),
+    "frame-verified": frames.Verified(1, 2),
+    "frame-transfer-end": frames.TransferEnd(1, _HASH, ((3, 1),), _SIGNATURE),
+    "frame-transfer-receipt": frames.TransferReceipt(1, MILLISECONDS, _MISSING, _SIGNATURE),
     "frame-cancel": frames.Cancel(1, "disk full"),
     "frame-done": frames.Done(),
     "frame-close": frames.Close("bye"),
@@ -136,13 +149,22 @@ FRAMES: dict[str, frames.Frame] = {
     "frame-pong": frames.Pong(7, 300),
     "frame-resume": frames.Resume(300, ((1, 5), (2, 0))),
 }
-BLOCK_DATA = b"hello"
+BLOCKS = b"hello", b"goodbye"
 
 
-def _block() -> bytes:
-    frame = bytearray(frames.HEADER_BYTES + frames.BLOCK_HEADER_BYTES)
-    frames.BlockHeader(1, 0, 0, block_digest(BLOCK_DATA)).write(memoryview(frame), len(BLOCK_DATA))
-    return bytes(frame) + BLOCK_DATA
+def _blocks(carried: int) -> bytes:
+    """The frame of both blocks, with the first `carried` bytes of their data."""
+    data = b"".join(BLOCKS)
+    header = frames.BlocksHeader(1, 0, len(data), b"".join(map(block_digest, BLOCKS)))
+    frame = bytearray(header.room) + data[:carried]
+    header.write(memoryview(frame))
+    return bytes(frame)
+
+
+def _part(sent: int) -> bytes:
+    """The frame with the rest of their data, behind the first `sent` bytes."""
+    rest = b"".join(BLOCKS)[sent:]
+    return frames.frame_header(frames.Kind.PART, len(rest)) + rest
 
 
 def _root(*blocks: bytes) -> bytes:
@@ -151,13 +173,7 @@ def _root(*blocks: bytes) -> bytes:
 
 def _transfer_root() -> bytes:
     manifest = Manifest(4096)
-    for entry in (
-        Entry(EntryKind.FOLDER, TOP, "photos", mode=0o755),
-        Entry(EntryKind.FILE, 0, "a.txt", 5, 0o644, ISSUED * 10**9),
-        Entry(EntryKind.LINK, 0, "latest", target="a.txt"),
-        Entry(EntryKind.FILE, 0, "b.txt", 7),
-        Entry(EntryKind.STREAM, TOP, "stdin"),
-    ):
+    for entry in _ENTRIES:
         manifest.add(entry)
     ledger = Ledger(manifest)
     ledger.put(0, block_digest(b"hello"))
@@ -199,7 +215,7 @@ STATEMENTS = {
     "statement-message": _SPEAKERS[Role.INITIATOR].message(1, MILLISECONDS, "hello"),
     "statement-transfer-root": _SPEAKERS[Role.INITIATOR].transfer_root(1, _transfer_root()),
     "statement-transfer-receipt": _SPEAKERS[Role.RESPONDER].transfer_receipt(
-        1, _transfer_root(), ((1, 1), (3, 1)), MILLISECONDS
+        1, _transfer_root(), _MISSING, MILLISECONDS
     ),
 }
 
@@ -272,7 +288,9 @@ def deterministic() -> dict[str, bytes | str]:
         **_rejoin(),
         **{name: message.encode() for name, message in STUN.items()},
         **{name: frames.encode(frame) for name, frame in FRAMES.items()},
-        "frame-block": _block(),
+        "frame-blocks": _blocks(12),
+        "frame-blocks-begun": _blocks(3),
+        "frame-part": _part(3),
         "root-hello": _root(b"hello"),
         "root-two-blocks": _root(bytes(4096), b"x"),
         "root-empty": _root(),

@@ -326,11 +326,16 @@ SIGNATURE, ROOT = x(5, 256), x(7)
 CONTROL: dict[str, tuple[int, list[tuple[int, int | bytes]]]] = {
     "frame-message": (0x02, [(1, 1), (2, MILLISECONDS), (3, b"hello"), (4, SIGNATURE)]),
     "frame-message-ack": (0x03, [(1, 1)]),
-    "frame-file-offer": (0x04, [(1, 1), (2, b"a.txt"), (3, 5), (4, 0o644), (5, MTIME), (6, 4096)]),
-    "frame-file-answer-accepted": (0x05, [(1, 1), (2, 1)]),
-    "frame-file-answer-refused": (0x05, [(1, 1), (3, b"no")]),
-    "frame-file-end": (0x06, [(1, 1), (2, ROOT), (3, SIGNATURE)]),
-    "frame-file-receipt": (0x07, [(1, 1), (2, MILLISECONDS), (3, SIGNATURE)]),
+    "frame-transfer-offer": (0x04, [(1, 1), (2, 5), (3, 12), (4, 4096)]),
+    "frame-have": (0x0F, [(1, 1), (3, x(7) + x(8))]),
+    "frame-transfer-answer-all": (0x05, [(1, 1), (2, 1)]),
+    "frame-transfer-answer-some": (0x05, [(1, 1), (2, 1), (4, b"\x17")]),
+    "frame-transfer-answer-refused": (0x05, [(1, 1), (3, b"no")]),
+    "frame-file-failed": (0x10, [(1, 1), (2, 3), (3, b"gone")]),
+    "frame-stream-end": (0x11, [(1, 1), (2, 4097)]),
+    "frame-verified": (0x12, [(1, 1), (2, 2)]),
+    "frame-transfer-end": (0x06, [(1, 1), (2, ROOT), (3, b"\x08"), (4, SIGNATURE)]),
+    "frame-transfer-receipt": (0x07, [(1, 1), (2, MILLISECONDS), (3, b"\x12"), (4, SIGNATURE)]),
     "frame-cancel": (0x08, [(1, 1), (2, b"disk full")]),
     "frame-done": (0x09, []),
     "frame-close": (0x0A, [(1, b"bye")]),
@@ -356,12 +361,30 @@ def _control(name: str) -> None:
     assert list(records(body_of(pages.read(name), kind))) == expected
 
 
-@check("frame-block")
-def _block(name: str) -> None:
+@check("frame-entries")
+def _entries(name: str) -> None:
+    transfer, *entries = records(body_of(pages.read(name), 0x0E))
+    assert transfer == (1, 1)
+    assert [(number, list(records(value))) for number, value in entries if isinstance(value, bytes)] == [
+        (2, [(1, 1), (3, b"photos"), (5, 0o755)]),
+        (2, [(2, 1), (3, b"a.txt"), (4, 5), (5, 0o644), (6, MTIME)]),
+        (2, [(1, 2), (2, 1), (3, b"latest"), (7, b"a.txt")]),
+        (2, [(2, 1), (3, b"b.txt"), (4, 7)]),
+        (2, [(1, 3), (3, b"stdin")]),
+    ]
+
+
+@check("frame-blocks", "frame-blocks-begun")
+def _blocks(name: str) -> None:
     body = body_of(pages.read(name), 0x40)
-    assert struct.unpack_from(">IIQ", body) == (1, 0, 0)
-    assert body[48:] == b"hello"
-    assert body[16:48] == blake3(b"hello").digest()
+    assert struct.unpack_from(">IIIH", body) == (1, 0, 12, 2)
+    assert body[14:78] == blake3(b"hello").digest() + blake3(b"goodbye").digest()
+    assert body[78:] == {"frame-blocks": b"hellogoodbye", "frame-blocks-begun": b"hel"}[name]
+
+
+@check("frame-part")
+def _part(name: str) -> None:
+    assert body_of(pages.read(name), 0x41) == b"logoodbye"
 
 
 @check("root-hello", "root-two-blocks", "root-empty")
@@ -416,7 +439,7 @@ def _statement(name: str) -> None:
     by_initiator = [VERSION, x(5), x(1), x(2), b"initiator"]
     by_responder = [VERSION, x(5), x(2), x(1), b"responder"]
     transfer = [b"\x00\x00\x00\x01", pages.read("root-transfer")]
-    missing = struct.pack(">IIII", 1, 1, 3, 1)
+    missing = struct.pack(">IIII", 1, 1, 4, 1)
     assert (
         fields_of(pages.read(name))
         == {

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from p2p_core.errors import ProofFailed
 from p2p_core.identity import PeerId, public_der, public_from_der
+from p2p_core.ledger import block_digest
 from p2p_core.proof import verify
 from p2p_core.sealing import open_offer
 from p2p_core.wire import frames, offer, stun
-from p2p_core.wire.frame_reader import BlockEnds, BlockStarts, FrameReader
+from p2p_core.wire.frame_reader import BlocksEnd, BlocksStart, FrameReader
 from p2p_core.wire.journal import JournalReader
 from p2p_core.wire.preamble import Preamble
 from p2p_core.wire.probe import Probe
@@ -99,17 +100,21 @@ def test_a_journal_is_read_from_the_page() -> None:
     assert reader.end == len(pages.read("journal-received"))
 
 
-def test_a_block_is_read_from_the_page() -> None:
-    reader, data = FrameReader(), pages.read("frame-block")
+@pytest.mark.parametrize("names", [["frame-blocks"], ["frame-blocks-begun", "frame-ping", "frame-part"]])
+def test_blocks_are_read_from_the_page(names: list[str]) -> None:
+    reader, data = FrameReader(), b"".join(map(pages.read, names))
     reader.open()
-    at, buffer, events = 0, bytearray(len(generate.BLOCK_DATA)), []
+    at, buffer, events = 0, bytearray(12), []
     while at < len(data):
         if (space := reader.space()) is None:
             reader.provide(memoryview(buffer))
             continue
-        space[:] = data[at : at + len(space)]
-        at += len(space)
-        events.append(reader.filled(len(space)))
-    header = frames.BlockHeader.read(data[frames.HEADER_BYTES :])
-    assert [event for event in events if event] == [BlockStarts(header, len(buffer)), BlockEnds()]
-    assert buffer == generate.BLOCK_DATA
+        count = min(len(space), len(data) - at)
+        space[:count] = data[at : at + count]
+        at += count
+        events.append(reader.filled(count))
+    digests = b"".join(map(block_digest, generate.BLOCKS))
+    start, *between, end = [event for event in events if event]
+    assert (start, end) == (BlocksStart(frames.BlocksHeader(1, 0, 12, digests)), BlocksEnd())
+    assert between == [generate.FRAMES[name] for name in names[1:-1]]
+    assert buffer == b"".join(generate.BLOCKS)

@@ -244,7 +244,7 @@ class _CommandCompleter(Completer):
     """Completes a command, and the path behind /send."""
 
     def __init__(self) -> None:
-        self._commands = [usage.split()[0] for usage, _ in CHAT_COMMANDS]
+        self._commands = list(dict.fromkeys(usage.split()[0] for usage, _ in CHAT_COMMANDS))
         self._paths = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:

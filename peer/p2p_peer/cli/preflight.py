@@ -49,7 +49,8 @@ def check(options: argparse.Namespace) -> None:
             raise UsageError(
                 "a message is not valid UTF-8", advice="Send bytes that are no text as a file, with --send."
             )
-    _check_sending(options)
+    if options.send:
+        _check_sending(options)
     _check_receiving(options)
 
 
@@ -80,10 +81,7 @@ def _check_receiving(options: argparse.Namespace) -> None:
         print_warning("nobody can be asked here, so every file will be refused", "Accept without asking with --yes.")
     if folder == STANDARD_OUTPUT:
         if options.json:
-            raise UsageError(
-                "standard output cannot have both the events and a file",
-                advice="Give --receive a folder, or no --json.",
-            )
+            raise UsageError("standard output is for the file, or for events", advice="Leave out --json.")
         if sys.stdout.isatty():
             raise UsageError("standard output is a terminal", advice="Lead it into a file or a pipe, or give a folder.")
         return

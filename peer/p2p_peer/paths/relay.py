@@ -37,11 +37,11 @@ JOIN_TIME = 10.0  # s for the other side to come: both go there in the same mome
 _METHOD = "/punchwire.v1.Mediator/Relay"
 _MAX_MESSAGE = limits.MAX_RELAY_DATA_BYTES + 64
 # What waits between the session and the other peer looks sent, and a chat waits behind it: two messages here, two in
-# the mediator, and the socket pair's buffer. So a message may take so long to go out, and the buffer holds a few.
-_MESSAGE_TIME = 0.25  # s
+# the mediator, and the socket pair's buffer. So a message may take so long to go out, and the buffer holds two.
+_MESSAGE_TIME = 0.05  # s
 _LEAST_MESSAGE = 16 * 1024  # bytes, though: a TLS record
 _FIRST_MESSAGE = 64 * 1024  # bytes, until it is known
-_BUFFER = 4  # messages in the socket pair; systems give less than a MiB
+_BUFFER = 2  # messages in the socket pair: one that is read, and one that is written meanwhile
 _FAREWELL_TIME = 1.0  # s for what was sent last to get out, and for the other side to end as well
 _HANG_UP_CHECK = 0.2  # s between looks whether a half-closed path is closed altogether, of which no event tells
 

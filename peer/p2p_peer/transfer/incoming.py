@@ -63,13 +63,14 @@ class IncomingTransfers:
         archive: Archive,
         unfinished: Unfinished,
         *,
+        unread: Callable[[], int],
         provide: Callable[[memoryview], None],
         report: Report,
         go_on: Callable[[], None],
         broken: Callable[[PunchwireError], None],
     ) -> None:
         self._machine, self._archive, self._unfinished = machine, archive, unfinished
-        self._provide, self._report, self._go_on, self._broken = provide, report, go_on, broken
+        self._unread, self._provide, self._report, self._go_on, self._broken = unread, provide, report, go_on, broken
         self._loop = asyncio.get_running_loop()
         self._offered: dict[int, Manifest] = {}  # and not answered yet
         self._transfers: dict[int, Incoming] = {}
@@ -93,7 +94,7 @@ class IncomingTransfers:
             raise TransferFailed("it is not offered any more")
         wanted = () if only is None else _with_folders(manifest, only)
         total = None if manifest.stream is not None else manifest.total_bytes
-        progress = Progress(transfer, manifest.label(), total, outgoing=False, report=self._report)
+        progress = Progress(transfer, manifest.label(), total, outgoing=False, report=self._report, rest=self._unread)
         incoming = self._transfers[transfer] = Incoming(transfer, manifest, wanted, progress)
         self._unfinished.begin(self._open(incoming, place))
 

@@ -51,13 +51,15 @@ class Outgoing:
 class OutgoingTransfers:
     """Gives the pump the blocks of all transfers in turn, and tells the machine of each."""
 
-    def __init__(self, machine: SessionMachine, kick: Callable[[], None], report: Report) -> None:
-        """`kick` is called when there may be something to write."""
-        self._machine, self._kick, self._report = machine, kick, report
+    def __init__(
+        self, machine: SessionMachine, kick: Callable[[], None], report: Report, unwritten: Callable[[], int]
+    ) -> None:
+        """`kick` is called when there may be something to write; `unwritten` is how much of a frame is not, in bytes."""
+        self._machine, self._kick, self._report, self._unwritten = machine, kick, report, unwritten
         self._loop = asyncio.get_running_loop()
         self._transfers: dict[int, Outgoing] = {}
         self._turns: deque[Outgoing] = deque()  # that have blocks to send, the next one first
-        self._in_flight: "tuple[Outgoing, ReadyBlocks] | None" = None
+        self._in_flight: tuple[Outgoing, ReadyBlocks] | None = None
         self._stopped: list[tuple[Source, SentJournal | None]] = []  # that end; then the journal is to be closed
 
     def offer(self, tree: SourceTree, journal: SentJournal | None) -> int:
@@ -65,7 +67,7 @@ class OutgoingTransfers:
         transfer = self._machine.offer(tree.manifest)
         manifest = tree.manifest
         total = None if manifest.stream is not None else manifest.total_bytes
-        progress = Progress(transfer, manifest.label(), total, outgoing=True, report=self._report)
+        progress = Progress(transfer, manifest.label(), total, outgoing=True, report=self._report, rest=self._unwritten)
         self._transfers[transfer] = Outgoing(transfer, tree, journal, progress, Ledger(manifest))
         return transfer
 

@@ -22,12 +22,17 @@ class Progress:
         *,
         outgoing: bool,
         report: Callable[[TransferProgress | TransferStalled], None],
+        rest: Callable[[], int],
     ) -> None:
-        """Begin with waiting for acceptance; `total` is in bytes, None for a stream."""
+        """Begin with waiting for acceptance; `total` is in bytes, None for a stream.
+
+        `rest` is how many bytes are still to move of the block that moves now: on a slow link one takes long.
+        """
         self.moved = 0  # bytes over the wire
         self.there = 0  # bytes that were there already
         self.total = total
         self._transfer, self._label, self._outgoing, self._report = transfer, label, outgoing, report
+        self._rest, self._rest_before = rest, 0
         self._loop = asyncio.get_running_loop()
         self._phase = Phase.WAITING
         self._began = self._told_at = self._moved_at = self._loop.time()
@@ -100,7 +105,9 @@ class Progress:
             self._stall = self._loop.call_at(self._moved_at + STALLED_AFTER, self._look)
 
     def _look(self) -> None:
-        now = self._loop.time()
+        now, rest = self._loop.time(), self._rest()
+        if rest != self._rest_before:
+            self._rest_before, self._moved_at = rest, now
         due = self._moved_at + STALLED_AFTER
         if now >= due:
             self._report(TransferStalled(self._transfer, self._label, now - self._moved_at))

@@ -6,21 +6,24 @@ function __p2p_peer_at
     set -l count 0
     set -l takes_value 0
     for word in (commandline -opc)[2..-1]
-        if test $takes_value = 1; and not string match -q -- '-*' $word
-            set takes_value 0
+        if test $takes_value != 0; and not string match -q -- '-*' $word
+            test $takes_value = 1; and set takes_value 0
             continue
         end
         set takes_value 0
-        if contains -- $word --bind --bits --mediator-id --message --receive --send --state-dir --stun --timeout --wait
+        if contains -- $word --send
+            set takes_value 2
+        else if contains -- $word --bind --bits --exclude --limit-rate --max-size --mediator-id --message --overwrite --receive --send --state-dir --stun --timeout --wait
             set takes_value 1
         else if string match -q -- '-*' $word
             continue
-        else if test "$command$count" = 0; and contains -- $word keygen fingerprint netcheck
+        else if test "$command$count" = 0; and contains -- $word keygen fingerprint netcheck verify
             set command $word
         else
             set count (math $count + 1)
         end
     end
+    test $takes_value = 2; and set count several
     string match -q -- $argv[1] $command:$count
 end
 
@@ -29,8 +32,14 @@ complete -c p2p-peer -f
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -s h -l help -d 'show this help message and exit'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l version -d 'show program\'s version number and exit'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l message -x -d 'send a message'
-complete -c p2p-peer -n "__p2p_peer_at ':*'" -l send -r -F -d 'send a file'
-complete -c p2p-peer -n "__p2p_peer_at ':*'" -l receive -x -a '(__fish_complete_directories)' -d 'receive a file into DIR (this folder)'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l send -r -F -d 'send files and folders, all of them as one transfer; - is standard input'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l receive -x -a '(__fish_complete_directories)' -d 'receive one transfer into DIR (this folder); - is standard output, for one file or stream'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l exclude -x -d 'leave out what has such a name in a folder'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l include-hidden -d 'send what has a dot before its name, too'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l limit-rate -x -d 'send at most so many bytes a second: 500k, 2M'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l overwrite -x -a 'ask never always rename' -d 'what to do with what is there already: ask, never, always, or rename what comes (rename)'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l in-place -d 'overwrite the bytes of files that are there; with --overwrite always'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l max-size -x -d 'with --yes, refuse what is larger: 500M, 20G'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l yes -d 'accept files without asking; needed where nobody can be asked'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l wait -x -d 'wait this long for the other peer (for ever)'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l timeout -x -d 'be done within this time (no limit)'
@@ -46,9 +55,11 @@ complete -c p2p-peer -n "__p2p_peer_at ':*'" -l stun -x -d 'ask this STUN server
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l mediator-id -x -d 'the id its key must have, whatever is remembered'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l insecure -d 'no TLS to the mediator: it ends somewhere else, and nobody vouches for it'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'where known mediators are remembered (~/.local/state/punchwire)'
+complete -c p2p-peer -n "__p2p_peer_at ':several'" -F
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a keygen -d 'Make a key pair: DIR/key.pem (0600) and DIR/public.pem.'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a fingerprint -d 'Print a key\'s peer id, and words to read to each other.'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a netcheck -d 'Tell what this network is like, and which peers it can reach directly.'
+complete -c p2p-peer -n "__p2p_peer_at ':0'" -a verify -d 'Tell whether a file is what was sent or received, by the receipt that both sides signed.'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a '(__fish_print_hostnames)'
 complete -c p2p-peer -n "__p2p_peer_at ':2'" -F
 complete -c p2p-peer -n "__p2p_peer_at ':3'" -F
@@ -68,3 +79,5 @@ complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l bind -x -d 'from this ad
 complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l no-port-mapping -d 'do not ask the router to open ports'
 complete -c p2p-peer -n "__p2p_peer_at 'netcheck:*'" -l stun -x -d 'ask this STUN server as well, HOST[:PORT][/udp|/tcp] (3478, UDP), and none of the configuration\'s'
 complete -c p2p-peer -n "__p2p_peer_at 'netcheck:0'" -a '(__fish_print_hostnames)'
+complete -c p2p-peer -n "__p2p_peer_at 'verify:*'" -s h -l help -d 'show this help message and exit'
+complete -c p2p-peer -n "__p2p_peer_at 'verify:*'" -l json -d 'print what was found as one JSON object'

@@ -6,12 +6,14 @@ function __p2p_server_at
     set -l count 0
     set -l takes_value 0
     for word in (commandline -opc)[2..-1]
-        if test $takes_value = 1; and not string match -q -- '-*' $word
-            set takes_value 0
+        if test $takes_value != 0; and not string match -q -- '-*' $word
+            test $takes_value = 1; and set takes_value 0
             continue
         end
         set takes_value 0
-        if contains -- $word --authorized --host --log-format --log-level --port --relay-bytes --relay-rate --state-dir --stun-host --stun-port --stun-server --tls-cert --tls-key
+        if contains -- $word 
+            set takes_value 2
+        else if contains -- $word --authorized --host --log-format --log-level --port --relay-bytes --relay-rate --state-dir --stun-host --stun-port --stun-server --tls-cert --tls-key
             set takes_value 1
         else if string match -q -- '-*' $word
             continue
@@ -21,6 +23,7 @@ function __p2p_server_at
             set count (math $count + 1)
         end
     end
+    test $takes_value = 2; and set count several
     string match -q -- $argv[1] $command:$count
 end
 
