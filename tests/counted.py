@@ -1,15 +1,15 @@
 """What went over the wire, and what of it need not have: counted by the peers themselves, whatever becomes of them.
 
-    peer = Peer.start(..., start=counting(log))
-    counted = Counted((log, ...))
-    counted.read()
-    assert counted.sent_in_vain() == []
+peer = Peer.start(..., start=counting(log))
+counted = Counted((log, ...))
+counted.read()
+assert counted.sent_in_vain() == []
 """
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -241,7 +241,7 @@ class TransferFailed(PunchwireError):
     """A file did not arrive whole."""
 
     code = "transfer-failed"
-    advice = "Start both sides again and send the file anew; nothing of it was kept."
+    advice = "Start both sides again to go on where it stopped."
 
 
 class UnsafeName(TransferFailed):

@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError
-from p2p_core.fields import u32, u64
+from p2p_core.fields import u32
 from p2p_core.manifest import Entry, Manifest
 from p2p_core.ranges import Ranges
 
@@ -24,6 +24,7 @@ _FILE = blake3(derive_key_context="punchwire file root v1")
 _TRANSFER = blake3(derive_key_context="punchwire transfer root v1")
 # kind, parent + 1, size, mode, mtime_ns, and the lengths of name and target, which follow; then the root, of a file
 _ENTRY = struct.Struct(">BIQHQHH")
+_FILE_END = struct.Struct(">QI")  # size and block size
 _DIGEST = limits.HASH_BYTES
 _CHUNK = 256  # digests that are kept together
 
@@ -169,12 +170,12 @@ class Ledger:
             end = start
         return True
 
-    def _slices(self, first: int, end: int) -> Iterator[bytes | memoryview]:
+    def _slices(self, first: int, end: int) -> Iterator[bytearray]:
         """Yield the hashes of blocks that are all known, chunk by chunk."""
         while first < end:
             chunk, at = divmod(first, _CHUNK)
             taken = min(end - first, _CHUNK - at)
-            yield bytes(self._digests[chunk][at * _DIGEST : (at + taken) * _DIGEST])
+            yield self._digests[chunk][at * _DIGEST : (at + taken) * _DIGEST]
             first += taken
 
 
@@ -183,12 +184,12 @@ def block_digest(data: bytes | memoryview) -> bytes:
     return blake3(data).digest()
 
 
-def file_root(digests: Iterable[bytes | memoryview], size: int, block_size: int) -> bytes:
+def file_root(digests: Iterable[bytes | bytearray], size: int, block_size: int) -> bytes:
     """Return the root of a file, 32 bytes, over the hashes of its blocks, any number at a time, and its size."""
     hasher = _FILE.copy()
     for some in digests:
         hasher.update(some)
-    hasher.update(u64(size) + u32(block_size))
+    hasher.update(_FILE_END.pack(size, block_size))
     return hasher.digest()
 
 

@@ -166,6 +166,14 @@ class Manifest:
         """Bytes of an entry; 0 for all but files."""
         return self._starts[index + 1] - self._starts[index]
 
+    def mode(self, index: int) -> int:
+        """The permission bits of an entry."""
+        return self._modes[index]
+
+    def mtime_ns(self, index: int) -> int:
+        """When an entry was changed last, in ns since 1970."""
+        return self._mtimes[index]
+
     def first_block(self, index: int) -> int:
         """The first ordinal of an entry, or the one that it would have."""
         return self._firsts[index]

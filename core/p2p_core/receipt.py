@@ -101,9 +101,11 @@ def receipt_lines(receipt: Receipt, manifest: Manifest, ledger: Ledger) -> Itera
     }
     yield json.dumps(header) + "\n"
     for index, entry in enumerate(manifest):
+        name, target = json.dumps(entry.name), json.dumps(entry.target)  # all at once would take twice as long
         size, leaf = ledger.size(index), ledger.leaf(index).hex()
-        fields = (entry.kind, entry.parent, entry.name, size, entry.mode, entry.mtime_ns, entry.target, leaf)
-        yield json.dumps(fields) + "\n"
+        yield (
+            f'[{int(entry.kind)}, {entry.parent}, {name}, {size}, {entry.mode}, {entry.mtime_ns}, {target}, "{leaf}"]\n'
+        )
 
 
 def read_receipt(lines: Iterable[bytes]) -> WholeReceipt:

@@ -30,6 +30,7 @@ from p2p_peer.events import SessionEvent, TransferOffered, TransferSent
 from p2p_peer.session_driver import Keeper, SessionDriver
 from p2p_peer.transfer.archive import Archive
 from p2p_peer.transfer.places import Folder, Output
+from p2p_peer.transfer.sent_journal import SentJournal
 from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import SendOptions, SourceTree, scan
 
@@ -145,7 +146,7 @@ class Session:
         self._driver.check_open()
         tree = await asyncio.to_thread(scan, tuple(paths), options)
         self._driver.outgoing.sweep()
-        journal = await asyncio.to_thread(self._archive.open_journal, tree)
+        journal = await self._open_journal(tree)
         try:
             self._driver.check_open()
             transfer = self._driver.outgoing.offer(tree, journal)
@@ -155,11 +156,11 @@ class Session:
             raise
         sending = self._driver.sendings.expect(transfer)
         self._driver.go_on()
-        if offered is not None:
-            offered(tree)
         try:
+            if offered is not None:
+                offered(tree)
             return await sending
-        except asyncio.CancelledError:
+        except BaseException:  # nobody waits for it any more
             self.cancel(transfer)
             raise
 
@@ -174,9 +175,10 @@ class Session:
     ) -> None:
         """Take what was offered into `folder`, or a single file into an open binary file, in order.
 
-        `only` names the entries to take, a folder for all that is in it; None is everything. With `in_place` a file
-        that is overwritten is so where it is, and is neither the old nor the new one until it is done. Raises
-        `TransferFailed` when it is not offered any more; what goes wrong later is told by `TransferBroken`.
+        `only` names the entries to take, one at least, a folder for all that is in it; None is everything. With
+        `in_place` a file that is overwritten is so where it is, and is neither the old nor the new one until it is
+        done. Raises `TransferFailed` when it is not offered any more; what goes wrong later is told by
+        `TransferBroken`.
         """
         place = Folder(FilePath(folder), overwrite, in_place) if isinstance(folder, FilePath | str) else Output(folder)
         self._driver.incoming.accept(offered.transfer, place, only)
@@ -191,9 +193,10 @@ class Session:
 
         What has come of it is removed.
         """
-        self._driver.incoming.forget(transfer)
-        self._machine.fail(transfer, TransferFailed(reason or "you gave it up"), reason)
-        self._driver.go_on()
+        if not self._driver.over.done():
+            self._driver.incoming.forget(transfer)
+            self._machine.fail(transfer, TransferFailed(reason or "you gave it up"), reason)
+            self._driver.go_on()
 
     def finish(self) -> None:
         """Say that we start nothing more. The other side may go on."""
@@ -208,7 +211,7 @@ class Session:
         """
         self._driver.stop_waiting_for_readers()
         if not self._driver.over.done():
-            self._machine.close(reason)
+            self._machine.close(reason, accepting=self._driver.incoming.opening)
             self._driver.go_on()
         await self.wait_closed()
 
@@ -264,11 +267,25 @@ class Session:
         """No channel can be made any more: end the session with `error`, unless it has one or ended properly."""
         self._driver.give_up(error)
 
+    async def _open_journal(self, tree: SourceTree) -> SentJournal | None:
+        opening = asyncio.create_task(asyncio.to_thread(self._archive.open_journal, tree))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._driver.unfinished.begin(_close(opening))
+            raise
+
     async def _let_go(self) -> None:
         try:
             await self._driver.close()
         finally:
             await self._resources.aclose()
+
+
+async def _close(opening: "asyncio.Task[SentJournal | None]") -> None:
+    journal = await opening
+    if journal is not None:
+        journal.close()
 
 
 def _now_ms() -> int:

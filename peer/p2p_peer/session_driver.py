@@ -151,8 +151,8 @@ class SessionDriver:
         self._let_go_of_old_channel()
         await self._pump.close()
         await self.unfinished.wait()
+        await self.incoming.stop()  # at once: nothing more may be begun
         await self.outgoing.stop()
-        await self.incoming.stop()
 
     # From one channel to the next.
 
@@ -341,7 +341,7 @@ class SessionDriver:
         self.unfinished.begin(self._file(outgoing, stored))
 
     async def _file(self, outgoing: Outgoing, stored: machine_events.TransferSent) -> None:
-        sent = await self._archive.sent(outgoing, stored)
+        sent = await asyncio.to_thread(self._archive.sent, outgoing, stored)
         self.sendings.came(stored.transfer, sent)
         self._emit(sent)
 

@@ -42,7 +42,8 @@ class Unfinished:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._go_on()
-        task.result()
+        if not task.cancelled():
+            task.result()
 
     def _go_on(self) -> None:
         while self._afterwards and not self._tasks and not self._held:

@@ -138,7 +138,9 @@ def _option(action: argparse.Action) -> Option:
     takes_none = action.nargs == 0
     repeats = isinstance(action, argparse._AppendAction)
     metavar = "" if takes_none else _metavar(action)
-    return Option(tuple(action.option_strings), action.help or "", metavar, action.nargs == "?", repeats, action.nargs == "+")
+    return Option(
+        tuple(action.option_strings), action.help or "", metavar, action.nargs == "?", repeats, action.nargs == "+"
+    )
 
 
 def _metavar(action: argparse.Action) -> str:

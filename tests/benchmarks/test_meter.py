@@ -50,7 +50,7 @@ def test_what_was_there_before_is_no_part_of_it() -> None:
             wait_until_spent(other)
             other.communicate("\n")
         assert 0.2 <= meter.cpu < 0.5
-        assert meter.server_cpu == 0
+        assert meter.server_cpu < 0.1
         assert meter.memory < 100_000_000
     finally:
         end(process)

@@ -53,6 +53,7 @@ class _Outgoing:
 class _Incoming:
     """A transfer of the other side's that was accepted."""
 
+    manifest: Manifest
     ledger: Ledger
     had: frozenset[int]  # blocks
     blocks: dict[int, bytes] = field(default_factory=dict)  # that came, and are verified
@@ -106,7 +107,8 @@ class End:
 
     def accept(self, transfer: int, wanted: Ranges = (), has: Collection[int] = ()) -> None:
         """Take a transfer, or some of it; we have some of its blocks already."""
-        incoming = _Incoming(Ledger(self.offered.pop(transfer)), frozenset(has))
+        manifest = self.offered.pop(transfer)
+        incoming = _Incoming(manifest, Ledger(manifest), frozenset(has))
         content = self._link.other(self).outgoing[transfer].content
         for ordinal in has:
             incoming.ledger.put(ordinal, block_digest(content.blocks[ordinal]))
@@ -128,7 +130,7 @@ class End:
                 self.machine.file_failed(transfer, entry, "gone")
         elif (going := [*(set(self.incoming) - set(self.stored))]) and not number % 2:
             transfer = going[number // 2 % len(going)]
-            entry = number // 2 % len(self._link.other(self).outgoing[transfer].content.manifest)
+            entry = number // 2 % len(self.incoming[transfer].manifest)
             self.incoming[transfer].lost.add(entry)
             self.machine.file_failed(transfer, entry, "too long a name")
 

@@ -304,6 +304,7 @@ BAD_STREAMS = {
     "an end in a block": (lambda talker: talker.machine.blocks_start(blocks(1, 1)), hears(StreamEnd(1, 1))),
     "an end twice": (then(ALL, hears(StreamEnd(1, len(DATA)))), hears(StreamEnd(1, len(DATA)))),
     "no end": (ALL, hears(end(PIPED))),
+    "no end, and another file absent": (ALL, hears(end(PIPED, absent=((0, 1),)))),
     "no end of an empty one": (takes(blocks(0, 10)), hears(end(PIPED))),
     "an end, and not all of it": (then(TWO, hears(StreamEnd(1, len(DATA)))), hears(end(PIPED))),
     "an end after all is over": (then(ALL, hears(StreamEnd(1, len(DATA)), end(PIPED))), hears(StreamEnd(1, len(DATA)))),
@@ -317,6 +318,20 @@ def test_a_stream_that_does_not_flow(before: Act, act: Act) -> None:
     talk.accepted(talk.initiator, PIPED)
     before(talk.responder)
     refused(act, talk.responder)
+
+
+def test_a_stream_that_ends_before_it_is_accepted() -> None:
+    talk = Conversation()
+    talk.offered(talk.initiator, PIPED)
+    refused(hears(StreamEnd(1, 0)), talk.responder)
+
+
+def test_a_stream_that_alone_was_asked_for_flows() -> None:
+    talk = Conversation()
+    talk.accepted(talk.initiator, PIPED, ((1, 1),))
+    ALL(talk.responder)
+    talk.responder.hears(StreamEnd(1, len(DATA)), end(PIPED, absent=((0, 1),)))
+    assert talk.responder.told(TransferArrived) == [1]
 
 
 def test_a_stream_that_nobody_asked_for() -> None:
@@ -337,12 +352,8 @@ BAD_ENDS = {
     "another root": replace(end(), root=bytes(32)),
     "no signature": replace(end(), signature=b""),
     "the signature of another key": replace(end(), signature=sign(key(2), BY_INITIATOR.transfer_root(1, ROOT))),
-    "the signature of the receiver": replace(
-        end(), signature=sign(RESPONDER_KEY, BY_RESPONDER.transfer_root(1, ROOT))
-    ),
-    "the statement of the receiver": replace(
-        end(), signature=sign(INITIATOR_KEY, BY_RESPONDER.transfer_root(1, ROOT))
-    ),
+    "the signature of the receiver": replace(end(), signature=sign(RESPONDER_KEY, BY_RESPONDER.transfer_root(1, ROOT))),
+    "the statement of the receiver": replace(end(), signature=sign(INITIATOR_KEY, BY_RESPONDER.transfer_root(1, ROOT))),
     "the signature of another transfer": replace(
         end(), signature=sign(INITIATOR_KEY, BY_INITIATOR.transfer_root(3, ROOT))
     ),
@@ -461,9 +472,7 @@ FORGED = {
     "missing what was not offered": TransferReceipt(
         1, 7, ((6, 1),), sign(RESPONDER_KEY, BY_RESPONDER.transfer_receipt(1, ROOT, ((6, 1),), 7))
     ),
-    "another key": replace(
-        receipt(), signature=sign(key(2), BY_RESPONDER.transfer_receipt(1, ROOT, ((4, 1),), 7))
-    ),
+    "another key": replace(receipt(), signature=sign(key(2), BY_RESPONDER.transfer_receipt(1, ROOT, ((4, 1),), 7))),
     "another root": receipt(BY_RESPONDER.transfer_receipt(1, bytes(32), ((4, 1),), 7)),
     "another transfer": receipt(BY_RESPONDER.transfer_receipt(3, ROOT, ((4, 1),), 7)),
     "our own statement": receipt(BY_INITIATOR.transfer_receipt(1, ROOT, ((4, 1),), 7), Role.INITIATOR),

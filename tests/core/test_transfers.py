@@ -121,13 +121,21 @@ def test_a_long_list_comes_in_many_frames() -> None:
     talk.initiator.offer(content)
     offer, *listing = talk.initiator.said()
     assert offer == TransferOffer(1, 200, 0, BLOCK_SIZE)
-    assert len(listing) > 5
+    assert 5 < len(listing) < 10
     for frame in (offer, *listing):
         assert talk.responder.drain() == []
         talk.responder.hears(frame)
     [offered] = talk.responder.drain()
     assert isinstance(offered, TransferOffered)
     assert list(offered.manifest) == list(content.manifest)
+
+
+@pytest.mark.parametrize("count", range(25, 40))
+def test_no_frame_of_a_list_is_empty(count: int) -> None:
+    talk = Conversation()
+    talk.initiator.offer(Content.of(*(file(f"{n:0{limits.MAX_NAME_BYTES}}", b"") for n in range(count))))
+    _, *listing = talk.initiator.said()
+    assert all(isinstance(frame, Entries) and frame.entries for frame in listing)
 
 
 def test_an_entry_goes_over_as_it_is() -> None:

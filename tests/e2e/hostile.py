@@ -9,14 +9,13 @@ from unittest import mock
 from p2p_core.agreement import Agreement
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.proof import Role
-from p2p_core.wire.frames import FileOffer
 from p2p_peer import ConnectOptions, attempt, connect, load_key_pair, load_public_key
 from p2p_peer.channel.channel import establish
 from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.gather.candidates import Gathered
 from p2p_peer.paths.base import Path as PeerPath
 
-from tests.peer.other_side import BLOCK_SIZE, OtherSide
+from tests.peer.other_side import OtherSide
 from tests.programs import Keys, Mediator
 
 __all__ = ["Hostile", "meet"]
@@ -53,9 +52,10 @@ class Hostile:
         channel = await establish(self.path, self.holding, self.key, self.victim)
         return OtherSide(channel, self.role, self.holding, self.key)
 
-    def offer(self, name: str, size: int) -> FileOffer:
-        """An offer of ours; the first one of this size."""
-        return FileOffer(1 if self.role is Role.INITIATOR else 2, name, size, 0o755, 0, BLOCK_SIZE)
+    @property
+    def transfer(self) -> int:
+        """The number of the first transfer that it may offer."""
+        return 1 if self.role is Role.INITIATOR else 2
 
 
 async def meet(mediator: Mediator, own: Keys, victim: Keys, folder: Path) -> Hostile:

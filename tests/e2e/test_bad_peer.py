@@ -1,18 +1,16 @@
 """What a real `p2p-peer` says and how it ends when the peer, or what the mediator says of it, is broken or hostile.
 
-The tables are the answer to "what if": what the other side does, the sentence, the exit code. In every row nothing
-hangs, no traceback is shown, and nothing is left under a received file's name that did not arrive whole.
+The table is the answer to "what if": what the other side does, the sentence, the exit code. What a hostile peer can do
+with transfers has a table of its own, in test_bad_transfers.py.
 """
 
 import asyncio
-import os
 import random
 import socket
 import struct
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,60 +18,41 @@ from p2p_core.proof import ChannelBinding, PathKind, Purpose, Transcript, prove
 from p2p_core.wire.frames import (
     Cancel,
     Close,
-    FileAnswer,
-    FileEnd,
-    FileOffer,
-    FileReceipt,
-    Frame,
     KeyProof,
     MessageAck,
-    Ping,
     TextMessage,
+    TransferOffer,
+    TransferReceipt,
     encode,
 )
 from p2p_peer.channel.tls import TlsSocket
 
 from tests.altered import altered
+from tests.e2e.bad_peers import (
+    ASK_OFTEN,
+    LEFT,
+    QUICK,
+    RECEIVE,
+    SILENCE,
+    SILENT,
+    Act,
+    Row,
+    ack,
+    answering,
+    broken,
+    check,
+    pong,
+    then,
+)
 from tests.e2e.hostile import Hostile, meet
-from tests.e2e.sentences import like
 from tests.keys import key
-from tests.peer.other_side import BLOCK_SIZE, OtherSide, block
-from tests.programs import PATIENCE, Keys, Mediator, Peer, Programs, end, p2p_peer
+from tests.peer.other_side import OtherSide, block, offer_of, one_file
+from tests.peer.receiving import BLOCK
+from tests.programs import PATIENCE, Keys, Mediator, Programs, end, p2p_peer
 
-Act = Callable[[Hostile], Awaitable[object]]
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER 0
-CONTENT = os.urandom(2 * BLOCK_SIZE)
-SOURCE = "source.bin"
-
-QUICK = {"p2p_peer.channel.pump.LINGER": 0.1, "p2p_peer.cli.errand._QUIET": 0.1}  # in every row
 HANDSHAKE = {"p2p_peer.channel.channel.HANDSHAKE_TIME": 0.4}
-SILENCE = {"p2p_core.machines.liveness.DEAD_AFTER": 0.4}
-ASK_OFTEN = {"p2p_core.machines.liveness.PING_EVERY": 0.05}
-ANSWER = {"p2p_core.machines.liveness.ANSWER_TIME": 0.4, "p2p_core.machines.channels.ANSWER_TIME": 0.4} | ASK_OFTEN
-RECEIPT = {"p2p_core.machines.duties.RECEIPT_TIME": 0.3, "p2p_core.machines.session.RECEIPT_TIME": 0.3} | ASK_OFTEN
 FAREWELL = {"p2p_core.machines.session.FAREWELL_TIME": 0.2}
-
-TALK = ("--message", "hello")
-SEND = ("--send", SOURCE)
-RECEIVE = ("--receive", "inbox", "--yes")
-
-
-@dataclass(frozen=True)
-class Row:
-    """What the hostile side does, and what has to come of it."""
-
-    name: str
-    act: Act
-    sentence: str | None  # as `like` takes it; None: there is no error
-    code: int
-    does: tuple[str, ...] = TALK
-    limits: dict[str, float] = field(default_factory=dict)
-    stored: tuple[str, ...] = ()  # names in the inbox
-
-
-def broken(name: str, act: Act, how: str, does: tuple[str, ...] = TALK, limits: dict[str, float] | None = None) -> Row:
-    """A row that breaks the protocol."""
-    return Row(name, act, f"the other side broke the protocol: {how}", 1, does, limits or {})
 
 
 # Before the proof.
@@ -181,17 +160,6 @@ BEFORE_THE_PROOF = [
 # After the proof.
 
 
-def then(*said: Frame | bytes) -> Act:
-    """Prove, and say this."""
-
-    async def act(hostile: Hostile) -> OtherSide:
-        other = await hostile.prove()
-        other.send(*said)
-        return other
-
-    return act
-
-
 async def noise(hostile: Hostile) -> OtherSide:
     other = await hostile.prove()
     other.send(random.Random(3).randbytes(100_000))
@@ -221,63 +189,24 @@ async def a_forged_message(hostile: Hostile) -> OtherSide:
 
 async def too_many_offers(hostile: Hostile) -> OtherSide:
     other = await hostile.prove()
-    first = hostile.offer("a", 0).transfer
-    other.send(b"".join(encode(FileOffer(first + 2 * n, "a", 0, 0, 0, BLOCK_SIZE)) for n in range(1000)))
+    numbers = range(hostile.transfer, 2000, 2)
+    other.send(b"".join(encode(TransferOffer(number, 2, 0, BLOCK)) for number in numbers))  # none of them is listed
     return other
 
 
-def answering(*answers: Callable[[OtherSide, Frame | bytes], Frame | None]) -> Act:
-    """Prove, and go on answering what comes in these ways, and in no other."""
-
-    async def act(hostile: Hostile) -> OtherSide:
-        other = await hostile.prove()
-        seen = 0
-        while not other.handler.lost:
-            while seen < len(other.came):
-                replies = [answer(other, other.came[seen]) for answer in answers]
-                other.send(*(reply for reply in replies if reply is not None))
-                seen += 1
-            await asyncio.sleep(0.001)
-        return other
-
-    return act
-
-
-def pong(other: OtherSide, frame: Frame | bytes) -> Frame | None:
-    return other.pong(frame) if isinstance(frame, Ping) else None
-
-
-def ack(other: OtherSide, frame: Frame | bytes) -> Frame | None:
-    return MessageAck(frame.sequence) if isinstance(frame, TextMessage) else None
-
-
-def accept(other: OtherSide, frame: Frame | bytes) -> Frame | None:
-    return FileAnswer(frame.transfer, accepted=True) if isinstance(frame, FileOffer) else None
-
-
-def ask_back(other: OtherSide, frame: Frame | bytes) -> Frame | None:
-    return Ping(frame.id) if isinstance(frame, Ping) else None
-
-
-def false_receipt(other: OtherSide, frame: Frame | bytes) -> Frame | None:
-    return FileReceipt(frame.transfer, 0, bytes(384)) if isinstance(frame, FileEnd) else None
-
-
-LEFT = "it has left the mediator, too: its program has ended, or it is cut off"
-SILENT = f"the other side has gone silent; {LEFT}"
 AFTER_THE_PROOF = [
     broken("a frame that is too long", then(b"\0\2\0\1\2"), "a frame of kind 0x02 with 131073 bytes"),
-    broken("a block that is too long", then(b"\xff\xff\xff\xff\x40"), "a block of 4294967295 bytes"),
+    broken("a block that is too long", then(b"\xff\xff\xff\xff\x40"), "blocks in a frame of 4294967295 bytes"),
     broken("an unknown frame", then(b"\0\0\0\0\x30"), "a frame of unknown kind 0x30"),
     broken("a body that does not parse", then(b"\0\0\0\1\2\xff"), "a frame of kind 0x02 that does not parse"),
     broken("a second proof", then(KeyProof(bytes(384))), "a second key proof on one channel"),
     broken("noise", noise, "a frame of kind 0x92 with 4248824636 bytes"),
     broken("a block never offered", then(bytes(block(b"x", transfer=9))), "transfer 9 was never offered"),
-    broken("a receipt never due", then(FileReceipt(8, 0, b"")), "transfer 8 was never offered"),
+    broken("a receipt never due", then(TransferReceipt(8, 0, (), b"")), "transfer 8 was never offered"),
     broken("an acknowledgement of nothing", then(MessageAck(9)), "message 9 was acknowledged and never sent"),
     broken("a message skipped", then(TextMessage(2, 0, "", b"")), "message 2 came after message 0"),
     broken("a forged message", a_forged_message, "a message that the other peer did not sign"),
-    broken("a thousand offers", too_many_offers, "more than 64 files offered at once", RECEIVE),
+    broken("a thousand offers", too_many_offers, "more than 64 transfers offered at once", RECEIVE),
     Row("a frame cut off", a_frame_cut_off, f"the other side ended the connection without a word; {LEFT}", 6),
     Row("a reset", a_reset, "the connection to the other side broke: ...", 6),
     Row("silent", then(), SILENT, 6, limits=SILENCE),
@@ -292,120 +221,9 @@ AFTER_THE_PROOF = [
     Row("a farewell for a terminal", then(Close("\x1b[2Jgone\x07")), SILENT, 6, limits=SILENCE),
 ]
 
-NOT_SENT = f"the file was not sent: {SILENT}"
-DEAF = f"the file was not sent: the other side has answered nothing for 0.4 s; {LEFT}"
-NOT_STORED = "the other side did not say within 0.3 s that it has stored the file"
-FORGED = "a receipt that the other peer did not sign"
-SENDING = [
-    Row("silent before the answer", then(), NOT_SENT, 8, SEND, SILENCE),
-    Row("silent after the answer", answering(accept), NOT_SENT, 8, SEND, SILENCE),
-    Row("takes nothing and asks on", answering(ask_back), DEAF, 8, SEND, ANSWER),
-    Row("no receipt", answering(accept, pong), NOT_STORED, 8, SEND, RECEIPT),
-    broken("a false receipt", answering(accept, pong, false_receipt), FORGED, SEND),
-]
-
-
-# To one who receives.
-
-
-def offering(name: str, *said: Callable[[Hostile, OtherSide, FileOffer], Frame | bytes]) -> Act:
-    """Offer a file of two blocks; once it is accepted, say this."""
-
-    async def act(hostile: Hostile) -> OtherSide:
-        other = await hostile.prove()
-        offer = hostile.offer(name, len(CONTENT))
-        other.send(offer)
-        if (await other.wait_for(FileAnswer)).accepted:
-            other.send(*(make(hostile, other, offer) for make in said))
-        with suppress(AssertionError):  # it leaves without having stored anything
-            await other.wait_for(FileReceipt)
-            other.send(Close())
-        return other
-
-    return act
-
-
-def whole_block(index: int) -> Callable[[Hostile, OtherSide, FileOffer], bytes]:
-    data = CONTENT[index * BLOCK_SIZE :][:BLOCK_SIZE]
-    return lambda hostile, other, offer: bytes(block(data, index, offer.transfer))
-
-
-def wrong_block(hostile: Hostile, other: OtherSide, offer: FileOffer) -> bytes:
-    return bytes(block(bytes(BLOCK_SIZE), 0, offer.transfer, digest=bytes(32)))
-
-
-def half_a_block(hostile: Hostile, other: OtherSide, offer: FileOffer) -> bytes:
-    return whole_block(0)(hostile, other, offer)[:1000]
-
-
-def folder_removed(hostile: Hostile, other: OtherSide, offer: FileOffer) -> Frame:
-    """Somebody does that while the file comes."""
-    inbox = hostile.folder / "inbox"
-    inbox.rename(hostile.folder / "removed")
-    for left in (hostile.folder / "removed").iterdir():
-        left.unlink()
-    (hostile.folder / "removed").rmdir()
-    inbox.mkdir()
-    (inbox / "taken").write_text("mine")
-    return Ping(1)
-
-
-def true_end(hostile: Hostile, other: OtherSide, offer: FileOffer) -> Frame:
-    return other.end_of(offer, CONTENT)
-
-
-def false_end(hostile: Hostile, other: OtherSide, offer: FileOffer) -> Frame:
-    return FileEnd(offer.transfer, bytes(32), true_end(hostile, other, offer).signature)  # type: ignore[union-attr]
-
-
-WHOLE = (whole_block(0), whole_block(1), true_end)
-
-
-def named(name: str, stored: str) -> Row:
-    return Row(f"a file called {name[:20]!a}", offering(name, *WHOLE), None, 0, RECEIVE, stored=(stored,))
-
-
-def misnamed(name: str, why: str) -> Row:
-    sentence = f"the other side gave the file a name that is {why}"
-    return Row(f"a file called {name[:20]!a}", offering(name), sentence, 8, RECEIVE)
-
-
-ALTERED = "a block of f did not arrive as it was sent"
-SKIPPED = "block 1 came where block 0 belongs"
-CUT_SHORT = "a file ended before its last block, or twice"
-FALSE_ROOT = "the file's root does not cover the blocks that came"
-NOT_COME = f"no file came: {SILENT}"
-NO_FOLDER = "f cannot be written: No such file or directory"
-RECEIVING = [
-    Row("a block that is not what it says", offering("f", wrong_block), ALTERED, 8, RECEIVE),
-    broken("blocks in the wrong order", offering("f", whole_block(1)), SKIPPED, RECEIVE),
-    broken("an end too early", offering("f", whole_block(0), true_end), CUT_SHORT, RECEIVE),
-    broken("a root that is false", offering("f", *WHOLE[:2], false_end), FALSE_ROOT, RECEIVE),
-    Row("silent in a block", offering("f", half_a_block), NOT_COME, 8, RECEIVE, SILENCE),
-    Row("silent between blocks", offering("f", whole_block(0)), NOT_COME, 8, RECEIVE, SILENCE),
-    Row("silent before the end", offering("f", *WHOLE[:2]), NOT_COME, 8, RECEIVE, SILENCE),
-    Row("its folder is removed", offering("f", whole_block(0), folder_removed, *WHOLE[1:]), NO_FOLDER, 8, RECEIVE),
-    misnamed("../../.ssh/authorized_keys", "a path: ../../.ssh/authorized_keys"),
-    misnamed("/etc/cron.d/evil", "a path: /etc/cron.d/evil"),
-    misnamed("C:\\autoexec.bat", "a path: C:\\autoexec.bat"),
-    misnamed("a\0b", r"a path: a\x00b"),
-    misnamed("..", "none: '..'"),
-    named("taken", "taken (1)"),
-    named(".bash_profile", "bash_profile"),
-    named("-rf", "-rf"),
-    named("\x1b[2Jphoto\u202egnp.exe", "_[2Jphoto_gnp.exe"),
-    named("nul.txt", "_nul.txt"),
-    named("x" * 300, "x" * 223),
-]
-
 ROWS = {
     f"{when}: {row.name}": row
-    for when, rows in (
-        ("before the proof", BEFORE_THE_PROOF),
-        ("after it", AFTER_THE_PROOF),
-        ("sending", SENDING),
-        ("receiving", RECEIVING),
-    )
+    for when, rows in (("before the proof", BEFORE_THE_PROOF), ("after it", AFTER_THE_PROOF))
     for row in rows
 }
 
@@ -417,58 +235,11 @@ def mediator(key_pairs: tuple[Keys, Keys], tmp_path_factory: pytest.TempPathFact
         yield programs.mediator(tmp_path_factory.mktemp("mediator"), key_pairs)
 
 
-async def left(alice: Peer) -> int:
-    """Wait for the end; return the exit code."""
-    return await asyncio.to_thread(alice.exit_code)
-
-
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 async def test_a_bad_peer(
     row: Row, mediator: Mediator, keys: tuple[Keys, Keys], programs: Programs, tmp_path: Path
 ) -> None:
-    alice_keys, bob_keys = keys
-    (tmp_path / SOURCE).write_bytes(CONTENT)
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
-    (inbox / "taken").write_text("mine")
-    with (tmp_path / "stderr").open("w+") as stderr:
-        alice = programs.peer(
-            "alice",
-            mediator,
-            alice_keys,
-            bob_keys,
-            *row.does,
-            start=altered(limits=QUICK | row.limits),
-            stderr=stderr,
-            cwd=tmp_path,
-        )
-        hostile = await meet(mediator, bob_keys, alice_keys, tmp_path)
-        acting = asyncio.ensure_future(row.act(hostile))
-        try:
-            code = await asyncio.wait_for(left(alice), PATIENCE)
-        finally:
-            acting.cancel()
-            acted = (await asyncio.gather(acting, return_exceptions=True))[0]
-            if isinstance(acted, OtherSide):
-                acted.pump.abandon()
-            hostile.path.socket.close()
-        stderr.seek(0)
-        said = stderr.read()
-    errors = alice.all("error")
-    assert code == row.code, (errors, said)
-    assert "Traceback" not in said
-    assert "\x1b" not in said
-    if row.sentence is None:
-        assert errors == []
-    else:
-        [error] = errors
-        assert like(row.sentence, error["message"]), error["message"]
-    assert {path.name for path in inbox.iterdir()} == {"taken", *row.stored}
-    assert (inbox / "taken").read_text() == "mine"
-    for name in row.stored:
-        assert (inbox / name).read_bytes() == CONTENT
-        assert (inbox / name).stat().st_mode & 0o7111 == 0
-    assert [path.name for path in tmp_path.iterdir() if path.name not in ("inbox", SOURCE, "stderr", "hostile")] == []
+    await check(row, mediator, keys, programs, tmp_path)
 
 
 async def test_no_escape_reaches_a_terminal(
@@ -484,8 +255,8 @@ async def test_no_escape_reaches_a_terminal(
     programs.callback(end, alice)
     hostile = await meet(mediator, bob_keys, alice_keys, tmp_path)
     other = await hostile.prove()
-    offer = hostile.offer(evil, 1)
-    other.send(other.message(1, evil), offer, Cancel(offer.transfer, evil), Close(evil))
+    offer = offer_of(one_file(1, evil), hostile.transfer)
+    other.send(other.message(1, evil), *offer, Cancel(hostile.transfer, evil), Close(evil))
     said, complained = await asyncio.wait_for(asyncio.to_thread(alice.communicate, ""), PATIENCE)
     other.pump.abandon()
     for text in (said, complained):

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from p2p_core.errors import PunchwireError
-from p2p_core.proof import Role
 from p2p_peer.channel.channel import Channel
 from p2p_peer.events import PathChanged
 
-from tests.peer.pair import Pair, Peer, channels, session_on, socket_paths, soon, until
+from tests.peer.pair import Pair, Peer, channels, socket_paths, until
 
 __all__ = ["FakeKeeper", "Moving", "Wire"]
 
@@ -89,11 +88,7 @@ class Moving:
     async def begin(cls, folder: Path, most: float = float("inf")) -> "Moving":
         """Start two sessions on a wire that breaks after `most` bytes."""
         wire, keepers = Wire(most), (FakeKeeper(), FakeKeeper())
-        made = await channels(wire.paths)
-        peers = [Peer(session_on(*each)) for each in zip(made, (Role.INITIATOR, Role.RESPONDER), keepers, strict=True)]
-        for name in ("outbox", "inbox"):
-            (folder / name).mkdir()
-        return cls(Pair(*peers, folder / "outbox", folder / "inbox"), keepers, [wire])
+        return cls(Pair.on(await channels(wire.paths), folder, keepers), keepers, [wire])
 
     @property
     def peers(self) -> tuple[Peer, Peer]:
@@ -120,5 +115,5 @@ class Moving:
 
     async def end(self) -> None:
         """Leave nothing behind."""
-        await soon(asyncio.gather(*(session.abort("the test is over") for session in self.pair.sessions)))
-        await asyncio.gather(*(peer.end() for peer in self.peers), *(wire.close() for wire in self.wires))
+        await self.pair.leave()
+        await asyncio.gather(*(wire.close() for wire in self.wires))

@@ -53,18 +53,9 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     """Two live sessions over a punched connection. At the end nothing of them may be left."""
-    ours, theirs = await channels(await punched_paths())
-    for folder in ("outbox", "inbox"):
-        (tmp_path / folder).mkdir()
-    made = Pair(
-        Peer(session_on(ours, Role.INITIATOR)),
-        Peer(session_on(theirs, Role.RESPONDER)),
-        tmp_path / "outbox",
-        tmp_path / "inbox",
-    )
+    made = Pair.on(await channels(await punched_paths()), tmp_path)
     yield made
-    await soon(asyncio.gather(*(session.abort("the test is over") for session in made.sessions)))
-    await asyncio.gather(made.initiator.end(), made.responder.end())
+    await made.leave()
 
 
 @pytest.fixture(params=[Role.INITIATOR, Role.RESPONDER], ids=["initiator", "responder"])

@@ -16,15 +16,15 @@ _CALLS = (
 _CHANGES = set(_CALLS) - {"listdir", "stat"}  # killed before one that only looks is as before the next that changes
 
 
-class Killed(SystemExit):
-    """The process is no more. (A thread that ends with a `SystemExit` does so without a word.)"""
+class Killed(BaseException):
+    """The process is no more."""
 
 
 @contextmanager
-def killed_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[Callable[[], bool]]:
+def killed_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[None]:
     """Let this thread and those named "write" be killed before their call `number` that changes something.
 
-    Yields a function that says whether it came to that. At the end their open files are closed, as the system does.
+    At the end their open files are closed, as the system does.
     """
     calls, dead = 0, False
     opened: set[int] = set()
@@ -53,6 +53,15 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[Callable
     with monkeypatch.context() as patches:
         for name in _CALLS:
             patches.setattr(os, name, wrapped(name, getattr(os, name)))
-        yield lambda: dead
+        patches.setattr(threading, "excepthook", _ignore_killed(threading.excepthook))
+        yield
     for descriptor in opened:
         real_close(descriptor)
+
+
+def _ignore_killed(hook: Callable[[threading.ExceptHookArgs], Any]) -> Callable[[threading.ExceptHookArgs], None]:
+    def ignore(arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_type is not Killed:
+            hook(arguments)
+
+    return ignore

@@ -31,7 +31,9 @@ from p2p_peer.channel.channel import Channel
 from p2p_peer.channel.pump import Pump
 
 from tests.peer.pair import PATIENCE, agreement, own_key
-from tests.peer.receiving import Sent
+from tests.peer.receiving import BLOCK, Sent
+
+BLOCK_SIZE = BLOCK  # bytes
 
 _T = TypeVar("_T")
 

@@ -18,7 +18,7 @@ from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.offer import Offer
 from p2p_peer.channel.channel import Channel, establish
-from p2p_peer.events import SessionEvent, TransferOffered, TransferReceived
+from p2p_peer.events import SessionEvent, TransferOffered, TransferReceived, TransferSent
 from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.paths.base import Path as PeerPath
 from p2p_peer.paths.race import Racer
@@ -149,27 +149,30 @@ class Ports:
             port.close()
 
 
-async def channels(paths: tuple[PeerPath, PeerPath] | None = None) -> tuple[Channel, Channel]:
+async def channels(paths: tuple[PeerPath, PeerPath] | None = None, seed: int = 1) -> tuple[Channel, Channel]:
     """Two ends of an authenticated channel: the initiator's and the responder's."""
     paths = paths or socket_paths()
     return await soon(
         asyncio.gather(
             *(
-                establish(path, agreement(role), own_key(role), own_key(role.other).public_key())
+                establish(path, agreement(role, seed), own_key(role), own_key(role.other).public_key())
                 for path, role in zip(paths, (Role.INITIATOR, Role.RESPONDER), strict=True)
             )
         )
     )
 
 
-def session_on(channel: Channel, role: Role, keeper: Keeper | None = None) -> Session:
+def session_on(
+    channel: Channel, role: Role, keeper: Keeper | None = None, *, seed: int = 1, **options: Any
+) -> Session:
     return Session(
         channel,
-        agreement(role),
+        agreement(role, seed),
         own_key(role),
         own_key(role.other).public_key(),
         resources=AsyncExitStack(),
         keeper=keeper,
+        **options,
     )
 
 
@@ -213,12 +216,12 @@ class Peer:
         await soon(self._reading)
         return self.ended
 
-    def accept_all(self, folder: Path) -> None:
-        """Take every file that is offered from now on."""
+    def accept_all(self, folder: Path, **options: Any) -> None:
+        """Take everything that is offered from now on."""
 
         def accept(event: SessionEvent) -> None:
             if isinstance(event, TransferOffered):
-                self.session.accept(event, folder)
+                self.session.accept(event, folder, **options)
 
         self.on_event = accept
 
@@ -232,6 +235,23 @@ class Pair:
     outbox: Path
     inbox: Path
 
+    @classmethod
+    def on(
+        cls,
+        ends: tuple[Channel, Channel],
+        folder: Path,
+        keepers: tuple[Keeper | None, Keeper | None] = (None, None),
+        **options: Any,
+    ) -> "Pair":
+        """Start a session on a channel; everything it needs on a disk is in `folder`, as it was left there."""
+        peers = [
+            Peer(session_on(*each, state_dir=state_dir(folder, each[1]), **options))
+            for each in zip(ends, (Role.INITIATOR, Role.RESPONDER), keepers, strict=True)
+        ]
+        for name in ("outbox", "inbox"):
+            (folder / name).mkdir(exist_ok=True)
+        return cls(*peers, folder / "outbox", folder / "inbox")
+
     @property
     def sessions(self) -> tuple[Session, Session]:
         return self.initiator.session, self.responder.session
@@ -239,12 +259,22 @@ class Pair:
     def file(self, name: str, size: int) -> Path:
         """Make a file of `size` random bytes to send."""
         path = self.outbox / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(size))
         return path
+
+    def start(self, *names: str) -> "asyncio.Task[TransferSent]":
+        """Begin to send what is in the outbox from the initiator to the responder."""
+        return asyncio.create_task(self.initiator.session.send([self.outbox / name for name in names]))
 
     async def close(self) -> None:
         """Close both ends; one that has failed is let go."""
         await soon(asyncio.gather(*(session.close() for session in self.sessions)))
+        await asyncio.gather(self.initiator.end(), self.responder.end())
+
+    async def leave(self) -> None:
+        """End both at once, whatever they do; nothing may be left of them."""
+        await soon(asyncio.gather(*(session.abort("the test is over") for session in self.sessions)))
         await asyncio.gather(self.initiator.end(), self.responder.end())
 
     async def transfer(self, name: str, size: int) -> TransferReceived:
@@ -253,6 +283,11 @@ class Pair:
         before = len(self.responder.all(TransferReceived))
         await soon(self.initiator.session.send([self.file(name, size)]))
         return await self.responder.wait_for(TransferReceived, before + 1)
+
+
+def state_dir(folder: Path, role: Role) -> Path:
+    """Where a peer of `Pair.on` keeps its receipts and journals."""
+    return folder / f"state of the {role.value}"
 
 
 def leftovers(folder: Path) -> list[str]:

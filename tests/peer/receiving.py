@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,6 +119,11 @@ class Receiving:
     def hear(self) -> Any:
         """Wait for what the sink says next."""
         return self.said.get(timeout=PATIENCE)
+
+    def wait(self, words: int) -> None:
+        """Wait until the sink has said so many words that nobody has heard, or has ended without."""
+        while self.said.qsize() < words and not self.sink.is_over:
+            time.sleep(0.0001)
 
     def put(self, first: int, count: int = 1, digests: bytes | None = None) -> None:
         """Give the sink consecutive blocks; what becomes of it is for `hear`."""

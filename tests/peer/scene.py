@@ -8,7 +8,8 @@ from typing import Any
 from p2p_core.errors import ConnectionLost, PunchwireError
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat import Chat
-from p2p_peer.cli.errand import Errand, Memory, Wanted
+from p2p_peer.cli.errand import Errand, Wanted
+from p2p_peer.cli.memory import Memory
 from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.pipe import Pipe
 from p2p_peer.events import ConnectEvent, SessionEvent

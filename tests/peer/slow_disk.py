@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from p2p_peer.transfer import sink as sink_module
 
 from tests.peer.pair import PATIENCE
 
@@ -15,15 +14,17 @@ __all__ = ["closed_gate"]
 
 
 @contextmanager
-def closed_gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """Let every write to disk wait until the gate is opened."""
+def closed_gate(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> Iterator[threading.Event]:
+    """Let every write of files to disk, but for the first `after`, wait until the gate is opened."""
     gate = threading.Event()
-    real = os.pwrite
+    real, count = os.pwrite, 0
 
     def pwrite(*arguments: Any) -> int:
-        assert gate.wait(PATIENCE)
+        nonlocal count
+        count += 1
+        assert count <= after or gate.wait(PATIENCE)
         return real(*arguments)
 
-    monkeypatch.setattr(sink_module.os, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwrite", pwrite)
     yield gate
     gate.set()

@@ -1,21 +1,25 @@
 import pytest
 from p2p_core.errors import TransferFailed
-from p2p_core.wire.frames import FileOffer
 from p2p_peer import event_queue
 from p2p_peer.event_queue import EventQueue
-from p2p_peer.events import FileFailed, FileOffered, MessageReceived, PeerDone, SessionEvent
+from p2p_peer.events import FileFailed, MessageReceived, PeerDone, SessionEvent, TransferBroken, TransferOffered
+
+from tests.peer.fake_session import manifest_of
 
 HEAVY: list[SessionEvent] = [
     MessageReceived(1, 0, "x" * 1000),
-    FileOffered(FileOffer(1, "x" * 1000, 0, 0, 0, 4096)),
-    FileFailed(1, TransferFailed("x" * 1000), None),
-    FileFailed(1, TransferFailed(""), "x" * 1000),
+    TransferOffered(1, manifest_of("x" * 1000)),
+    TransferOffered(1, manifest_of(*map(str, range(20)))),
+    FileFailed(1, True, "a", TransferFailed("x" * 1000)),
+    FileFailed(1, True, "x" * 1000, TransferFailed("")),
+    TransferBroken(1, False, "a", TransferFailed("x" * 1000)),
+    TransferBroken(1, False, "x" * 1000, TransferFailed("")),
 ]
 
 
 @pytest.mark.parametrize("event", HEAVY, ids=lambda event: type(event).__name__)
 async def test_what_the_other_side_causes_fills_it(event: SessionEvent, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_queue, "MAX_UNREAD", 4047)  # two of them are one byte more
+    monkeypatch.setattr(event_queue, "MAX_UNREAD", 4047)  # two of them are at least one byte more
     queue = EventQueue()
     for _ in range(2):
         assert not queue.is_full

@@ -8,10 +8,11 @@ import p2p_peer
 import pytest
 
 NAMES = """
-    Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted FileFailed
-    FileOffer FileOffered FileProgress FileReceived FileSent Matched MediatorId MediatorIdentity MediatorReached
-    MessageDelivered MessageReceived PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving
-    PunchwireError Role Session SessionEvent StillLooking Stored StunServer StunServerUnusable Transport Vouched
+    Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted Entry
+    EntryKind FileFailed FileGrew Manifest Matched MediatorId MediatorIdentity MediatorReached MessageDelivered
+    MessageReceived Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving Phase
+    PunchwireError Role SendOptions Session SessionEvent StillLooking StunServer StunServerUnusable TransferBroken
+    TransferOffered TransferProgress TransferReceived TransferSent TransferStalled Transport Vouched
     connect generate_key load_key_pair load_public_key
 """.split()
 

@@ -226,7 +226,7 @@ def test_a_session_that_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
     report.session_lost(ConnectionLost("why"))
     assert console.transfers == {}
     assert capsys.readouterr().err == (
-        "* connection lost: why\n"
+        "* why\n"
         "* the other side is gone; what has arrived is kept; waiting for it to come back, Ctrl-C ends\n"
     )
 

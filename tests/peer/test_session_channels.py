@@ -14,16 +14,15 @@ from p2p_core.wire.frames import Frame, MessageAck, Ping, Resume, TextMessage
 from p2p_peer import event_queue
 from p2p_peer.events import (
     FileFailed,
-    FileProgress,
-    FileReceived,
-    FileSent,
     MessageReceived,
     PathChanged,
     PathLost,
     SessionEvent,
     StillLooking,
+    TransferProgress,
+    TransferReceived,
+    TransferSent,
 )
-from p2p_peer.transfer.sink import Stored
 
 from tests.peer.breaking import FakeKeeper, Moving
 from tests.peer.other_side import OtherSide, block
@@ -55,7 +54,7 @@ class Traffic:
             peer.accept_all(moving.pair.inbox)
         sessions = moving.pair.sessions
         self._sendings = [
-            asyncio.create_task(session.send_file(path)) for session, path in zip(sessions, self.paths, strict=True)
+            asyncio.create_task(session.send([path])) for session, path in zip(sessions, self.paths, strict=True)
         ]
 
     def chat(self, count: int) -> None:
@@ -66,25 +65,23 @@ class Traffic:
                 session.send_message(texts[-1])
 
     async def check(self) -> None:
-        """Wait for all of it: once, whole and in order."""
+        """Wait for all of it: once, whole and in order. Then leave."""
         await asyncio.wait_for(asyncio.gather(*self._sendings), 60)
         for peer, other in (self._moving.peers, self._moving.peers[::-1]):
-            await other.wait_for(FileReceived)
+            received = await other.wait_for(TransferReceived)
             texts = self._texts[self._moving.peers.index(peer)]
             if texts:
                 await other.wait_for(MessageReceived, len(texts))
             assert [event.text for event in other.all(MessageReceived)] == texts
-            assert len(peer.all(FileSent)) == len(other.all(FileReceived)) == 1
+            assert len(peer.all(TransferSent)) == len(other.all(TransferReceived)) == 1
             path = self.paths[self._moving.peers.index(peer)]
-            assert stored(other).path.read_bytes() == path.read_bytes()
+            assert received.paths[0].read_bytes() == path.read_bytes()
+            assert received.moved == peer.all(TransferSent)[0].moved == path.stat().st_size
             for transfer in (1, 2):
-                told = [event.bytes for event in peer.all(FileProgress) if event.transfer == transfer]
-                assert told == sorted(set(told))
+                told = [event.bytes for event in peer.all(TransferProgress) if event.transfer == transfer]
+                assert told == sorted(told)
+        await self._moving.pair.close()
         assert leftovers(self._moving.pair.inbox) == []
-
-
-def stored(peer: Peer) -> Stored:
-    return peer.all(FileReceived)[0].stored
 
 
 async def test_a_connection_that_breaks_ten_times(tmp_path: Path) -> None:
@@ -101,7 +98,6 @@ async def test_a_connection_that_breaks_ten_times(tmp_path: Path) -> None:
     for peer in moving.peers:
         assert len(peer.all(PathLost)) <= 10
         assert len(peer.all(PathChanged)) == len(peer.all(PathLost))
-    await moving.pair.close()
     await moving.end()
 
 
@@ -115,9 +111,9 @@ async def test_a_connection_that_is_left_while_it_works(moving: Moving) -> None:
         for session, channel in zip(moving.pair.sessions, both, strict=True):
             session.move_to(channel)
     await traffic.check()
-    await moving.moved(10)
-    assert not any(peer.all(PathLost) for peer in moving.peers)
-    await moving.pair.close()
+    for peer in moving.peers:
+        assert len(peer.all(PathChanged)) == 10
+        assert not peer.all(PathLost)
     assert [peer.ended for peer in moving.peers] == [None, None]
 
 
@@ -135,8 +131,9 @@ async def test_what_is_said_between_two_channels_goes_out_on_the_next(moving: Mo
     await lose(moving)
     deliveries = [ours.session.send_message(text) for text in ("one", "two")]
     theirs.accept_all(moving.pair.inbox)
-    sending = asyncio.create_task(ours.session.send_file(moving.pair.file("a", 3 * MIB)))
-    await asyncio.sleep(0)
+    moving.pair.file("a", 3 * MIB)
+    sending = moving.pair.start("a")
+    await until(lambda: bool(ours.all(TransferProgress)))  # it is offered
     assert not any(delivery.done() for delivery in deliveries)
     await moving.move()
     await soon(asyncio.gather(*deliveries, sending))
@@ -310,7 +307,7 @@ async def test_lost_while_a_disk_holds_it_up(
         ours, theirs = moving.peers
         theirs.accept_all(moving.pair.inbox)
         path = moving.pair.file("a", 8 * MIB)
-        sending = asyncio.create_task(ours.session.send_file(path))
+        sending = moving.pair.start("a")
         await until(lambda: theirs.session._driver._pump.is_held_up)
         moving.wires[-1].cut()
         await ours.wait_for(PathLost)
@@ -318,13 +315,13 @@ async def test_lost_while_a_disk_holds_it_up(
         theirs.session.move_to(second)
         if until_when == "one has moved":
             gate.set()
-            await until(lambda: theirs.session._machine.verified_bytes(1) == 4 * MIB)
+            await until(lambda: theirs.session._driver.incoming._transfers[1].progress.moved == 4 * MIB)
         ours.session.move_to(first)
         await moving.moved()
         gate.set()
         await soon(sending)
-    received = await theirs.wait_for(FileReceived)
-    assert received.stored.path.read_bytes() == path.read_bytes()
+    received = await theirs.wait_for(TransferReceived)
+    assert received.paths[0].read_bytes() == path.read_bytes()
     assert not [record for record in caplog.records if record.name == "asyncio"]  # no callback failed
 
 
@@ -334,49 +331,56 @@ async def test_lost_in_the_middle_of_a_block(moving: Moving) -> None:
     theirs.accept_all(moving.pair.inbox)
     path = moving.pair.file("a", 8 * MIB)
     made = [await moving.new_channels(most=1024 * 1024 + 300_000) for _ in range(6)]
-    sending = asyncio.create_task(ours.session.send_file(path))
+    sending = moving.pair.start("a")
     for count, both in enumerate(made):
         for session, channel in zip(moving.pair.sessions, both, strict=True):
             session.move_to(channel)
         await moving.lost(count + 1)
     await moving.move()
     await soon(sending)
-    received = await theirs.wait_for(FileReceived)
-    assert received.stored.path.read_bytes() == path.read_bytes()
+    received = await theirs.wait_for(TransferReceived)
+    assert received.paths[0].read_bytes() == path.read_bytes()
 
 
 async def test_given_up_between_channels(moving: Moving) -> None:
     """By either side; the next files are not held up."""
     ours, theirs = moving.peers
     theirs.accept_all(moving.pair.inbox)
-    sendings = [
-        asyncio.create_task(ours.session.send_file(moving.pair.file(name, 4 * MIB))) for name in ("a", "b", "c")
-    ]
-    await until(lambda: moving.wires[-1].carried > MIB)
+    sendings = []
+    for count, name in enumerate(("a", "b", "c"), 1):
+        moving.pair.file(name, 40 * MIB)
+        sendings.append(moving.pair.start(name))
+        await until(lambda count=count: len(theirs.session._driver.incoming._transfers) == count)  # type: ignore[misc]
+    await until(lambda: moving.wires[-1].carried > 3 * MIB)
     await lose(moving)
-    ours.session.cancel_file(1)
-    theirs.session.cancel_file(3)
+    ours.session.cancel(1)
+    theirs.session.cancel(3)
     await moving.move()
     first, second, third = await soon(asyncio.gather(*sendings, return_exceptions=True))
     assert isinstance(first, TransferFailed)
     assert isinstance(second, TransferFailed)
-    assert isinstance(third, FileSent)
-    await until(lambda: leftovers(moving.pair.inbox) == [])
+    assert isinstance(third, TransferSent)
+    await soon(moving.pair.close())
+    assert len(leftovers(moving.pair.inbox)) == 1  # of what the sender gave up: the receiver may want it yet
 
 
 async def test_a_file_that_changed_while_there_was_no_channel(moving: Moving) -> None:
     ours, theirs = moving.peers
     theirs.accept_all(moving.pair.inbox)
-    path = moving.pair.file("a", 8 * MIB)
-    sending = asyncio.create_task(ours.session.send_file(path))
+    path = moving.pair.file("a", 40 * MIB)
+    moving.pair.file("b", 1)
+    sending = moving.pair.start("a", "b")
     await until(lambda: moving.wires[-1].carried > MIB)
     await lose(moving)
-    path.write_bytes(bytes(8 * MIB))
+    path.write_bytes(bytes(40 * MIB))
     await moving.move()
-    with pytest.raises(SourceChanged):
-        await soon(sending)
-    await theirs.wait_for(FileFailed)
-    await until(lambda: leftovers(moving.pair.inbox) == [])
+    sent = await soon(sending)
+    assert (sent.files, sent.failed) == (1, 1)
+    assert isinstance((await ours.wait_for(FileFailed)).error, SourceChanged)
+    failed = await theirs.wait_for(FileFailed)
+    assert (failed.path, str(failed.error)) == ("a", "the other side cannot send it: it changed while it was sent")
+    await moving.pair.close()
+    assert [path.name for path in moving.pair.inbox.iterdir()] == ["b"]
 
 
 # A user who does not read.
@@ -395,12 +399,13 @@ async def test_a_full_session_still_moves(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(peer.session._driver.events, "get", get)
     session = moving.pair.initiator.session
-    sending = asyncio.create_task(session.send_file(moving.pair.file("a", 1)))
+    moving.pair.file("a", 1)
+    sending = moving.pair.start("a")
     await until(lambda: bool(session._driver.sendings._futures))
     deliveries = [session.send_message("x" * 2000) for _ in range(2)]
     await until(lambda: peer.session._driver._pump.is_held_up)
     await moving.move()
-    peer.session.cancel_file(1)  # one event more
+    peer.session.cancel(1)  # one event more
     await until(lambda: peer.session._machine.is_talking and peer.session._driver._pump.is_held_up)
     deliveries.append(session.send_message("more"))
     reading.set()
@@ -487,4 +492,3 @@ async def test_from_tcp_to_quic_and_back(moving: Moving) -> None:
         for peer in moving.peers:
             await peer.wait_for(MessageReceived, 10 * count)
     await traffic.check()
-    await moving.pair.close()

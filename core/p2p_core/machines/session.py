@@ -8,7 +8,7 @@ messages are acknowledged and its transfers over; with both sent and received th
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, RemoteProtocolError, TransferFailed
@@ -105,11 +105,14 @@ class SessionMachine:
             self._say(Done())
             self._maybe_close()
 
-    def close(self, reason: str = "") -> None:
-        """Leave once nothing of ours is outstanding. Files that were offered and not answered yet are refused."""
+    def close(self, reason: str = "", accepting: Collection[int] = ()) -> None:
+        """Leave once nothing of ours is outstanding. Files that were offered and not answered yet are refused.
+
+        Transfers in `accepting` are about to be answered, and waited for.
+        """
         if self._leaving is None:
             self._leaving = Close(sendable(reason))
-            self._transfers.refuse_unanswered()
+            self._transfers.refuse_unanswered(accepting)
         self._maybe_close()
 
     def abort(self, reason: str) -> None:

@@ -4,7 +4,7 @@ The rules of one are those of `sender` and `receiver`. The initiator's transfers
 ones; a frame that names a transfer that is over is late, one that names what never was breaks the rules.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed, PunchwireError, Refused, RemoteProtocolError, TransferFailed
@@ -108,10 +108,10 @@ class Transfers:
         self._say(self._receiver(transfer).refuse(sendable(reason)))
         del self._incoming[transfer]
 
-    def refuse_unanswered(self) -> None:
-        """We leave: refuse what was offered and not answered yet."""
+    def refuse_unanswered(self, but: Collection[int]) -> None:
+        """We leave: refuse what was offered and not answered yet, `but` for what will be."""
         for transfer, receiver in tuple(self._incoming.items()):
-            if receiver.state is ReceiverState.OFFERED:
+            if receiver.state is ReceiverState.OFFERED and transfer not in but:
                 self.refuse(transfer, _LEAVING)
                 self._tell(TransferBroken(transfer, Refused("it was not answered before the session ended")))
             elif receiver.state is ReceiverState.LISTING:

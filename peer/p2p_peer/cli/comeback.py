@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 from p2p_core.errors import ConnectionLost, MediatorUnreachable, NoPath, PeerDidNotCome, PunchwireError, TransferFailed
 
-from p2p_peer.cli.errand import GO_ON_ADVICE, Errand, Memory
+from p2p_peer.cli.errand import Errand
+from p2p_peer.cli.memory import Memory
 from p2p_peer.cli.mode import drive
 from p2p_peer.cli.report import Report
 from p2p_peer.session import Session
@@ -54,7 +55,7 @@ async def _meet_again(meet: Callable[[], Awaitable[Session]], report: Report) ->
         try:
             return await meet()
         except PeerDidNotCome as error:
-            raise TransferFailed(f"not everything was sent or received: {error}", advice=GO_ON_ADVICE) from error
+            raise TransferFailed(f"not everything was sent or received: {error}") from error
         except (MediatorUnreachable, NoPath) as error:
             report.notice(f"{error}; trying again in {pause:g} s")
         await asyncio.sleep(pause)

@@ -13,7 +13,7 @@ from p2p_core.manifest import Manifest
 
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.console import LineSource
-from p2p_peer.cli.human import counted
+from p2p_peer.cli.memory import Accepted, Memory
 from p2p_peer.cli.mode import answer_unasked
 from p2p_peer.cli.offer_text import choice, item_lines, items_to_choose, left_out_lines, offer_title
 from p2p_peer.cli.report import Report
@@ -29,9 +29,9 @@ from p2p_peer.session import Session
 from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import STANDARD_INPUT, SendOptions, SourceTree
 
-__all__ = ["GO_ON_ADVICE", "Errand", "Memory", "Wanted"]
+__all__ = ["Errand", "Wanted"]
 
-GO_ON_ADVICE = "Start both sides again to go on where it stopped."
+_STREAM_ADVICE = "Start both sides again; a stream can only be sent from its beginning."
 _YES = ("y", "yes")
 _ANSWERS = (*_YES, "n", "no")
 _ONE = "only one transfer was asked for"
@@ -47,52 +47,6 @@ class Wanted:
     options: SendOptions | None = None
     receives: bool = False  # one transfer
     terms: Acceptance = field(default_factory=Acceptance)
-
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    """What was accepted: the same is not asked about again."""
-
-    label: str
-    size: int
-    chosen: frozenset[tuple[str, ...]] | None  # paths; None: everything
-    overwrite: Overwrite
-
-    @classmethod
-    def of(cls, manifest: Manifest, only: tuple[int, ...] | None, overwrite: Overwrite) -> "_Accepted":
-        """Return what to remember of an offer of which everything was accepted, or `only` some entries."""
-        chosen = None if only is None else frozenset(map(manifest.path, only))
-        return cls(manifest.label(), manifest.total_bytes, chosen, overwrite)
-
-    def covers(self, manifest: Manifest) -> bool:
-        """Whether an offer is the same again, and no more."""
-        return manifest.label() == self.label and manifest.total_bytes <= self.size
-
-    def entries(self, manifest: Manifest) -> tuple[int, ...] | None:
-        """Return what was chosen, in this offer; None for everything."""
-        if self.chosen is None:
-            return None
-        return tuple(item.entry for item in items_to_choose(manifest) if manifest.path(item.entry) in self.chosen)
-
-
-@dataclass(slots=True)
-class Memory:
-    """What an errand has done, in all its sessions."""
-
-    delivered: int = 0  # messages
-    is_sent: bool = False
-    is_received: bool = False
-    accepted: _Accepted | None = None
-    unsent: int = 0  # files that came to nothing in transfers that did not
-    unreceived: int = 0
-
-    def check_whole(self) -> None:
-        """Raise `TransferFailed` if files have not come where they were to go."""
-        counts = (("not sent", self.unsent), ("not received", self.unreceived))
-        missing = [f"{counted(count)} {'was' if count == 1 else 'were'} {what}" for what, count in counts if count]
-        if missing:
-            advice = "The others arrived. Mend what kept these from it, and send them again."
-            raise TransferFailed(f"{', '.join(missing)}: see above", advice=advice)
 
 
 class Errand:
@@ -192,15 +146,16 @@ class Errand:
         what = "not everything was sent" if self._sends else "not everything was received"
         if not self._sends and self._receiving is None:
             what = "nothing came"
-        return TransferFailed(f"{what}: {error}", advice=None if self._has_stream else GO_ON_ADVICE)
+        return TransferFailed(f"{what}: {error}", advice=_STREAM_ADVICE if self._has_stream else None)
 
     def _delivered(self, delivery: "asyncio.Future[None]") -> None:
         if not delivery.cancelled() and delivery.exception() is None:
             self._memory.delivered += 1
 
     def _has_offered(self, tree: SourceTree) -> None:
-        for line in left_out_lines(tree):
+        for line in () if self._memory.has_told else left_out_lines(tree):
             self._report.notice(line)
+        self._memory.has_told = True
 
     async def _until_quiet(self) -> None:
         while not self._other_is_done:
@@ -291,7 +246,7 @@ class Errand:
             self._settle(error)
         else:
             if self._wanted.receives:
-                self._memory.accepted = _Accepted.of(offered.manifest, only, overwrite)
+                self._memory.accepted = Accepted.of(offered.manifest, only, overwrite)
 
     def _refuse(self, offered: TransferOffered, reason: str, error: Refused) -> None:
         self._session.refuse(offered, reason)

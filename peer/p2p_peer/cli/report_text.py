@@ -117,7 +117,7 @@ class TextReport:
         """Say that we wait."""
         for transfer in self._lines.transfers:
             self._over(transfer)
-        self.notice(f"connection lost: {error}")
+        self.notice(str(error))
         self.notice("the other side is gone; what has arrived is kept; waiting for it to come back, Ctrl-C ends")
 
     def notice(self, text: str) -> None:

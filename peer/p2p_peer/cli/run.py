@@ -24,10 +24,11 @@ from p2p_peer.cli.chat import Chat
 from p2p_peer.cli.comeback import do_errand
 from p2p_peer.cli.console import Console, is_dumb
 from p2p_peer.cli.console_lines import LineConsole
-from p2p_peer.cli.errand import GO_ON_ADVICE, Errand, Memory, Wanted
+from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.lines import InputLines
+from p2p_peer.cli.memory import Memory
 from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.network_flags import bound_address, chosen_paths, ip_version, stun_servers
 from p2p_peer.cli.parser import STANDARD_OUTPUT
@@ -119,8 +120,7 @@ class _Run:
                     await drive(await self._meet(), self._mode, self._report)
         except TimeoutError:
             missing = _MISSING[self._missing].format(peer=PeerId.of(self._peer_key).short)
-            advice = GO_ON_ADVICE if self._missing is TransferFailed else None
-            raise self._missing(f"{missing} within {options.timeout:g} s (--timeout)", advice=advice) from None
+            raise self._missing(f"{missing} within {options.timeout:g} s (--timeout)") from None
         finally:
             if self._chat is not None:
                 await self._chat.stop()

@@ -1,6 +1,5 @@
 """What a peer keeps of its transfers in its state folder: journals of what is being sent, receipts, and a history."""
 
-import asyncio
 import logging
 import os
 from dataclasses import replace
@@ -51,28 +50,26 @@ class Archive:
         paths = sorted(os.fsencode(os.path.abspath(path)) for path in tree.arguments)
         return SentJournal.open(self._state_dir, self.peer, paths, tree.manifest)
 
-    async def sent(self, outgoing: "Outgoing", stored: Receipted) -> TransferSent:
-        """File the receipt for a transfer of ours; return the event to tell."""
+    def sent(self, outgoing: "Outgoing", stored: Receipted) -> TransferSent:
+        """File the receipt for a transfer of ours; return the event to tell. May take its time."""
         assert outgoing.source is not None
         manifest, ledger, progress = outgoing.tree.manifest, outgoing.source.ledger, outgoing.progress
+        seconds = progress.seconds
         if outgoing.journal is not None:
-            await asyncio.to_thread(outgoing.journal.remove)
+            outgoing.journal.remove()
         files, size = _stored(manifest, ledger, stored.receipt)
         past = PastTransfer(True, self.peer, outgoing.label, files, size, len(outgoing.lost), None)
-        seconds = progress.seconds
-        receipt = await asyncio.to_thread(self._file, past, stored.end, stored.receipt, manifest, ledger)
-        return TransferSent(
-            stored.transfer, past.label, files, size, progress.moved, seconds, receipt, len(outgoing.lost)
-        )
+        receipt = self._file(past, stored.end, stored.receipt, manifest, ledger)
+        return TransferSent(stored.transfer, past.label, files, size, progress.moved, seconds, receipt, past.failed)
 
-    async def received(self, incoming: "Incoming", finished: "Finished", receipt: TransferReceipt) -> TransferReceived:
-        """File our receipt for a transfer of the other side's; return the event to tell."""
+    def received(self, incoming: "Incoming", finished: "Finished", receipt: TransferReceipt) -> TransferReceived:
+        """File our receipt for a transfer of the other side's; return the event to tell. May take its time."""
         assert incoming.end is not None
         manifest, ledger, progress = incoming.manifest, finished.ledger, incoming.progress
+        seconds = progress.seconds
         files, size = _stored(manifest, ledger, receipt)
         past = PastTransfer(False, self.peer, incoming.label, files, size, len(incoming.lost), None)
-        seconds = progress.seconds
-        path = await asyncio.to_thread(self._file, past, incoming.end, receipt, manifest, ledger)
+        path = self._file(past, incoming.end, receipt, manifest, ledger)
         return TransferReceived(
             incoming.transfer,
             past.label,

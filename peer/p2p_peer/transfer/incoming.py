@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from p2p_core import limits
-from p2p_core.errors import AlreadyThere, PunchwireError, RemoteProtocolError, TransferFailed
+from p2p_core.errors import AlreadyThere, LocalProtocolError, PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.machines.session import SessionMachine
-from p2p_core.manifest import EntryKind, Manifest
+from p2p_core.manifest import TOP, Manifest
 from p2p_core.printable import printable
-from p2p_core.ranges import Ranges, each, ranges_of
+from p2p_core.ranges import Ranges, ranges_of
 from p2p_core.wire.frames import BlocksHeader, TransferEnd, TransferReceipt
 
 from p2p_peer.events import FileFailed, Phase, TransferBroken, TransferProgress, TransferReceived, TransferStalled
@@ -32,7 +32,6 @@ class Incoming:
 
     transfer: int
     manifest: Manifest
-    wanted: Ranges  # entries; () is all
     progress: Progress
     sink: BlockWriter | None = None  # once it is open
     end: TransferEnd | None = None  # the sender's, once all has come
@@ -87,22 +86,29 @@ class IncomingTransfers:
     def accept(self, transfer: int, place: Place, only: Collection[int] | None) -> None:
         """Take a transfer, or the entries `only`, to `place`. Raises `TransferFailed` when it is not offered any more.
 
-        The answer goes out once the place is open; when it cannot be, the transfer is refused and has failed.
+        Raises `LocalProtocolError` for none of them, or what is not among the entries. The answer goes out once the
+        place is open; when it cannot be, the transfer is refused and has failed.
         """
-        manifest = self._offered.pop(transfer, None)
+        manifest = self._offered.get(transfer)
         if manifest is None:
             raise TransferFailed("it is not offered any more")
         wanted = () if only is None else _with_folders(manifest, only)
-        total = None if manifest.stream is not None else manifest.total_bytes
-        progress = Progress(transfer, manifest.label(), total, outgoing=False, report=self._report, rest=self._unread)
-        incoming = self._transfers[transfer] = Incoming(transfer, manifest, wanted, progress)
-        self._unfinished.begin(self._open(incoming, place))
+        del self._offered[transfer]
+        look = partial(self._look, transfer)
+        progress = Progress(transfer, manifest, outgoing=False, report=self._report, look=look)
+        incoming = self._transfers[transfer] = Incoming(transfer, manifest, progress)
+        self._unfinished.begin(self._open(incoming, place, wanted))
 
     def refuse(self, transfer: int, reason: str) -> None:
         """Do not take a transfer; nothing happens when it is not offered any more."""
         if transfer in self._offered:
             del self._offered[transfer]
             self._machine.refuse(transfer, reason)
+
+    @property
+    def opening(self) -> set[int]:
+        """Transfers that our user has taken, and whose places are not open yet."""
+        return {transfer for transfer, incoming in self._transfers.items() if incoming.sink is None}
 
     def forget(self, transfer: int) -> None:
         """A transfer is about to be given up by our user: what has come of it is to go."""
@@ -134,8 +140,9 @@ class IncomingTransfers:
     def lost_there(self, transfer: int, entry: int, reason: str) -> bool:
         """The sender cannot send one file. Return whether the transfer is one of these."""
         incoming = self._transfers.get(transfer)
-        if incoming is None or incoming.sink is None:
-            return incoming is not None
+        if incoming is None:
+            return False
+        assert incoming.sink is not None
         incoming.sink.drop(entry)
         self._lose(incoming, entry, TransferFailed(f"the other side cannot send it: {printable(reason)}"))
         return True
@@ -188,7 +195,7 @@ class IncomingTransfers:
         for sink in self._ended:
             await asyncio.to_thread(sink.join)
 
-    async def _open(self, incoming: Incoming, place: Place) -> None:
+    async def _open(self, incoming: Incoming, place: Place, wanted: Ranges) -> None:
         transfer = incoming.transfer
         callbacks = Callbacks(
             verified=partial(self._in_loop, self._on_verified, transfer),
@@ -198,9 +205,7 @@ class IncomingTransfers:
             finished=partial(self._in_loop, self._on_finished, transfer),
         )
         try:
-            opened = await asyncio.to_thread(
-                place.open, incoming.manifest, incoming.wanted, self._archive.peer, callbacks
-            )
+            opened = await asyncio.to_thread(place.open, incoming.manifest, wanted, self._archive.peer, callbacks)
         except TransferFailed as error:
             if self._transfers.pop(transfer, None) is not None:
                 incoming.progress.over()
@@ -213,7 +218,7 @@ class IncomingTransfers:
             self._end(opened.sink, keep=incoming.is_kept)
             return
         incoming.sink = opened.sink
-        incoming.progress.accepted(_bytes_of(incoming))
+        incoming.progress.accepted(opened.wanted)
         incoming.progress.had(opened.there)
         self._machine.accept(transfer, opened.wanted, opened.have)
         for entry, why in opened.failed:
@@ -251,6 +256,12 @@ class IncomingTransfers:
     def _in_loop(self, function: Callable[..., None], *arguments: object) -> None:
         """Called in a sink's thread."""
         self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _look(self, transfer: int) -> None:
+        """See how far a transfer is: that a block comes slowly shows itself in no other way."""
+        incoming, arriving = self._transfers[transfer], self._arriving
+        if arriving is not None and arriving.sink is incoming.sink:
+            incoming.progress.part(arriving.header.length - self._unread())
 
     def _on_buffer_free(self) -> None:
         if self._waiting is None:
@@ -296,28 +307,22 @@ class IncomingTransfers:
         self._go_on()
 
     async def _file(self, incoming: Incoming, finished: Finished, receipt: TransferReceipt) -> None:
-        self._report(await self._archive.received(incoming, finished, receipt))
+        self._report(await asyncio.to_thread(self._archive.received, incoming, finished, receipt))
 
 
 def _with_folders(manifest: Manifest, only: Collection[int]) -> Ranges:
-    """Return `only` with all that is in its folders, and the folders that these are in."""
+    """Return `only` with all that is in its folders, and the folders that these are in. Raises `LocalProtocolError`."""
+    if not only or not all(0 <= entry < len(manifest) for entry in only):
+        raise LocalProtocolError("none of it is wanted, or what was not offered")
     wanted = bytearray(len(manifest))
     for entry in only:
         wanted[entry] = True
     for entry in range(len(manifest)):
         parent = manifest.parent(entry)
-        if parent >= 0 and wanted[parent] and manifest.kind(parent) is EntryKind.FOLDER:
+        if parent != TOP and wanted[parent]:
             wanted[entry] = True
     for entry in reversed(range(len(manifest))):
-        if wanted[entry] and manifest.parent(entry) >= 0:
-            wanted[manifest.parent(entry)] = True
-    return ranges_of(entry for entry in range(len(manifest)) if wanted[entry])
-
-
-def _bytes_of(incoming: Incoming) -> int | None:
-    manifest = incoming.manifest
-    if manifest.stream is not None:
-        return None
-    if not incoming.wanted:
-        return manifest.total_bytes
-    return sum(manifest.size(entry) for entry in each(incoming.wanted))
+        parent = manifest.parent(entry)
+        if parent != TOP and wanted[entry]:
+            wanted[parent] = True
+    return ranges_of(entry for entry, is_wanted in enumerate(wanted) if is_wanted)

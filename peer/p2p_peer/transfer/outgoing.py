@@ -4,14 +4,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from p2p_core.errors import PunchwireError, Refused, SourceChanged, TransferFailed
 from p2p_core.ledger import Ledger
 from p2p_core.machines.session import SessionMachine
-from p2p_core.manifest import EntryKind
 from p2p_core.printable import printable
-from p2p_core.ranges import Ranges, each
+from p2p_core.ranges import Ranges
 from p2p_core.wire.frames import BlocksHeader
 
 from p2p_peer.events import FileFailed, FileGrew, Phase, TransferProgress, TransferStalled
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outgoing", "OutgoingTransfers"]
 
+_CANNOT_BE_READ = "it cannot be read"  # as it is told there
+
 Report = Callable[[TransferProgress | TransferStalled | FileFailed | FileGrew], None]
 
 
@@ -37,7 +39,6 @@ class Outgoing:
     journal: SentJournal | None
     progress: Progress
     theirs: Ledger  # what the other side has
-    wanted: Ranges = ()  # entries; () is all
     source: Source | None = None  # once it is accepted
     lost: dict[int, str] = field(default_factory=dict)  # entries that came to nothing, here or there, and why
     moved_to: int = 0  # blocks before it have gone out at least once
@@ -54,7 +55,7 @@ class OutgoingTransfers:
     def __init__(
         self, machine: SessionMachine, kick: Callable[[], None], report: Report, unwritten: Callable[[], int]
     ) -> None:
-        """`kick` is called when there may be something to write; `unwritten` is how much of a frame is not, in bytes."""
+        """`kick` is called when there may be something to write; `unwritten` is how much of a frame still is."""
         self._machine, self._kick, self._report, self._unwritten = machine, kick, report, unwritten
         self._loop = asyncio.get_running_loop()
         self._transfers: dict[int, Outgoing] = {}
@@ -65,10 +66,9 @@ class OutgoingTransfers:
     def offer(self, tree: SourceTree, journal: SentJournal | None) -> int:
         """Offer what is in `tree`; return the transfer's number. Raises `LocalProtocolError`."""
         transfer = self._machine.offer(tree.manifest)
-        manifest = tree.manifest
-        total = None if manifest.stream is not None else manifest.total_bytes
-        progress = Progress(transfer, manifest.label(), total, outgoing=True, report=self._report, rest=self._unwritten)
-        self._transfers[transfer] = Outgoing(transfer, tree, journal, progress, Ledger(manifest))
+        look = partial(self._look, transfer)
+        progress = Progress(transfer, tree.manifest, outgoing=True, report=self._report, look=look)
+        self._transfers[transfer] = Outgoing(transfer, tree, journal, progress, Ledger(tree.manifest))
         return transfer
 
     def had(self, transfer: int, first: int, digests: bytes) -> None:
@@ -78,12 +78,12 @@ class OutgoingTransfers:
     def accepted(self, transfer: int, wanted: Ranges) -> None:
         """The other side takes a transfer, or some of it: read ahead, and send."""
         outgoing = self._transfers[transfer]
-        outgoing.wanted = wanted
-        outgoing.progress.accepted(_wanted_bytes(outgoing))
+        outgoing.progress.accepted(wanted)
         outgoing.source = Source(outgoing.tree, wanted, outgoing.theirs, outgoing.journal, self._from_thread)
         self._turns.append(outgoing)
         outgoing.source.start()
         for folder, error in outgoing.tree.unreadable:
+            self._machine.file_failed(transfer, folder, _CANNOT_BE_READ)
             self._lose(outgoing, folder, error)
 
     def rewind(self, transfer: int, block: int) -> None:
@@ -121,24 +121,17 @@ class OutgoingTransfers:
         return Refused(f"the other side did not take {printable(label)}" + (f": {printable(reason)}" if reason else ""))
 
     def take(self, transfer: int) -> Outgoing:
-        """The other side has stored a transfer: hand it over, with nothing running any more."""
+        """The other side has stored a transfer: hand it over, and its journal with it, which nobody uses any more."""
         outgoing = self._transfers[transfer]
-        self.drop(transfer)
+        self._let_go(outgoing, None)
         return outgoing
 
     def drop(self, transfer: int) -> str | None:
         """A transfer is over. Return its label; None if it is none of ours."""
-        outgoing = self._transfers.pop(transfer, None)
+        outgoing = self._transfers.get(transfer)
         if outgoing is None:
             return None
-        outgoing.progress.over()
-        if outgoing in self._turns:
-            self._turns.remove(outgoing)
-        if outgoing.source is not None:
-            outgoing.source.stop()
-            self._stopped.append((outgoing.source, outgoing.journal))
-        elif outgoing.journal is not None:
-            outgoing.journal.close()
+        self._let_go(outgoing, outgoing.journal)
         return outgoing.label
 
     def sweep(self) -> None:
@@ -175,7 +168,6 @@ class OutgoingTransfers:
                 BlocksHeader(outgoing.transfer, blocks.first, blocks.length, blocks.digests).write(blocks.frame)
                 self._in_flight = (outgoing, blocks)
                 return blocks.frame
-            self._show_hashing(outgoing, outgoing.source)
         return None
 
     def block_written(self) -> None:
@@ -184,10 +176,13 @@ class OutgoingTransfers:
         (outgoing, blocks), self._in_flight = self._in_flight, None
         assert outgoing.source is not None
         outgoing.source.give_back(blocks)
-        if outgoing.transfer in self._transfers and blocks.first >= outgoing.moved_to:  # else it was told before
-            outgoing.moved_to = blocks.first + blocks.count
+        end = blocks.first + blocks.count
+        if outgoing.transfer in self._transfers and end > outgoing.moved_to:  # else it was told before
+            again = outgoing.moved_to - blocks.first
+            told = outgoing.tree.manifest.span(blocks.first, again) if again > 0 else 0
+            outgoing.moved_to = end
             outgoing.progress.enter(Phase.MOVING)
-            outgoing.progress.move(blocks.length)
+            outgoing.progress.move(blocks.length - told)
 
     async def stop(self) -> None:
         """Let go of everything; returns when no thread is left."""
@@ -205,9 +200,28 @@ class OutgoingTransfers:
         is_in_flight = self._in_flight is not None and self._in_flight[0] is outgoing
         return source.is_done and outgoing in self._turns and not is_in_flight
 
-    def _show_hashing(self, outgoing: Outgoing, source: Source) -> None:
-        outgoing.progress.had(source.skipped_bytes)
-        if source.is_hashing:
+    def _let_go(self, outgoing: Outgoing, journal: SentJournal | None) -> None:
+        """A transfer is over; `journal` is to be closed."""
+        del self._transfers[outgoing.transfer]
+        outgoing.progress.over()
+        if outgoing in self._turns:
+            self._turns.remove(outgoing)
+        if outgoing.source is not None:
+            outgoing.source.stop()
+            self._stopped.append((outgoing.source, journal))
+        elif journal is not None:
+            journal.close()
+
+    def _look(self, transfer: int) -> None:
+        """See how far a transfer is: that blocks are skipped, or go out slowly, shows itself in no other way."""
+        outgoing = self._transfers[transfer]
+        assert outgoing.source is not None
+        outgoing.progress.had(outgoing.source.skipped_bytes)
+        if self._in_flight is not None and self._in_flight[0] is outgoing:
+            blocks = self._in_flight[1]
+            if blocks.first >= outgoing.moved_to:
+                outgoing.progress.part(max(blocks.length - self._unwritten(), 0))
+        elif outgoing.source.is_hashing:
             outgoing.progress.enter(Phase.HASHING)
 
     def _take_news(self, outgoing: Outgoing, source: Source) -> None:
@@ -220,7 +234,7 @@ class OutgoingTransfers:
             else:
                 # The sentence for our user has the whole path; the other side has no business with it.
                 changed = isinstance(notice.error, SourceChanged)
-                reason = "it changed while it was sent" if changed else "it cannot be read"
+                reason = "it changed while it was sent" if changed else _CANNOT_BE_READ
                 self._machine.file_failed(transfer, notice.entry, reason)
                 self._lose(outgoing, notice.entry, notice.error)
         if source.error is not None:
@@ -242,12 +256,3 @@ class OutgoingTransfers:
     def _from_thread(self) -> None:
         """Called in a source's thread as well: something may be ready."""
         self._loop.call_soon_threadsafe(self._kick)
-
-
-def _wanted_bytes(outgoing: Outgoing) -> int | None:
-    manifest = outgoing.tree.manifest
-    if not outgoing.wanted:
-        return None if manifest.stream is not None else manifest.total_bytes
-    if any(manifest.kind(entry) is EntryKind.STREAM for entry in each(outgoing.wanted)):
-        return None
-    return sum(manifest.size(entry) for entry in each(outgoing.wanted))

@@ -56,15 +56,13 @@ class Folder:
                 target = Target(self.path, manifest, self.overwrite)
                 undo.callback(target.close)
                 staging = Staging.open(target.root, peer, manifest)
-                undo.callback(staging.close)
+                undo.callback(staging.abandon)
                 target.journal_to(staging.journal)
                 stock = take_stock(target, staging, wanted)
                 if stock.kept and not _is_any_file_wanted(manifest, stock):
                     raise AlreadyThere("everything that was offered is there already")
             except OSError as error:
                 raise unwritable(f"{self.path} cannot be written to", error) from error
-            if State.MISSING not in stock.states and State.PLACED not in stock.states:
-                raise TransferFailed("all of it is there already", advice="Allow that it is overwritten, or renamed.")
             have = tuple(staging.journal.ledger.known_runs())
             sink = Sink(target, staging, stock, callbacks, in_place=self.in_place)
             undo.pop_all()

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
+from p2p_core.manifest import Manifest
+from p2p_core.ranges import Ranges, each
+
 from p2p_peer.events import Phase, TransferProgress, TransferStalled
 
-__all__ = ["STALLED_AFTER", "Progress"]
+__all__ = ["LOOK_EVERY", "STALLED_AFTER", "Progress"]
 
 INTERVAL = 0.1  # s between two reports
+LOOK_EVERY = 0.5  # s; what nobody tells is looked at: how far a block is on a slow link, and what is being hashed
 STALLED_AFTER = 10.0  # s without a byte; told again as often
 
 
@@ -17,26 +21,23 @@ class Progress:
     def __init__(
         self,
         transfer: int,
-        label: str,
-        total: int | None,
+        manifest: Manifest,
         *,
         outgoing: bool,
         report: Callable[[TransferProgress | TransferStalled], None],
-        rest: Callable[[], int],
+        look: Callable[[], None],
     ) -> None:
-        """Begin with waiting for acceptance; `total` is in bytes, None for a stream.
-
-        `rest` is how many bytes are still to move of the block that moves now: on a slow link one takes long.
-        """
+        """Begin with waiting for acceptance. `look` is called now and then while blocks should move."""
         self.moved = 0  # bytes over the wire
-        self.there = 0  # bytes that were there already
-        self.total = total
-        self._transfer, self._label, self._outgoing, self._report = transfer, label, outgoing, report
-        self._rest, self._rest_before = rest, 0
-        self._loop = asyncio.get_running_loop()
+        self._there = 0  # bytes that were there already
+        self._part = 0  # bytes of the blocks that move now
+        self._transfer, self._manifest, self._outgoing, self._report = transfer, manifest, outgoing, report
+        self._total, self._label = _bytes_of(manifest, ()), manifest.label()
+        self._loop, self._look = asyncio.get_running_loop(), look
         self._phase = Phase.WAITING
-        self._began = self._told_at = self._moved_at = self._loop.time()
-        self._stall: asyncio.TimerHandle | None = None
+        self._began = self._told_at = self._moved_at = self._stall_told_at = self._loop.time()
+        self._told = 0  # bytes
+        self._timer: asyncio.TimerHandle | None = None
         self._tell()
 
     @property
@@ -44,9 +45,9 @@ class Progress:
         """Since the transfer was accepted."""
         return self._loop.time() - self._began
 
-    def accepted(self, total: int | None) -> None:
-        """The transfer begins; `total` bytes of it are wanted."""
-        self.total = total
+    def accepted(self, wanted: Ranges) -> None:
+        """The entries `wanted`, () for all, are taken: blocks may move."""
+        self._total = _bytes_of(self._manifest, wanted)
         self._began = self._loop.time()
         self.enter(Phase.MOVING)
 
@@ -54,62 +55,72 @@ class Progress:
         """Do something else from now on."""
         if phase is not self._phase:
             self._phase = phase
+            self._moved_at = self._loop.time()
             self._tell()
             self._watch()
 
     def had(self, count: int) -> None:
         """Of all bytes, `count` were there already, by what is known now."""
-        if count != self.there:
-            self.there = count
+        if count != self._there:
+            self._there = count
+            self._tell_now_and_then()
+
+    def part(self, count: int) -> None:
+        """Of the blocks that move now, `count` bytes have."""
+        if count != self._part:
+            self._part = count
+            self._moved_at = self._loop.time()
             self._tell_now_and_then()
 
     def move(self, count: int) -> None:
-        """`count` more bytes went over the wire, or came over it."""
+        """`count` more bytes went over the wire, or came over it, in whole blocks."""
         self.moved += count
+        self._part = 0
         self._moved_at = self._loop.time()
         self._tell_now_and_then()
 
     def over(self) -> None:
         """Tell nothing more."""
-        if self._stall is not None:
-            self._stall.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _tell_now_and_then(self) -> None:
-        if self._loop.time() - self._told_at >= INTERVAL or self._bytes() == self.total:
+        count = self._bytes()
+        if self._loop.time() - self._told_at >= INTERVAL or (count == self._total and count != self._told):
             self._tell()
 
     def _bytes(self) -> int:
-        reached = self.there + self.moved  # what was there may be sent again, when it has changed
-        return reached if self.total is None else min(reached, self.total)
+        reached = self._there + self.moved + self._part  # what was there may be sent again, when it has changed
+        return reached if self._total is None else min(reached, self._total)
 
     def _tell(self) -> None:
-        self._told_at = self._loop.time()
+        self._told_at, self._told = self._loop.time(), self._bytes()
+        moved = self.moved + self._part
         self._report(
             TransferProgress(
-                self._transfer,
-                self._outgoing,
-                self._label,
-                self._phase,
-                self._bytes(),
-                self.total,
-                self.moved,
-                self.seconds,
+                self._transfer, self._outgoing, self._label, self._phase, self._told, self._total, moved, self.seconds
             )
         )
 
     def _watch(self) -> None:
-        """Have it noticed when nothing moves that should."""
-        self.over()
-        if self._phase is Phase.MOVING:
-            self._moved_at = self._loop.time()
-            self._stall = self._loop.call_at(self._moved_at + STALLED_AFTER, self._look)
+        if self._phase not in (Phase.MOVING, Phase.HASHING):
+            self.over()
+        elif self._timer is None:
+            self._timer = self._loop.call_later(LOOK_EVERY, self._on_timer)
 
-    def _look(self) -> None:
-        now, rest = self._loop.time(), self._rest()
-        if rest != self._rest_before:
-            self._rest_before, self._moved_at = rest, now
-        due = self._moved_at + STALLED_AFTER
-        if now >= due:
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._look()
+        now = self._loop.time()
+        if self._phase is Phase.MOVING and now >= max(self._moved_at, self._stall_told_at) + STALLED_AFTER:
+            self._stall_told_at = now
             self._report(TransferStalled(self._transfer, self._label, now - self._moved_at))
-            due = now + STALLED_AFTER
-        self._stall = self._loop.call_at(due, self._look)
+        self._watch()
+
+
+def _bytes_of(manifest: Manifest, wanted: Ranges) -> int | None:
+    """Return how many bytes the entries `wanted`, () for all, have; None if a stream is among them."""
+    if manifest.stream is not None and (not wanted or sum(wanted[-1]) == len(manifest)):
+        return None
+    return sum(map(manifest.size, each(wanted))) if wanted else manifest.total_bytes

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from p2p_core import limits
 from p2p_core.errors import TransferFailed
-from p2p_core.manifest import Entry, EntryKind
+from p2p_core.manifest import EntryKind
 from p2p_core.printable import printable
 from p2p_core.ranges import Ranges, each, ranges_of
 
@@ -24,6 +24,8 @@ from p2p_peer.transfer.target import Target
 __all__ = ["Callbacks", "Finished", "Sink"]
 
 SYNC_EVERY = 5.0  # s of writing that the end of the computer, not of the process, may cost
+_NOT_STORED = frozenset({State.FAILED, State.UNWANTED})
+_HAS_NAME = frozenset({State.PLACED, State.OUTDATED})
 _TOGETHER = 32  # whole files that one journal record speaks of: each is an open file until then
 
 
@@ -45,7 +47,7 @@ class Sink(BlockWriter):
         self._synced = time.monotonic()
 
     def _store(self, entry: int, ordinal: int, offset: int, data: memoryview, digest: bytes) -> None:
-        if self._states[entry] in (State.FAILED, State.UNWANTED):
+        if self._states[entry] in _NOT_STORED:
             self._ledger.put(ordinal, digest)  # the root is over it all the same
             return
         if self._ledger.digest(ordinal) == digest:
@@ -79,13 +81,11 @@ class Sink(BlockWriter):
 
     def _write_whole(self, entry: int, data: memoryview) -> None:
         """Write a file at once; it gets its name with the next `_commit`."""
-        folder, item = self._target.folder_of(entry), self._manifest[entry]
-        if self._states[entry] == State.PLACED:  # by an earlier try, and it has changed since
-            self._states[entry] = State.MISSING
-            old = self._target.take_back(entry, self._staging, self._staged_name(entry))
-            if old is not None:
-                old.remove()
-        self._whole.append((entry, self._staging.write_whole(folder, data, item.mode, _mtime_ns(item))))
+        folder, mode = self._target.folder_of(entry), self._manifest.mode(entry)
+        old = self._take_back(entry)
+        if old is not None:
+            old.remove()
+        self._whole.append((entry, self._staging.write_whole(folder, data, mode, self._mtime_ns(entry))))
 
     def _write_part(self, entry: int, ordinal: int, offset: int, data: memoryview) -> None:
         """Write a block of a file of several."""
@@ -98,11 +98,8 @@ class Sink(BlockWriter):
 
     def _open_large(self, entry: int) -> StagedFile:
         self._target.folder_of(entry)  # if that is impossible, it is better known now than at the end
-        name, file = self._staged_name(entry), None
-        if self._states[entry] == State.PLACED:
-            self._states[entry] = State.MISSING
-            file = self._target.take_back(entry, self._staging, name)
-        elif entry != self._manifest.stream:
+        name, file = self._staged_name(entry), self._take_back(entry)
+        if file is None and entry != self._manifest.stream:
             file = self._staging.reopen(name)
             if file is None and self._in_place:
                 file = self._target.take_existing(entry, self._staging, name)
@@ -113,6 +110,13 @@ class Sink(BlockWriter):
                 self._journal.forget(first, self._end(entry) - first)
             file = self._staging.create(name)
         return file
+
+    def _take_back(self, entry: int) -> StagedFile | None:
+        """Take its name from a file of an earlier try that is to be changed, if it is there as it was placed."""
+        if self._states[entry] not in _HAS_NAME:
+            return None
+        self._states[entry] = State.MISSING
+        return self._target.take_back(entry, self._staging, self._staged_name(entry))
 
     def _end_large(self) -> None:
         """No more comes of the file of several blocks: it gets its name, if it is whole; else it stays in staging."""
@@ -140,9 +144,9 @@ class Sink(BlockWriter):
 
     def _give_name(self, entry: int, file: StagedFile) -> None:
         """Give a file of several blocks its name. If the disk is at fault that there is none, it stays in staging."""
-        item = self._manifest[entry]
+        mode, mtime_ns = self._manifest.mode(entry), self._mtime_ns(entry)
         try:
-            file.complete(self._ledger.size(entry), item.mode, _mtime_ns(item))
+            file.complete(self._ledger.size(entry), mode, mtime_ns)
             self._journal.place([(entry, file.status)])
         except OSError as error:
             file.close()
@@ -205,7 +209,7 @@ class Sink(BlockWriter):
 
     def _missing(self) -> Iterator[int]:
         for entry in range(len(self._manifest)):
-            if self._states[entry] == State.MISSING:
+            if self._states[entry] in (State.MISSING, State.OUTDATED):
                 self._check_wanted()
                 yield entry
 
@@ -217,12 +221,12 @@ class Sink(BlockWriter):
 
     def _finish_file(self, entry: int) -> None:
         """Give a file its name of which no block came in this try."""
-        if self._ledger.size(entry) == 0:
+        file = self._take_back(entry) or self._staging.reopen(self._staged_name(entry))
+        if file is None and self._ledger.size(entry) == 0:
             self._write_whole(entry, memoryview(b""))
             if len(self._whole) == _TOGETHER:
                 self._commit()
             return
-        file = self._staging.reopen(self._staged_name(entry))
         if file is None:
             raise TransferFailed("it was removed before it was whole")
         self._give_name(entry, file)
@@ -247,6 +251,10 @@ class Sink(BlockWriter):
             self._ledger,
         )
 
+    def _mtime_ns(self, entry: int) -> int | None:
+        """When a file was changed last, if the sender can know: of a stream it cannot."""
+        return None if entry == self._manifest.stream else self._manifest.mtime_ns(entry)
+
     def _staged_name(self, entry: int) -> str:
         return self._staging.name_for(self._manifest.path(entry))
 
@@ -260,8 +268,3 @@ class Sink(BlockWriter):
             self._staging.remove()
         self._staging.close()
         self._target.close()
-
-
-def _mtime_ns(item: Entry) -> int | None:
-    """When a file was changed last, if the sender can know: of a stream it cannot."""
-    return None if item.kind is EntryKind.STREAM else item.mtime_ns

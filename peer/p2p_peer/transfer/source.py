@@ -235,7 +235,7 @@ class Source:
             self._give_up(index, unreadable(self._tree.local_path(index), error))
 
     def _read_blocks(self, index: int, file: SourceFile) -> None:
-        manifest, size = self._tree.manifest, file.entry.size
+        manifest, size = self._tree.manifest, file.size
         begin, count = manifest.first_block(index), manifest.block_count(index)
         known = self._known(index, file) if count else None
         for ordinal in range(max(begin, self._first), begin + count):

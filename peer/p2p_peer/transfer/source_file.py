@@ -20,7 +20,7 @@ class SourceFile:
 
     def __init__(self, tree: SourceTree, index: int, descriptor: int) -> None:
         """`descriptor` stays the caller's to close."""
-        self.entry = tree.manifest[index]
+        self.size = tree.manifest.size(index)  # as it was offered
         self._tree, self._index, self._descriptor = tree, index, descriptor
         self._has_more = False  # behind what was read last
         self.status = self._check()
@@ -28,7 +28,7 @@ class SourceFile:
     @property
     def has_grown(self) -> bool:
         """Whether the file was larger than offered when it was looked at last."""
-        return self.status.st_size > self.entry.size
+        return self.status.st_size > self.size
 
     def read(self, space: memoryview, offset: int) -> None:
         """Fill `space` from `offset` in the file. Raises `OSError`."""
@@ -48,12 +48,13 @@ class SourceFile:
             raise self._changed("has more bytes than its size says", advice="Copy it, and send the copy.")
 
     def _check(self) -> os.stat_result:
-        status, entry = os.fstat(self._descriptor), self.entry
+        status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise self._changed("is not a file any more")
-        if status.st_size < entry.size:
+        if status.st_size < self.size:
             raise self._changed("became shorter after it was offered")
-        if status.st_size == entry.size and max(status.st_mtime_ns, 0) != entry.mtime_ns:
+        offered_ns = self._tree.manifest.mtime_ns(self._index)
+        if status.st_size == self.size and max(status.st_mtime_ns, 0) != offered_ns:
             raise self._changed("changed after it was offered")
         return status
 

@@ -125,9 +125,9 @@ class _UnnamedFile:
 class Staging:
     """An open staging folder, and the journal in it. Belongs to one thread."""
 
-    def __init__(self, root: int, name: str, descriptor: int, journal: ReceivedJournal) -> None:
+    def __init__(self, root: int, name: str, descriptor: int, journal: ReceivedJournal, *, is_new: bool) -> None:
         self.descriptor, self.journal = descriptor, journal
-        self._root, self._name = root, name
+        self._root, self._name, self._is_new = root, name, is_new
         self._can_be_unnamed = _UNNAMED is not None and self._try_unnamed()
 
     @classmethod
@@ -138,10 +138,40 @@ class Staging:
         """
         final_mode(0)  # asks for the umask: before there are threads that make files
         for name in staging_names(peer, manifest):
-            descriptor, journal = _open(root, name, peer, manifest)
-            if journal is not None:
-                return cls(root, name, descriptor, journal)
+            for _ in range(_ATTEMPTS):
+                with contextlib.suppress(FileNotFoundError):  # another transfer has just removed it
+                    staging = cls._open(root, name, peer, manifest)
+                    if staging is None:
+                        break
+                    return staging
         raise TransferFailed("too many transfers of the same files are under way there")
+
+    @classmethod
+    def _open(cls, root: int, name: str, peer: PeerId, manifest: Manifest) -> "Staging | None":
+        """Open or make the folder `name`. None, if it is somebody else's, or in use."""
+        is_new = True
+        try:
+            os.mkdir(name, 0o700, dir_fd=root)
+        except FileExistsError:
+            is_new = False
+        try:
+            descriptor = os.open(name, OPEN_FOLDER, dir_fd=root)
+        except OSError as error:
+            if is_new or error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
+                raise
+            return None
+        try:
+            journal = None
+            if is_new or os.fstat(descriptor).st_uid in (os.geteuid(), 0):
+                with contextlib.suppress(JournalUnusable):
+                    journal = ReceivedJournal.open(descriptor, peer, manifest)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if journal is None:
+            os.close(descriptor)
+            return None
+        return cls(root, name, descriptor, journal, is_new=is_new)
 
     @staticmethod
     def name_for(path: Iterable[str]) -> str:
@@ -156,22 +186,19 @@ class Staging:
     def reopen(self, name: str) -> StagedFile | None:
         """Open the file of an earlier try, if it is there and nobody else has it. Raises `OSError`."""
         try:
-            descriptor = os.open(name, os.O_RDONLY | _OPEN_FILE, dir_fd=self.descriptor)
+            status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-                os.unlink(name, dir_fd=self.descriptor)  # it has its place already, and may be changed there
-                return None
-            os.fchmod(descriptor, 0o600)
-            again = os.open(name, os.O_WRONLY | _OPEN_FILE, dir_fd=self.descriptor)
-            if not os.path.samestat(os.fstat(again), status):
-                os.close(again)
-                return None
-            return StagedFile(self.descriptor, name, again)
-        finally:
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            os.unlink(name, dir_fd=self.descriptor)  # it has its place already, and may be changed there
+            return None
+        if not status.st_mode & stat.S_IWUSR:
+            _make_writable(self.descriptor, name)
+        descriptor = os.open(name, os.O_WRONLY | _OPEN_FILE, dir_fd=self.descriptor)
+        if not os.path.samestat(os.fstat(descriptor), status):
             os.close(descriptor)
+            return None
+        return StagedFile(self.descriptor, name, descriptor)
 
     def take(self, folder: int, place: str, status: os.stat_result, name: str) -> StagedFile | None:
         """Move the file at `place` in an open folder here, to be written to. None, if it is not that of `status`.
@@ -236,6 +263,12 @@ class Staging:
         with contextlib.suppress(OSError):  # another transfer may just begin in it
             os.rmdir(self._name, dir_fd=self._root)
 
+    def abandon(self) -> None:
+        """Close it as if it had not been opened."""
+        if self._is_new:
+            self.remove()
+        self.close()
+
     def close(self) -> None:
         """Close it, for a later try."""
         self.journal.close()
@@ -283,8 +316,10 @@ def final_mode(mode: int) -> int:
 def set_time(descriptor: int, mtime_ns: int | None) -> None:
     """Set the time of the last change, if the file system can."""
     if mtime_ns is not None:
-        with contextlib.suppress(OSError):
+        try:  # noqa: SIM105 - for each file: `contextlib.suppress` would take as long as the call
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        except OSError:
+            pass
 
 
 def write_all(descriptor: int, data: memoryview, offset: int) -> None:
@@ -292,40 +327,6 @@ def write_all(descriptor: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(descriptor, data, offset)
         data, offset = data[count:], offset + count
-
-
-def _open(root: int, name: str, peer: PeerId, manifest: Manifest) -> tuple[int, ReceivedJournal | None]:
-    """Open or make a staging folder. There is no journal if it is somebody else's."""
-    for _ in range(_ATTEMPTS):
-        made = True
-        try:
-            os.mkdir(name, 0o700, dir_fd=root)
-        except FileExistsError:
-            made = False
-        try:
-            descriptor = os.open(name, OPEN_FOLDER, dir_fd=root)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            if made or error.errno not in (errno.ENOTDIR, errno.ELOOP, errno.EACCES):
-                raise
-            return -1, None
-        try:
-            if made or os.fstat(descriptor).st_uid in (os.geteuid(), 0):
-                journal = ReceivedJournal.open(descriptor, peer, manifest)
-                if journal is not None:
-                    return descriptor, journal
-        except JournalUnusable:
-            pass
-        except FileNotFoundError:
-            os.close(descriptor)
-            continue
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        return -1, None
-    return -1, None
 
 
 def _move(source: int, name: str, folder: int, new: str) -> None:
@@ -344,6 +345,14 @@ def _move(source: int, name: str, folder: int, new: str) -> None:
             raise
     else:
         os.unlink(name, dir_fd=source)
+
+
+def _make_writable(folder: int, name: str) -> None:
+    descriptor = os.open(name, os.O_RDONLY | _OPEN_FILE, dir_fd=folder)  # there is no chmod that follows no links
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
 
 
 def _path_of(descriptor: int) -> str:

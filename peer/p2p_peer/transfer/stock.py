@@ -1,16 +1,21 @@
 """What is there already of a transfer that is accepted: what its journal says, as far as the files bear it out."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 from p2p_core import limits
+from p2p_core.manifest import Entry, EntryKind
 from p2p_core.ranges import Ranges, each
 
 from p2p_peer.transfer.staging import Staging
-from p2p_peer.transfer.target import Overwrite, Target
+from p2p_peer.transfer.target import Target
 
 __all__ = ["State", "Stock", "take_stock"]
+
+
+_COARSEST_CLOCK = 2_000_000_000  # ns; FAT counts time in steps of 2 s
 
 
 class State(IntEnum):
@@ -18,8 +23,9 @@ class State(IntEnum):
 
     MISSING = 0
     PLACED = 1  # it has its name
-    FAILED = 2  # it came, and cannot be stored
-    UNWANTED = 3
+    OUTDATED = 2  # it has its name, but another size or time now
+    FAILED = 3  # it came, and cannot be stored
+    UNWANTED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +50,10 @@ def take_stock(target: Target, staging: Staging, wanted: Ranges) -> Stock:
     for entry in range(len(manifest)):
         if states[entry] == State.UNWANTED or entry == manifest.stream:
             continue
-        if target.find(entry):
-            states[entry] = State.PLACED
-        elif target.overwrite is Overwrite.NEVER and manifest.is_file(entry) and target.look(entry) is not None:
+        placed = target.find(entry)
+        if placed is not None:
+            states[entry] = State.OUTDATED if _is_outdated(manifest[entry], placed) else State.PLACED
+        elif manifest.is_file(entry) and target.is_kept_out(entry):
             states[entry] = State.UNWANTED
             kept.append(entry)
     for entry, first, count in tuple(_known(target, staging)):
@@ -56,6 +63,12 @@ def take_stock(target: Target, staging: Staging, wanted: Ranges) -> Stock:
             _compare(target, staging, entry, first, count)
     there = sum(manifest.span(first, len(digests) // limits.HASH_BYTES) for first, digests in ledger.known_runs())
     return Stock(states, tuple(kept), there)
+
+
+def _is_outdated(item: Entry, placed: os.stat_result) -> bool:
+    if item.kind is not EntryKind.FILE:
+        return False
+    return placed.st_size != item.size or abs(placed.st_mtime_ns - item.mtime_ns) >= _COARSEST_CLOCK
 
 
 def _known(target: Target, staging: Staging) -> Iterator[tuple[int, int, int]]:

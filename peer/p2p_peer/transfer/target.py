@@ -194,11 +194,11 @@ class Target(Walk):
     def place(self, entry: int, file: Unplaced) -> None:
         """Give a file its name. Raises `TransferFailed` when there is no name for it, or `OSError`."""
         folder = self.folder_of(entry)
-        for name in self._candidates(entry):
+        for number, name in enumerate(self._candidates(entry)):
             try:
                 file.link(folder, name)
             except FileExistsError:
-                if not self._may_replace(entry, folder, name):
+                if number or not self._may_replace(entry, folder, name):
                     continue
                 file.replace(folder, name)
             self._placed(entry, name, file.status.st_ino)
@@ -207,13 +207,13 @@ class Target(Walk):
     def make_link(self, entry: int, staging: Staging) -> None:
         """Make a link. Everything it may lead to has its name already. Raises as `place` does."""
         text, folder, item = self._link_text(entry), self.folder_of(entry), self.manifest[entry]
-        for name in self._candidates(entry):
+        for number, name in enumerate(self._candidates(entry)):
             try:
                 os.symlink(text, name, dir_fd=folder)
             except FileExistsError:
                 if self._is_link(folder, name, text):  # by an earlier try, perhaps
                     return
-                if not self._may_replace(entry, folder, name):
+                if number or not self._may_replace(entry, folder, name):
                     continue
                 staging.replace_by_link(text, folder, name)
             with contextlib.suppress(OSError):
@@ -221,15 +221,15 @@ class Target(Walk):
             self._placed(entry, name, os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino)
             return
 
-    def find(self, entry: int) -> bool:
-        """Whether a file or folder that an earlier try has placed is there still, and as it was placed.
+    def find(self, entry: int) -> os.stat_result | None:
+        """Return the status of a file or folder that an earlier try has placed; None if it is not as it was placed.
 
         To be asked once, of folders before what is in them. What is not there any more is the user's business.
         """
         journal = self._the_journal
         folder = self.existing(self.manifest.parent(entry)) if journal.was_placed(entry) else None
         if folder is None:
-            return False
+            return None
         try:
             for name in self._candidates(entry):
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -237,14 +237,21 @@ class Target(Walk):
                     continue
                 if self.manifest.kind(entry) is EntryKind.FOLDER:
                     if not stat.S_ISDIR(status.st_mode):
-                        return False
+                        return None
                     self._states[entry] = _Folder.OURS
                     self._ours.add(status.st_ino)
                 self._placed(entry, name, status.st_ino)
-                return True
+                return status
         except (OSError, TransferFailed):
             pass
-        return False
+        return None
+
+    def is_kept_out(self, entry: int) -> bool:
+        """Whether a file is not wanted, as something that is to stay has its name. To be asked after `find`."""
+        if self.overwrite is not Overwrite.NEVER or self._gets_numbers(entry):
+            return False
+        status = self.look(entry)
+        return status is not None and status.st_ino not in self._ours
 
     def take_back(self, entry: int, staging: Staging, name: str) -> StagedFile | None:
         """Move a placed file into `staging` as `name`: it is to be changed. None, if it is not as it was placed."""
@@ -272,7 +279,7 @@ class Target(Walk):
         return self._journal
 
     def _placed(self, entry: int, name: str, inode: int) -> None:
-        if name != self._suggested(entry):
+        if name != self.manifest.name(entry):  # else it is safe as it came
             self._names[entry] = name
         parent = self.manifest.parent(entry)
         if self._merges and (parent == TOP or self._states[parent] != _Folder.OURS):
@@ -327,13 +334,14 @@ class Target(Walk):
 
     def _make_new(self, entry: int, parent: int) -> int:
         is_announced = self.manifest.parent(entry) == TOP or not self._gets_numbers(entry)
-        for name in self._candidates(entry):
+        for number, name in enumerate(self._candidates(entry)):
             if is_announced and not _is_taken(parent, name):
                 self._the_journal.name(entry, name)  # before it is made: an empty folder can be found again so
             try:
                 os.mkdir(name, 0o700, dir_fd=parent)
             except FileExistsError:
-                descriptor = self._use(entry, parent, name, is_announced=is_announced)
+                merges = not number and not self._gets_numbers(entry)
+                descriptor = self._use(entry, parent, name, merges=merges, is_announced=is_announced)
                 if descriptor is None:
                     continue
             else:
@@ -349,19 +357,19 @@ class Target(Walk):
         self._ours.add(status.st_ino)
         self._the_journal.place([(entry, status)])
 
-    def _use(self, entry: int, parent: int, name: str, *, is_announced: bool) -> int | None:
+    def _use(self, entry: int, parent: int, name: str, *, merges: bool, is_announced: bool) -> int | None:
         """Open the folder that is there under the name of a new one; None if the next name is to be tried."""
         try:
             descriptor = os.open(name, OPEN_FOLDER, dir_fd=parent)
         except OSError as error:
-            if self._gets_numbers(entry) or (error.errno == errno.EACCES and self.is_fatal(error)):
+            if not merges or os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino in self._ours:
                 return None
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise TransferFailed("a file or link is there under its name") from error
             raise
         if self._is_our_own(entry, descriptor, name, is_announced=is_announced):
             self._made(entry, descriptor)
-        elif self._gets_numbers(entry) or not self._merge(entry, descriptor):
+        elif not merges or not self._merge(entry, descriptor):
             os.close(descriptor)
             return None
         return descriptor
