@@ -18,7 +18,7 @@ from tests import counting_peer
 from tests.counting_peer import END, FORGOTTEN, SENT, VERIFIED
 from tests.programs import Start, p2p_peer, start_here
 
-__all__ = ["Counted", "counting"]
+__all__ = ["Counted", "counting", "counting_argv"]
 
 _Block = tuple[str, int]  # the path of a file, and which of its blocks
 
@@ -27,9 +27,14 @@ def counting(log: Path, start: Start = start_here) -> Start:
     """What starts a peer as `start` does, but one that counts in `log`."""
 
     def start_counting(argv: Sequence[str], **options: Any) -> subprocess.Popen[str]:
-        return start([sys.executable, counting_peer.__file__, str(log), *argv[len(p2p_peer()) :]], **options)
+        return start(counting_argv(log, argv), **options)
 
     return start_counting
+
+
+def counting_argv(log: Path, argv: Sequence[str]) -> list[str]:
+    """Return the argument vector of a peer that does what `argv` says, and counts in `log`."""
+    return [sys.executable, counting_peer.__file__, str(log), *argv[len(p2p_peer()) :]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class _Passed:
 
     at: int  # ns
     process: int
+    length: int  # bytes
 
 
 @dataclass(slots=True)
@@ -75,6 +81,10 @@ class Counted:
             if sent.at > verified[0].at
         ]
 
+    def sent_by(self, process: int) -> int:
+        """Return how many bytes of blocks a process has sent."""
+        return sum(sent.length for times in self.sent.values() for sent in times if sent.process == process)
+
     def _take(self, at: int, process: int, what: str, blocks: list[tuple[str, int, int]]) -> None:
         table = {SENT: self.sent, VERIFIED: self.verified, FORGOTTEN: self.forgotten}[what]
         for path, number, length in blocks:
@@ -82,4 +92,4 @@ class Counted:
                 self.sent_bytes += length
             elif what == VERIFIED and (path, number) not in table:
                 self.verified_bytes += length
-            table.setdefault((path, number), []).append(_Passed(at, process))
+            table.setdefault((path, number), []).append(_Passed(at, process, length))

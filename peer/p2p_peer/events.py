@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from p2p_core.errors import PunchwireError
-from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving
+from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving, ReceiptDelivered
 from p2p_core.manifest import Manifest
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address, Candidate
@@ -22,6 +22,7 @@ __all__ = [
     "Encrypted",
     "FileFailed",
     "FileGrew",
+    "FilesKept",
     "Matched",
     "MediatorReached",
     "MessageDelivered",
@@ -32,6 +33,7 @@ __all__ = [
     "PeerDone",
     "PeerLeaving",
     "Phase",
+    "ReceiptDelivered",
     "SessionEvent",
     "StillLooking",
     "StunServerUnusable",
@@ -180,6 +182,15 @@ class FileGrew:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesKept:
+    """Some files of a transfer are there already, and nothing is to replace them: they do not come. The others do."""
+
+    transfer: int
+    count: int
+    examples: tuple[str, ...]  # paths of the first, inside the transfer, with slashes
+
+
+@dataclass(frozen=True, slots=True)
 class TransferSent:
     """The other side has verified and stored our files, and signed for them."""
 
@@ -210,12 +221,14 @@ class TransferReceived:
 
 @dataclass(frozen=True, slots=True)
 class TransferBroken:
-    """A transfer, in either direction, came to nothing."""
+    """A transfer, in either direction, came to nothing. What came of it is kept, unless our own user gave it up."""
 
     transfer: int
     outgoing: bool
     label: str
     error: PunchwireError
+    kept: Path | None = None  # the folder that has what came, for another try
+    bytes: int = 0  # that are there
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +262,10 @@ SessionEvent = (
     | TransferStalled
     | FileFailed
     | FileGrew
+    | FilesKept
     | TransferSent
     | TransferReceived
+    | ReceiptDelivered
     | TransferBroken
     | PathLost
     | StillLooking

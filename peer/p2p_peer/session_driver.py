@@ -140,7 +140,8 @@ class SessionDriver:
         ending = error or ConnectionLost("the session ended before the other side had confirmed everything")
         self.deliveries.all_failed(ending)
         self.sendings.all_failed(ending)
-        self.incoming.session_ended()
+        for broken in self.incoming.session_ended(ending):
+            self.events.put(broken)
         self.events.end()
         self.over.set_result(None)
         if error is not None:
@@ -315,16 +316,16 @@ class SessionDriver:
             case machine_events.TransferArrived(transfer, end):
                 _log.info("transfer %d: all of it has come, and the sender's signature verifies", transfer)
                 self.incoming.arrived(transfer, end)
-            case machine_events.ReceiptArrived(transfer):
+            case machine_events.ReceiptDelivered(transfer):
                 self.incoming.receipt_arrived(transfer)
+                self._emit(event)
             case machine_events.TransferBroken(transfer, error):
                 _log.info("transfer %d: came to nothing: %s", transfer, error)
                 self.sendings.failed(transfer, error)
+                self.incoming.drop(transfer, error)
                 label = self.outgoing.drop(transfer)
                 if label is not None:
                     self._emit(TransferBroken(transfer, outgoing=True, label=label, error=error))
-                elif (label := self.incoming.drop(transfer)) is not None:
-                    self._emit(TransferBroken(transfer, outgoing=False, label=label, error=error))
             case machine_events.Closed(reason):
                 self.farewell = reason
                 self.unfinished.afterwards(lambda: self.end(None))

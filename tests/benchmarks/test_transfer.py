@@ -12,7 +12,7 @@ from benchmarks.transfer import CASES, race
 from tests.benchmarks.conftest import run
 from tests.programs import Programs
 
-TINY = ("--size", "1", "--files", "30", "--rounds", "1")
+TINY = ("--size", "2", "--files", "30", "--rounds", "1")
 PLAIN = ("--contestants", "tcp,socket")
 
 
@@ -45,7 +45,7 @@ def test_it_measures_every_case(tmp_path: Path) -> None:
             assert copied["in_place"] == (name == "in-place")
         assert ours["punchwire_is_times"] == {"seconds": None, "wall": None}
         assert plain["punchwire_is_times"]["seconds"]["median"] == plain["seconds"][0] / ours["seconds"][0]
-    assert [data["cases"][name]["bytes"] for name in ("in-place", "fresh", "small")] == [2**20, 2**20, 30 * 4096]
+    assert [data["cases"][name]["bytes"] for name in ("in-place", "fresh", "small")] == [2**21, 2**21, 30 * 4096]
     assert list(tmp_path.iterdir()) == []
 
 

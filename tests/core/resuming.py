@@ -12,7 +12,7 @@ from p2p_core.machines.events import (
     HaveTold,
     MessageDelivered,
     MessageReceived,
-    ReceiptArrived,
+    ReceiptDelivered,
     StreamEnded,
     TransferAccepted,
     TransferArrived,
@@ -263,7 +263,7 @@ class End:
                     self.arrived.append(transfer)
                     for entry in each(end.absent):
                         self.incoming[transfer].ledger.leave_out(entry)
-                case ReceiptArrived(transfer):
+                case ReceiptDelivered(transfer):
                     self.receipts.append(transfer)
                 case TransferSent(transfer) | TransferRefused(transfer) | TransferBroken(transfer):
                     self.ends.append((transfer, type(event)))

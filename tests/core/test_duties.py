@@ -223,6 +223,9 @@ def test_a_file_given_up_is_owed_nothing() -> None:
     talk.initiator.drain()
     answer_until(talk, 2 * RECEIPT_TIME)
     assert talk.initiator.drain() == []
+    deadline = talk.initiator.machine.deadline()
+    assert deadline is not None
+    assert deadline > talk.now
 
 
 # Counted frames.

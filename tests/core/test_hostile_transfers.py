@@ -21,6 +21,7 @@ from p2p_core.wire.frames import (
     FileFailed,
     Frame,
     Have,
+    Resume,
     StreamEnd,
     TransferAnswer,
     TransferEnd,
@@ -441,6 +442,18 @@ def test_what_was_never_offered_is_not_answered(transfer: int) -> None:
         refused(hears(frame), talk.initiator)
 
 
+@pytest.mark.parametrize("transfer", [2, 4])
+def test_numbers_between_those_of_one_side_are_the_others(transfer: int) -> None:
+    talk = Conversation()
+    for _ in range(3):
+        talk.accepted(talk.initiator, TREE)
+    for frame in (Verified(transfer, 0), Have(transfer, 0, bytes(32)), TransferAnswer(transfer, accepted=True)):
+        refused(hears(frame), talk.initiator)
+    for frame in (Entries(transfer, ()), StreamEnd(transfer, 0), end(transfer=transfer)):
+        refused(hears(frame), talk.responder)
+    refused(takes(replace(FIRST, transfer=transfer)), talk.responder)
+
+
 def test_our_blocks_are_not_sent_back() -> None:
     talk = Conversation()
     half_sent(talk)
@@ -460,6 +473,14 @@ def test_a_true_receipt_holds_and_a_second_one_is_dropped() -> None:
     talk = Conversation()
     arrived(talk)
     talk.initiator.hears(receipt(), receipt(), replace(receipt(), signature=b""))
+    assert talk.initiator.told(TransferSent) == [1]
+
+
+def test_all_may_be_missing() -> None:
+    talk = Conversation()
+    arrived(talk)
+    signature = sign(RESPONDER_KEY, BY_RESPONDER.transfer_receipt(1, ROOT, ((0, 6),), 7))
+    talk.initiator.hears(TransferReceipt(1, 7, ((0, 6),), signature))
     assert talk.initiator.told(TransferSent) == [1]
 
 
@@ -493,6 +514,17 @@ def test_a_forged_receipt(forged: TransferReceipt) -> None:
 def test_a_receipt_before_the_end(stage: Callable[[Conversation], None]) -> None:
     talk = Conversation()
     stage(talk)
+    with pytest.raises(RemoteProtocolError, match="not all sent"):
+        talk.initiator.hears(receipt())
+
+
+def test_a_receipt_for_what_is_to_be_sent_again() -> None:
+    talk = Conversation()
+    accepted(talk)
+    talk.initiator.machine.blocks_sent(1, 0, 5)
+    talk.ended(talk.initiator, 1, TREE)
+    talk.initiator.machine.channel_opened(0.0)
+    talk.initiator.hears(Resume(2, ((1, 0),)))
     with pytest.raises(RemoteProtocolError, match="not all sent"):
         talk.initiator.hears(receipt())
 

@@ -5,12 +5,32 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from p2p_core.errors import UnsafeName
-from p2p_core.safe_names import MAX_COMPONENT_BYTES, safe_name, with_number
+from p2p_core.safe_names import MAX_COMPONENT_BYTES, STAGING_PREFIX, safe_name, with_number
 
 DEVICES = ["con", "prn", "aux", "nul", "conin$", "conout$", "com1", "COM9", "lpt0", "LPT¹", "com³"]
 # Names made of what has made trouble before, and any others.
 PIECES = st.sampled_from(
-    [*DEVICES, ".", "..", " ", "x", ".txt", ":", "~", "-", "\u202e", "\u0301", "é", "\ud800", "\x1b", "😀"]
+    [
+        *DEVICES,
+        ".",
+        "..",
+        " ",
+        "x",
+        ".txt",
+        ":",
+        "~",
+        "-",
+        "\u202e",
+        "\u0301",
+        "é",
+        "\ud800",
+        "\x1b",
+        "😀",
+        "\u200c",
+        STAGING_PREFIX,
+        ".PUNCH",
+        "wire-",
+    ]
 )
 NAMES = st.text(max_size=300) | st.lists(PIECES, max_size=12).map("".join) | st.lists(PIECES, min_size=100).map("".join)
 HOSTILE = [
@@ -24,27 +44,36 @@ def is_control(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in "\u200e\u200f\u202e\u2066\ufeff"
 
 
-@given(NAMES)
-@example("con" + " " * 300 + "x")
-@example("con." + "x" * 300)
-@example("con .txt")
-@example(" " * 300 + ".txt")
-@example("é" * 300 + ".txt")
-@example("a." + "é" * 300)
-@example("x" * 218 + " . .txt")
-@example("\u212a:x")  # KELVIN SIGN, which NFC makes a K
-def test_whatever_the_name_one_harmless_component_comes_out(name: str) -> None:
+def seen(name: str) -> str:
+    """What HFS+ takes a name for, which sees neither joiners nor case."""
+    return name.replace("\u200c", "").replace("\u200d", "").casefold()
+
+
+@given(NAMES, st.booleans())
+@example("con" + " " * 300 + "x", False)
+@example("con." + "x" * 300, True)
+@example("con .txt", False)
+@example(" " * 300 + ".txt", True)
+@example("é" * 300 + ".txt", False)
+@example("a." + "é" * 300, True)
+@example("x" * 218 + " . .txt", True)
+@example("\u212a:x", False)  # KELVIN SIGN, which NFC makes a K
+@example("." * 300 + "x", True)
+@example("con", True)
+def test_whatever_the_name_one_harmless_component_comes_out(name: str, inside: bool) -> None:
     try:
-        safe = safe_name(name)
+        safe = safe_name(name, inside=inside)
     except UnsafeName:
         return
     assert safe not in ("", ".", "..")
     assert not set(safe) & set('/\\<>:"|?*\0')
     assert not any(map(is_control, safe))
-    assert safe == safe.strip(" .")
+    assert safe == safe.rstrip(" .").lstrip(" " if inside else " .")
+    assert not seen(safe).startswith(STAGING_PREFIX)
+    assert inside or not seen(safe).startswith(".")
     assert not re.match(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)", safe)
     assert len(safe.encode()) <= MAX_COMPONENT_BYTES - 32
-    assert safe_name(safe) == safe
+    assert safe_name(safe, inside=inside) == safe
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=ascii)
@@ -61,7 +90,29 @@ ORDINARY = """
 
 @pytest.mark.parametrize("name", [*ORDINARY, "read me.md", "x" * 223])
 def test_an_ordinary_name_stays(name: str) -> None:
-    assert safe_name(name) == name
+    assert safe_name(name) == safe_name(name, inside=True) == name
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".ssh", "..a", "...a", ". a", ".punchwire", ".bash_profile"])
+def test_inside_a_folder_leading_dots_stay(name: str) -> None:
+    assert safe_name(name, inside=True) == name
+    assert safe_name(name) == name.lstrip(" .")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".punchwire-0123456789abcdef",
+        ".PunchWire-x",
+        ".punch\u200cwire-x",
+        " .punchwire-",
+        "\u200d.punchwire-x",
+        "\uff0epunchwire-x",  # FULLWIDTH FULL STOP
+    ],
+    ids=ascii,
+)
+def test_nobody_sends_us_a_folder_of_our_own(name: str) -> None:
+    assert safe_name(name, inside=True).startswith("_")
 
 
 @pytest.mark.parametrize(
@@ -88,6 +139,8 @@ def test_an_ordinary_name_stays(name: str) -> None:
         ("aux.tar.gz", "_aux.tar.gz"),
         ("con .txt", "_con .txt"),
         ("com¹", "_com¹"),
+        ("\u200c.ssh", "ssh"),
+        ("\u200da", "a"),
         ("x" * 300 + ".txt", "x" * 219 + ".txt"),
         ("x" * 300, "x" * 223),
         (" " * 300 + "x", "x"),

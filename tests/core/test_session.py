@@ -220,6 +220,24 @@ def test_who_leaves_refuses_what_is_offered_and_not_answered() -> None:
     assert isinstance(failed.error, Refused)
 
 
+def test_who_leaves_waits_for_what_it_is_about_to_accept() -> None:
+    talk = Conversation()
+    transfers = [talk.offered(talk.initiator, DATA) for _ in range(2)]
+    talk.responder.machine.close(accepting=[transfers[1]])
+    talk.settle()
+    assert talk.initiator.told(TransferRefused) == [transfers[0]]
+    assert not talk.responder.machine.is_closed
+    talk.responder.machine.accept(transfers[1])
+    talk.settle()
+    talk.send_blocks(talk.initiator, transfers[1], DATA)
+    talk.ended(talk.initiator, transfers[1], DATA)
+    talk.settle()
+    talk.stored(talk.responder, transfers[1], DATA)
+    talk.settle()
+    assert_closed(talk)
+    assert talk.initiator.told(TransferSent) == [transfers[1]]
+
+
 def test_an_offer_that_crosses_a_farewell_is_refused_and_shown_to_nobody() -> None:
     talk = Conversation()
     talk.initiator.offer(DATA)

@@ -10,7 +10,7 @@ from p2p_core.errors import ConnectionLost, RemoteProtocolError, TransferFailed
 from p2p_core.machines.events import (
     Closed,
     MessageReceived,
-    ReceiptArrived,
+    ReceiptDelivered,
     StreamEnded,
     TransferAccepted,
     TransferArrived,
@@ -477,7 +477,7 @@ def test_nobody_leaves_with_a_receipt_that_may_be_lost() -> None:
     cut(talk)
     talk.settle()
     assert [event.transfer for event in talk.initiator.drain() if isinstance(event, TransferSent)] == [transfer]
-    assert talk.responder.drain() == [ReceiptArrived(transfer), Closed("")]
+    assert talk.responder.drain() == [ReceiptDelivered(transfer), Closed("")]
 
 
 def test_a_session_without_a_further_channel_ends_as_its_farewell_says() -> None:

@@ -10,7 +10,7 @@ from p2p_core.machines.events import (
     BlocksVerified,
     FileLost,
     HaveTold,
-    ReceiptArrived,
+    ReceiptDelivered,
     StreamEnded,
     TransferAccepted,
     TransferArrived,
@@ -364,20 +364,25 @@ def test_who_gives_up_what_is_not_all_listed_has_never_offered_it() -> None:
     assert talk.initiator.told(TransferBroken) == [transfer]
 
 
-@pytest.mark.parametrize("leave", ["close", "abort"])
-def test_who_leaves_before_all_is_listed_was_offered_nothing(leave: str) -> None:
+def test_who_leaves_before_all_is_listed_was_offered_nothing() -> None:
     talk = Conversation()
     transfer = talk.initiator.offer(TREE)
     offer, *listing = talk.initiator.said()
     talk.responder.hears(offer)
-    if leave == "close":
-        talk.responder.machine.close()
-    else:
-        talk.responder.machine.abort("interrupted")
+    talk.responder.machine.close()
     talk.responder.hears(*listing)  # on their way
     talk.settle()
     assert talk.responder.told(TransferOffered) == talk.responder.told(TransferBroken) == []
-    assert talk.initiator.told(TransferRefused) + talk.initiator.told(TransferBroken) == [transfer]
+    assert TransferRefused(transfer, "the other side is leaving") in talk.initiator.drain()
+
+
+def test_who_leaves_at_once_before_all_is_listed_was_offered_nothing() -> None:
+    talk = Conversation()
+    transfer = listed(talk)
+    talk.responder.machine.abort("interrupted")
+    talk.settle()
+    assert talk.responder.told(TransferOffered) == talk.responder.told(TransferBroken) == []
+    assert talk.initiator.told(TransferBroken) == [transfer]
 
 
 def test_what_is_listed_of_a_transfer_refused_at_once_is_dropped() -> None:
@@ -504,7 +509,7 @@ def test_a_pong_says_that_a_receipt_has_arrived() -> None:
     talk.responder.machine.on_deadline(0.0)
     assert Ping(1) in talk.deliver(talk.responder)
     talk.deliver(talk.initiator)
-    assert talk.responder.drain() == [ReceiptArrived(transfer)]
+    assert talk.responder.drain() == [ReceiptDelivered(transfer)]
 
 
 @pytest.mark.parametrize("came", [True, False])
@@ -517,7 +522,7 @@ def test_a_resumption_says_whether_a_receipt_has_arrived(came: bool) -> None:
     for talker in (talk.initiator, talk.responder):
         talker.machine.channel_opened(0.0)
     assert isinstance(talk.deliver(talk.initiator)[0], Resume)
-    assert talk.responder.drain() == ([ReceiptArrived(transfer)] if came else [])
+    assert talk.responder.drain() == ([ReceiptDelivered(transfer)] if came else [])
     talk.settle()
     assert talk.initiator.told(TransferSent) == [transfer]
 
@@ -531,9 +536,9 @@ def test_a_farewell_says_that_every_receipt_has_arrived() -> None:
     talk.deliver(talk.responder)
     pong = talk.initiator.said()
     talk.responder.hears(Close())
-    assert talk.responder.told(ReceiptArrived) == [transfer]
+    assert talk.responder.told(ReceiptDelivered) == [transfer]
     talk.responder.hears(*pong)
-    assert talk.responder.told(ReceiptArrived) == [transfer]
+    assert talk.responder.told(ReceiptDelivered) == [transfer]
 
 
 def test_the_farewell_of_one_who_has_no_time_says_nothing_of_receipts() -> None:
@@ -541,7 +546,7 @@ def test_the_farewell_of_one_who_has_no_time_says_nothing_of_receipts() -> None:
     stored(talk)
     talk.deliver(talk.responder)
     talk.responder.hears(Close("interrupted"))
-    assert talk.responder.told(ReceiptArrived) == []
+    assert talk.responder.told(ReceiptDelivered) == []
 
 
 # Misuse.

@@ -85,10 +85,12 @@ def broken(
     does: tuple[str, ...] = TALK,
     limits: dict[str, float] | None = None,
     *,
+    stored: tuple[str, ...] = (),
     keeps: bool = False,
 ) -> Row:
     """A row that breaks the protocol."""
-    return Row(name, act, f"the other side broke the protocol: {how}", 1, does, limits or {}, keeps=keeps)
+    how = f"the other side broke the protocol: {how}"
+    return Row(name, act, how, 1, does, limits or {}, stored=stored, keeps=keeps)
 
 
 async def check(row: Row, mediator: Mediator, keys: tuple[Keys, Keys], programs: Programs, folder: Path) -> None:
@@ -166,8 +168,9 @@ def _check_folders(row: Row, folder: Path, before: dict[str, object]) -> None:
     after = contents(inbox)
     there = sorted(path for path in after if path not in before)
     assert there == sorted(row.stored)
+    changed = {".", *(str(Path(path).parent) for path in row.stored)}
     for path, what in before.items():
-        assert after[path] == what or path == ".", path
+        assert after[path] == what or path in changed, path
     for path in row.stored:
         assert (inbox / path).lstat().st_mode & 0o7022 == 0 or (inbox / path).is_symlink()
     beside = {"inbox", "outside", SOURCE, "stderr", "hostile"}

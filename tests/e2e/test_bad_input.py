@@ -9,15 +9,17 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from p2p_core.errors import MediatorUnreachable
+from p2p_core.safe_names import STAGING_PREFIX
 from p2p_peer import mediator, mediator_identity, what_answers
 from p2p_peer.cli.main import main
 from p2p_proto import mediator_pb2 as pb
@@ -38,7 +40,7 @@ from tests.e2e.bad_mediators import (
 )
 from tests.e2e.conftest import World
 from tests.e2e.sentences import like
-from tests.programs import Keys, Programs, p2p_peer, p2p_server
+from tests.programs import Keys, Programs, p2p_peer, p2p_server, start_here
 
 LOCALHOST = "127.0.0.1"
 NOWHERE = (LOCALHOST, "1")  # never dialled: something else is found to be wrong first
@@ -463,26 +465,25 @@ def make_pipe(path: Path) -> None:
     ("make", "why"),
     [
         (lambda path: None, "No such file or directory"),
-        (Path.mkdir, "it is a folder"),
-        (make_pipe, "it is not a regular file"),
+        (make_pipe, "it is neither a file nor a folder"),
         pytest.param(
             lambda path: path.touch(0),
             "Permission denied",
             marks=pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything"),
         ),
     ],
-    ids=["missing", "folder", "pipe", "forbidden"],
+    ids=["missing", "pipe", "forbidden"],
 )
 def test_what_cannot_be_sent(command: Command, tmp_path: Path, make: Callable[[Path], None], why: str) -> None:
     path = tmp_path / "to be sent"
     make(path)
-    sentence = f"{path} is not a file that can be read: {why}"
+    sentence = f"{path} cannot be read: {why}"
     command.fails(NOWHERE, "--send", path, code="usage", exit_code=2, sentence=sentence)
 
 
 def test_a_name_that_is_too_long(command: Command) -> None:
     path = Path("x" * 300)
-    sentence = f"{path} is not a file that can be read: File name too long"
+    sentence = f"{path} cannot be read: File name too long"
     command.fails(NOWHERE, "--send", path, code="usage", exit_code=2, sentence=sentence)
 
 
@@ -525,7 +526,43 @@ def test_a_full_disk(world: World, tmp_path: Path) -> None:
     assert alice.wait_for("error")["message"] == f"the other side gave up: {sentence}"
     assert bob.wait_for("error")["message"] == sentence
     assert "Make room" in bob.wait_for("error")["advice"]
-    assert list(inbox.iterdir()) == []
+    [kept] = inbox.iterdir()
+    assert kept.name.startswith(STAGING_PREFIX)
+
+    subprocess.run(["mount", "-o", "remount,size=32m", inbox], check=True)
+    alice = world.start_alice("--send", source)
+    bob = world.start_bob("--receive", inbox, "--yes")
+    assert (alice.exit_code(), bob.exit_code()) == (0, 0)
+    assert (inbox / "too-big").read_bytes() == source.read_bytes()
+    assert list(inbox.iterdir()) == [inbox / "too-big"]
+    assert alice.wait_for("transfer_sent")["moved"] < source.stat().st_size  # what there was room for is there
+
+
+def test_a_file_that_is_too_large_for_where_it_goes(world: World, tmp_path: Path) -> None:
+    """The others arrive; both sides say which one did not."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name, size in (("a", 1000), ("b", 3 * 2**20), ("c", 1000)):
+        (tree / name).write_bytes(os.urandom(size))
+
+    def limited(argv: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        return start_here(["sh", "-c", 'ulimit -f 1024; exec "$@"', "sh", *argv], **options)  # 1 MiB at most
+
+    alice = world.start_alice("--send", tree)
+    bob = world.start_bob("--receive", tmp_path / "inbox", "--yes", start=limited)
+    assert (alice.exit_code(), bob.exit_code()) == (8, 8)
+    sentence = "b cannot be written: File too large"
+    assert bob.wait_for("file_failed")["message"].endswith(sentence)
+    assert alice.wait_for("file_failed")["message"].startswith("the other side cannot store it: ")
+    assert alice.wait_for("file_failed")["path"] == bob.wait_for("file_failed")["path"] == "tree/b"
+    for peer, what in ((alice, "sent"), (bob, "received")):
+        assert peer.wait_for("error")["message"] == f"1 file was not {what}: see above"
+        done = peer.wait_for(f"transfer_{what}")
+        assert (done["files"], done["size"], done["failed"]) == (2, 2000, 1)
+    assert list((tmp_path / "inbox").iterdir()) == [tmp_path / "inbox" / "tree"]
+    for name in ("a", "c"):
+        assert (tmp_path / "inbox" / "tree" / name).read_bytes() == (tree / name).read_bytes()
+    assert not (tmp_path / "inbox" / "tree" / "b").exists()
 
 
 # The command line.

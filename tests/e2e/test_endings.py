@@ -18,15 +18,15 @@ from pathlib import Path
 
 import pytest
 from p2p_core.identity import load_key_pair, load_public_key
+from p2p_core.safe_names import STAGING_PREFIX
 
+from tests.counted import Counted, counting, counting_argv
 from tests.e2e.conftest import World
 from tests.programs import PATIENCE, Keys, Peer, ProgramFailed, Programs, end, p2p_peer
+from tests.seed import SEED
 
-SEED = os.environ.get("PUNCHWIRE_SEED", "1")
-if SEED == "random":
-    SEED = str(random.SystemRandom().randrange(10**6))
 MOMENTS = 100
-TOLD_WITHIN = 5.0  # s
+MEETS_WITHIN = 0.3  # s; a side that has not met the other one by then is not waited for
 INTERRUPTED = 130
 LINUX = sys.platform == "linux"
 
@@ -43,6 +43,8 @@ STAGES = (
 FLOWING = (("transfer_progress",), 0.3)
 # A file that is gone in a moment, so that its end is hit, and one that takes longer than anybody waits here.
 SIZES = (3 * 2**20 + 5, 8 * 2**30)
+MIDDLING, SOME = 24 * 2**20 + 5, 4 * 2**20  # bytes: a file, and what of it has come when its transfer is interrupted
+SLOWLY = ("--limit-rate", "16M")
 
 
 class Ended:
@@ -132,6 +134,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return files
 
 
+@pytest.fixture(scope="module")
+def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is not gone in a moment, and yet sent in a few."""
+    path = tmp_path_factory.mktemp("middling") / "middling.bin"
+    path.write_bytes(os.urandom(MIDDLING))
+    return path
+
+
 @pytest.mark.parametrize("number", range(MOMENTS))
 def test_ended_at_a_random_moment(arena: World, files: list[Path], tmp_path: Path, number: int) -> None:
     chance = random.Random(f"{SEED} {number}")
@@ -156,18 +166,45 @@ def test_ended_at_a_random_moment(arena: World, files: list[Path], tmp_path: Pat
 
 
 @pytest.mark.parametrize("killed", ["sender", "receiver"])
-def test_a_killed_side_is_missed_at_once(arena: World, files: list[Path], tmp_path: Path, killed: str) -> None:
-    """What it was writing cannot be taken away; it does not have the file's name."""
-    inbox = tmp_path / "inbox"
-    alice = arena.start_alice("--send", files[1])
-    bob = arena.start_bob("--receive", inbox, "--yes")
-    alice.wait_for("transfer_progress")
-    dead, left = (alice, bob) if killed == "sender" else (bob, alice)
-    dead.process.kill()
-    assert left.exit_code(TOLD_WITHIN) == 8
-    assert left.wait_for("error")["message"]
-    dead.exit_code()
-    assert [path.suffix for path in inbox.iterdir()] == ([] if killed == "sender" else [".part"])
+def test_a_killed_side_is_waited_for(arena: World, middling: Path, tmp_path: Path, killed: str) -> None:
+    """It may come back, and then nothing is sent again that has been verified."""
+    under_way = _UnderWay(arena, middling, tmp_path)
+    peers = under_way.start()
+    under_way.wait_for_some(peers["receiver"])
+    left = peers["receiver" if killed == "sender" else "sender"]
+    peers[killed].process.kill()
+    peers[killed].exit_code()
+    assert left.wait_for("session_lost")["message"]
+    left.wait_for("waiting", nth=2)
+    under_way.check_interrupted()
+    back = under_way.start(killed)[killed]
+    assert (back.exit_code(), left.exit_code()) == (0, 0)
+    under_way.check_done(peers["sender"] if killed == "receiver" else back)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("who", ["sender", "receiver"])
+def test_what_was_ended_in_the_middle_goes_on(
+    arena: World, middling: Path, tmp_path: Path, ending: str, who: str
+) -> None:
+    """Both sides end; both are started again, and nothing is sent again that has been verified."""
+    under_way = _UnderWay(arena, middling, tmp_path)
+    other = "receiver" if who == "sender" else "sender"
+    peer = under_way.start(other)[other]
+    ended = under_way.start_to_end(who, at_terminal=ending in ("ctrl-c", "closed-terminal"))
+    under_way.wait_for_some(peer)
+    ENDINGS[ending](ended)
+    try:
+        assert ended.process.wait(PATIENCE) == INTERRUPTED
+        assert peer.exit_code() == 8
+        assert "interrupted" in peer.wait_for("error")["message"]
+    finally:
+        end(ended.process)
+        assert "Traceback" not in ended.said()
+    under_way.check_interrupted()
+    peers = under_way.start()
+    assert {name: peer.exit_code() for name, peer in peers.items()} == {"sender": 0, "receiver": 0}
+    under_way.check_done(peers["sender"])
 
 
 def test_stopped_for_a_moment_it_goes_on(arena: World, files: list[Path], tmp_path: Path) -> None:
@@ -208,8 +245,8 @@ def unread(arena: World) -> Iterator[tuple[Peer, subprocess.Popen[str]]]:
 def test_an_output_that_nobody_reads_holds_nothing_back(unread: tuple[Peer, subprocess.Popen[str]]) -> None:
     talker, silent = unread
     silent.terminate()
-    assert silent.wait(TOLD_WITHIN) == INTERRUPTED
-    assert talker.exit_code(TOLD_WITHIN) == 6
+    assert silent.wait(PATIENCE) == INTERRUPTED
+    assert talker.exit_code(PATIENCE) == 6
     assert silent.stderr is not None
     assert silent.stderr.read().endswith("p2p-peer: interrupted\n")
 
@@ -218,8 +255,8 @@ def test_a_second_signal_does_not_wait_for_an_orderly_end(unread: tuple[Peer, su
     talker, silent = unread
     silent.terminate()
     silent.send_signal(signal.SIGINT)
-    assert silent.wait(TOLD_WITHIN) == INTERRUPTED
-    assert talker.exit_code(TOLD_WITHIN) == 6
+    assert silent.wait(PATIENCE) == INTERRUPTED
+    assert talker.exit_code(PATIENCE) == 6
     assert silent.stderr is not None
     assert silent.stderr.read().endswith("p2p-peer: interrupted\n")
 
@@ -286,7 +323,7 @@ class _Round:
         where = [mediator.host, str(mediator.port), own.pair, other.public, "--state-dir", own.folder / "state"]
         job = sending if sends else ["--yes", "--mediator-id", mediator.id] if chats else receiving
         self._ended = Ended(p2p_peer(*where, *job), folder, at_terminal=at_terminal, cwd=self._inbox)
-        self._other_receives = sends
+        self._other_receives, self._other_is_stopped = sends, False
         self._errors = folder / "errors"
         with self._errors.open("wb") as errors:
             self._other = Peer.start(
@@ -314,9 +351,8 @@ class _Round:
         """End the one side, and look at everything."""
         was_over = self._ended.process.poll() is not None
         ending(self._ended)
-        deadline = time.monotonic() + TOLD_WITHIN
-        code = self._ended.process.wait(TOLD_WITHIN)
-        other_code = self._told_by(deadline)
+        code = self._ended.process.wait(PATIENCE)
+        other_code = self._other_ended()
         stored = self._stored()
         said = self._ended.said()
         print(f"{code}, the other side {other_code}, stored {stored}\n{said}\n{self._other.events}")
@@ -325,7 +361,7 @@ class _Round:
         assert code == 0 if was_over else code in (0, INTERRUPTED)
         assert stored or code != 0
         assert self._errors.read_text() == ""
-        self._check_other(other_code, stored)
+        self._check_other(other_code, stored, said)
         for pid in (self._ended.process.pid, self._other.process.pid):
             _wait_until(lambda pid=pid: not _lives(pid))
         _wait_until(lambda: _sockets_of(self._arena.mediator.process.pid) == self._sockets)
@@ -335,18 +371,22 @@ class _Round:
         self._ended.said()
         self._other.stop()
 
-    def _told_by(self, deadline: float) -> int:
-        """Return the other side's exit code. It ends by itself; but for somebody whom it never met it waits on."""
-        if self._other.first("matched") is None:
-            try:
-                self._other.wait_for("matched", 0.3)
-            except ProgramFailed:
-                self._other.process.terminate()
-        return self._other.exit_code(max(0.0, deadline - time.monotonic()))
+    def _other_ended(self) -> int:
+        """Return the other side's exit code. It ends by itself, but for somebody it never met, or lost, it waits on."""
+        other, began = self._other, time.monotonic()
+        while other.process.poll() is None:
+            waited = time.monotonic() - began
+            assert waited < PATIENCE, other.events
+            if other.first("session_lost") or (other.first("matched") is None and waited > MEETS_WITHIN):
+                other.process.terminate()
+                self._other_is_stopped = True
+                break
+            time.sleep(0.01)
+        return other.exit_code()
 
     def _stored(self) -> bool:
-        """Whether the file is there, whole; and nothing else is, ever."""
-        found = list(self._inbox.iterdir())
+        """Whether the file is there, whole; and nothing else is but what is there to be resumed."""
+        found = [path for path in self._inbox.iterdir() if not path.name.startswith(STAGING_PREFIX)]
         if not found:
             return False
         assert found == [self._inbox / self._file.name]
@@ -354,20 +394,77 @@ class _Round:
         assert found[0].read_bytes() == self._file.read_bytes()
         return True
 
-    def _check_other(self, code: int, stored: bool) -> None:
+    def _check_other(self, code: int, stored: bool, said: str) -> None:
+        if self._other.first("session_lost") is not None:
+            assert "connected to" not in said  # else it would have said farewell
         if code == 0:
             assert stored
-            return
-        if self._other.first("matched") is None:
-            assert code == INTERRUPTED
-            return
-        assert not (stored and self._other_receives)
-        error = self._other.wait_for("error")
-        assert error["message"]
-        if self._other.first("connected") is not None:
-            assert (code, error["code"]) in ((8, "transfer-failed"), (7, "refused"))
+        elif code == INTERRUPTED:
+            assert self._other_is_stopped
         else:
-            assert (code, error["code"]) in ((6, "no-path"), (6, "connection-lost"))
+            assert not (stored and self._other_receives)
+            error = self._other.wait_for("error")
+            assert error["message"]
+            if self._other.first("connected") is not None:
+                assert (code, error["code"]) in ((8, "transfer-failed"), (7, "refused"))
+                assert "silent" not in error["message"]  # it was told
+            else:
+                assert (code, error["code"]) in ((6, "no-path"), (6, "connection-lost"))
+
+
+class _UnderWay:
+    """A transfer that is interrupted in its middle and goes on: what is sent and verified is counted."""
+
+    def __init__(self, arena: World, file: Path, folder: Path) -> None:
+        self._arena, self._file, self._folder, self._inbox = arena, file, folder, folder / "inbox"
+        self._jobs = {
+            "sender": (arena.alice, arena.bob, ("--send", file, *SLOWLY)),
+            "receiver": (arena.bob, arena.alice, ("--receive", self._inbox, "--yes")),
+        }
+        self._counted = Counted(tuple(folder / f"{name}.log" for name in self._jobs))
+
+    def start(self, *names: str) -> dict[str, Peer]:
+        """Start sides; without names, both."""
+        return {name: self._start(name) for name in names or self._jobs}
+
+    def start_to_end(self, name: str, *, at_terminal: bool) -> Ended:
+        """Start a side as people do."""
+        own, other, job = self._jobs[name]
+        mediator = self._arena.mediator
+        where = (mediator.host, str(mediator.port), own.pair, other.public, "--state-dir", own.folder / "state")
+        return Ended(
+            counting_argv(self._folder / f"{name}.log", p2p_peer(*where, *job)), self._folder, at_terminal=at_terminal
+        )
+
+    def wait_for_some(self, peer: Peer) -> None:
+        """Wait until some of the file is verified, and some is not."""
+        peer.wait_for("transfer_progress")
+
+        def is_some_there() -> bool:
+            self._counted.read()
+            return self._counted.verified_bytes >= SOME
+
+        _wait_until(is_some_there)
+
+    def check_interrupted(self) -> None:
+        """Nothing is in the inbox but what is to go on."""
+        [kept] = self._inbox.iterdir()
+        assert kept.name.startswith(STAGING_PREFIX)
+
+    def check_done(self, sender: Peer) -> None:
+        """The file is there, and no block was sent that was verified before."""
+        assert list(self._inbox.iterdir()) == [self._inbox / self._file.name]
+        assert (self._inbox / self._file.name).read_bytes() == self._file.read_bytes()
+        self._counted.read()
+        assert self._counted.sent_in_vain() == []
+        assert self._counted.verified_bytes == MIDDLING
+        sent = sender.wait_for("transfer_sent")
+        assert sent["size"] == MIDDLING
+
+    def _start(self, name: str) -> Peer:
+        own, other, job = self._jobs[name]
+        start = counting(self._folder / f"{name}.log")
+        return self._arena.programs.peer(name, self._arena.mediator, own, other, *job, start=start)
 
 
 def _sockets_of(pid: int) -> int:

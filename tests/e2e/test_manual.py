@@ -20,4 +20,6 @@ def test_every_event_and_its_fields(world: World, tmp_path: Path) -> None:
     told = [event for peer in (alice, bob, third) for event in peer.events]
     for event in told:
         assert set(event) - {"event"} == FIELDS[event["event"]]
-    assert {event["event"] for event in told} == set(FIELDS) - {"transfer_failed", "path_lost", "path_changed"}
+    unsaid = {"transfer_failed", "transfer_stalled", "file_failed", "file_grew"}  # of trouble: see test_report_json.py
+    unsaid |= {"path_lost", "path_changed", "session_lost"}
+    assert {event["event"] for event in told} == set(FIELDS) - unsaid

@@ -30,7 +30,7 @@ CODES = {
     "TransferFailed": 8,
     "UnsafeName": 8,
     "SourceChanged": 8,
-    "AlreadyThere": 8,
+    "AlreadyThere": 7,
     "FileDiffers": 8,
     "Interrupted": 130,
     "ProtocolError": 1,

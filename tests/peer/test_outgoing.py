@@ -5,15 +5,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, Refused, RemoteProtocolError, SourceChanged, TransferFailed
+from p2p_core.errors import ConnectionLost, Refused, RemoteProtocolError, TransferFailed, UsageError
+from p2p_core.ledger import Ledger, block_digest
 from p2p_core.proof import Role
-from p2p_core.wire.frames import Cancel, Close, FileAnswer, FileEnd, FileOffer, FileReceipt, Ping, Pong
-from p2p_peer.events import FileFailed, FileOffered, FileProgress, FileSent
-from p2p_peer.transfer import source as source_module
-from p2p_peer.transfer.source import OpenFile
+from p2p_core.wire.frames import (
+    Cancel,
+    Close,
+    Entries,
+    FileFailed,
+    Have,
+    Ping,
+    Pong,
+    TransferAnswer,
+    TransferEnd,
+    TransferOffer,
+    TransferReceipt,
+    Verified,
+)
+from p2p_peer import events
+from p2p_peer.events import (
+    FileGrew,
+    Phase,
+    TransferBroken,
+    TransferOffered,
+    TransferProgress,
+    TransferReceived,
+    TransferSent,
+)
+from p2p_peer.transfer.progress import LOOK_EVERY
+from p2p_peer.transfer.sent_journal import SentJournal
+from p2p_peer.transfer.source_file import SourceFile
+from p2p_peer.transfer.tree import SendOptions, SourceTree
 
 from tests.peer.other_side import OtherSide
-from tests.peer.pair import PATIENCE, Pair, Peer, soon, until
+from tests.peer.pair import PATIENCE, Clock, Pair, Peer, leftovers, soon, state_dir, until
+from tests.peer.receiving import contents
 
 MIB = 1024 * 1024
 Honest = tuple[Peer, OtherSide]
@@ -25,111 +51,150 @@ def sparse(path: Path, size: int) -> Path:
     return path
 
 
-async def sending(peer: Peer, other: OtherSide, path: Path) -> "tuple[asyncio.Task[FileSent], FileOffer]":
+async def sending(peer: Peer, other: OtherSide, path: Path) -> "tuple[asyncio.Task[TransferSent], TransferOffer]":
     """Begin to send a file to a side that is moved by hand."""
-    task = asyncio.create_task(peer.session.send_file(path))
-    return task, await other.wait_for(FileOffer)
+    task = asyncio.create_task(peer.session.send([path]))
+    offer = await other.wait_for(TransferOffer)
+    await other.wait_for(Entries)
+    return task, offer
+
+
+async def under_way(peer: Peer) -> None:
+    """Wait until some of a transfer has gone out."""
+    await until(lambda: any(report.moved for report in peer.all(TransferProgress)))
 
 
 async def test_the_sender_knows_that_it_is_stored(pair: Pair) -> None:
     pair.responder.accept_all(pair.inbox)
     path = pair.file("photo.jpg", 3 * MIB)
-    sent = await soon(pair.initiator.session.send_file(str(path)))
-    assert (sent.transfer, sent.name, sent.size) == (1, "photo.jpg", 3 * MIB)
+    sent = await soon(pair.initiator.session.send([str(path)]))
+    assert (sent.transfer, sent.label, sent.files, sent.failed) == (1, "photo.jpg", 1, 0)
+    assert (sent.size, sent.moved) == (3 * MIB, 3 * MIB)
     assert sent.seconds > 0
     assert (pair.inbox / "photo.jpg").exists()
-    assert pair.initiator.all(FileSent) == [sent]
-    last = pair.initiator.all(FileProgress)[-1]
-    assert last == FileProgress(1, "photo.jpg", 3 * MIB, 3 * MIB, last.seconds)
+    assert pair.initiator.all(TransferSent) == [sent]
+    progress = pair.initiator.all(TransferProgress)
+    assert [report.bytes for report in progress] == sorted(report.bytes for report in progress)
+    phases = [report.phase for report in progress]
+    assert [phase for phase, before in zip(phases, [None, *phases], strict=False) if phase is not before] == [
+        Phase.WAITING,
+        Phase.MOVING,
+        Phase.VERIFYING,
+    ]
+    last = progress[-1]
+    assert last == TransferProgress(1, True, "photo.jpg", Phase.VERIFYING, 3 * MIB, 3 * MIB, 3 * MIB, last.seconds)
     assert 0 < last.seconds <= sent.seconds
 
 
-async def test_several_are_sent_one_after_the_other(pair: Pair) -> None:
+async def test_what_is_offered_is_told(pair: Pair) -> None:
+    """With what was left out."""
+    pair.file("it/a", 1)
+    pair.file("it/.hidden", 1)
+    pair.file("it/b.o", 1)
+    trees: list[SourceTree] = []
+    task = asyncio.create_task(
+        pair.initiator.session.send([pair.outbox / "it"], SendOptions(exclude=("*.o",)), offered=trees.append)
+    )
+    offered = await pair.responder.wait_for(TransferOffered)
+    await until(lambda: bool(trees))
+    assert list(trees[0].manifest) == list(offered.manifest)
+    assert [entry.name for entry in offered.manifest] == ["it", "a"]
+    assert sum(left_out.count for left_out in trees[0].left_out.values()) == 2
+    pair.responder.session.accept(offered, pair.inbox)
+    await soon(task)
+
+
+async def test_whoever_is_told_fails(pair: Pair) -> None:
+    """Then nobody waits for the transfer any more."""
+
+    def offered(tree: SourceTree) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError):
+        await soon(pair.initiator.session.send([pair.file("a", 1)], offered=offered))
+    assert str((await pair.responder.wait_for(TransferBroken)).error) == "the other side gave it up"
+    await pair.transfer("b", 5)
+
+
+async def test_several_at_once(pair: Pair) -> None:
     """Empty ones and all."""
     pair.responder.accept_all(pair.inbox)
-    sizes = [0, 3 * MIB, 0, 0, 1, MIB, 0]
-    paths = [pair.file(f"{number}", size) for number, size in enumerate(sizes)]
-    await soon(asyncio.gather(*(pair.initiator.session.send_file(path) for path in paths)))
-    transfers = [report.transfer for report in pair.initiator.all(FileProgress)]
-    assert transfers == sorted(transfers)
-    for path in paths:
-        assert (pair.inbox / path.name).read_bytes() == path.read_bytes()
+    for number, size in enumerate([0, 3 * MIB, 0, 0, 1, MIB, 0]):
+        pair.file(f"{number}", size)
+    await soon(asyncio.gather(*(pair.start(path.name) for path in pair.outbox.iterdir())))
+    assert len(pair.initiator.all(TransferSent)) == 7
+    await pair.close()
+    assert contents(pair.inbox) == contents(pair.outbox)
 
 
 async def test_an_unanswered_offer_does_not_hold_up_the_next(pair: Pair) -> None:
-    ours, theirs = pair.sessions
-    first = asyncio.create_task(ours.send_file(pair.file("first", MIB)))
-    second = asyncio.create_task(ours.send_file(pair.file("second", MIB)))
-    later, sooner = await pair.responder.wait_for(FileOffered), await pair.responder.wait_for(FileOffered, 2)
-    theirs.accept_file(sooner, pair.inbox)
+    pair.file("first", MIB)
+    pair.file("second", MIB)
+    first = pair.start("first")
+    later = await pair.responder.wait_for(TransferOffered)
+    second = pair.start("second")
+    sooner = await pair.responder.wait_for(TransferOffered, 2)
+    pair.responder.session.accept(sooner, pair.inbox)
     await soon(second)
     assert not first.done()
-    theirs.accept_file(later, pair.inbox)
+    pair.responder.session.accept(later, pair.inbox)
     await soon(first)
 
 
 async def test_a_refusal_with_its_reason(pair: Pair) -> None:
-    task = asyncio.create_task(pair.initiator.session.send_file(pair.file("a", 5)))
-    offered = await pair.responder.wait_for(FileOffered)
-    pair.responder.session.refuse_file(offered, "too large")
+    pair.file("a", 5)
+    task = pair.start("a")
+    pair.responder.session.refuse(await pair.responder.wait_for(TransferOffered), "too large")
     with pytest.raises(Refused, match="the other side did not take a: too large"):
         await soon(task)
-    assert pair.initiator.all(FileFailed) == []
+    assert pair.initiator.all(TransferBroken) == []
     await pair.transfer("b", 5)
 
 
 async def test_whoever_has_left_will_not_answer(honest: Honest, tmp_path: Path) -> None:
     peer, other = honest
     unanswered, _ = await sending(peer, other, sparse(tmp_path / "a", 5))
-    under_way = asyncio.create_task(peer.session.send_file(sparse(tmp_path / "b", 1000 * MIB)))
-    offer = await other.wait_for(FileOffer, 2)
-    other.send(FileAnswer(offer.transfer, accepted=True))
-    await peer.wait_for(FileProgress)
+    moving = asyncio.create_task(peer.session.send([sparse(tmp_path / "b", 1000 * MIB)]))
+    offer = await other.wait_for(TransferOffer, 2)
+    other.send(TransferAnswer(offer.transfer, accepted=True))
+    await under_way(peer)
     other.send(Close())
     with pytest.raises(Refused, match="the other side left"):
         await soon(unanswered)
     with pytest.raises(TransferFailed, match="the other side left"):
-        await soon(under_way)
+        await soon(moving)
     await other.wait_for(Close)
 
 
 async def test_whoever_leaves_refuses(pair: Pair) -> None:
     ours, theirs = pair.sessions
-    task = asyncio.create_task(ours.send_file(pair.file("a", 5)))
-    await pair.responder.wait_for(FileOffered)
+    pair.file("a", 5)
+    task = pair.start("a")
+    await pair.responder.wait_for(TransferOffered)
     await soon(asyncio.gather(theirs.close(), ours.wait_closed()))
     with pytest.raises(Refused, match="the other side is leaving"):
         await task
-    assert isinstance(pair.responder.all(FileFailed)[0].error, Refused)
+    assert isinstance(pair.responder.all(TransferBroken)[0].error, Refused)
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: None])
-async def test_what_is_no_file_is_not_offered(pair: Pair, make: Any) -> None:
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: None])
+async def test_what_cannot_be_offered(pair: Pair, make: Any) -> None:
     make(pair.outbox / "it")
     with pytest.raises(TransferFailed):
-        await soon(pair.initiator.session.send_file(pair.outbox / "it"))
+        await soon(pair.start("it"))
     await pair.transfer("b", 5)
-    assert len(pair.responder.all(FileOffered)) == 1
+    assert len(pair.responder.all(TransferOffered)) == 1
 
 
-# The file changes while it is sent.
+async def test_nothing_and_two_of_one_name(pair: Pair) -> None:
+    for paths in ([], [pair.file("a/x", 1), pair.file("b/x", 1)]):
+        with pytest.raises(UsageError):
+            await soon(pair.initiator.session.send(paths))
+    await pair.transfer("b/y", 5)
+    assert len(pair.responder.all(TransferOffered)) == 1
 
 
-@pytest.mark.parametrize("how", ["cut off", "touched", "grown"])
-async def test_the_source_changes(pair: Pair, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    path = pair.file("log", 12 * MIB)
-    change_after_first_block(monkeypatch, path, how)
-    pair.responder.accept_all(pair.inbox)
-    with pytest.raises(SourceChanged):
-        await soon(pair.initiator.session.send_file(path))
-    failed = await pair.responder.wait_for(FileFailed)
-    assert isinstance(failed.error, TransferFailed)
-    assert str(failed.error).startswith("the other side gave up: ")
-    await until(lambda: list(pair.inbox.iterdir()) == [])
-    assert str(failed.error) == "the other side gave up: the file changed while it was sent"  # and not our path
-    assert isinstance(pair.initiator.all(FileFailed)[0].error, SourceChanged)
-    monkeypatch.undo()
-    await pair.transfer("b", 5)
+# Files change or cannot be read while they are sent: the others arrive.
 
 
 def change_after_first_block(monkeypatch: pytest.MonkeyPatch, path: Path, how: str) -> None:
@@ -142,38 +207,77 @@ def change_after_first_block(monkeypatch: pytest.MonkeyPatch, path: Path, how: s
                 os.truncate(path, MIB)
             elif how == "grown":
                 os.truncate(path, 13 * MIB)
-            else:
+            elif how == "touched":
                 os.utime(path, ns=(1, 1))
+            else:
+                raise OSError(5, "Input/output error")
         return real(descriptor, buffers, offset)
 
-    monkeypatch.setattr(source_module.os, "preadv", preadv)
+    monkeypatch.setattr(os, "preadv", preadv)
 
 
-async def test_the_source_cannot_be_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def preadv(*_: Any) -> int:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(source_module.os, "preadv", preadv)
-    pair.responder.accept_all(pair.inbox)
-    path = pair.file("a", 5)
-    with pytest.raises(TransferFailed, match=f"{path} cannot be read: Input/output error"):
-        await soon(pair.initiator.session.send_file(path))
-    failed = await pair.responder.wait_for(FileFailed)
-    assert str(failed.error) == "the other side gave up: the file cannot be read"
-
-
-async def test_a_source_that_cannot_be_read_lets_the_next_one_through(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("how", "told", "why"),
+    [
+        ("cut off", "it changed while it was sent", "became shorter after it was offered"),
+        ("touched", "it changed while it was sent", "changed after it was offered"),
+        ("broken", "it cannot be read", "cannot be read: Input/output error"),
+    ],
+)
+async def test_a_source_that_changes_or_cannot_be_read(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, how: str, told: str, why: str
 ) -> None:
-    bad, good = pair.file("bad", 2 * MIB), pair.file("good", 2 * MIB)
-    change_after_first_block(monkeypatch, bad, "cut off")
+    path = pair.file("it/a", 12 * MIB)
+    pair.file("it/b", 5)
+    pair.file("it/c", 2 * MIB)
+    change_after_first_block(monkeypatch, path, how)
     pair.responder.accept_all(pair.inbox)
-    results = await soon(
-        asyncio.gather(*(pair.initiator.session.send_file(path) for path in (bad, good)), return_exceptions=True)
-    )
-    assert isinstance(results[0], SourceChanged)
-    assert isinstance(results[1], FileSent)
-    assert (pair.inbox / "good").read_bytes() == good.read_bytes()
+    sent = await soon(pair.start("it"))
+    received = await pair.responder.wait_for(TransferReceived)
+    for end in (sent, received):
+        assert (end.files, end.size, end.failed) == (2, 2 * MIB + 5, 1)
+    (ours,), (theirs,) = (peer.all(events.FileFailed) for peer in (pair.initiator, pair.responder))
+    assert (ours.path, ours.outgoing, str(ours.error)) == ("it/a", True, f"{path} {why}")
+    assert (theirs.path, str(theirs.error)) == ("it/a", f"the other side cannot send it: {told}")  # and not our path
+    await pair.close()
+    assert list(contents(pair.inbox)) == ["it", "it/b", "it/c"]
+
+
+async def test_a_source_that_grows(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent as it was offered, which is said."""
+    path = pair.file("log", 12 * MIB)
+    change_after_first_block(monkeypatch, path, "grown")
+    pair.responder.accept_all(pair.inbox)
+    sent = await soon(pair.start("log"))
+    assert (sent.files, sent.size, sent.failed) == (1, 12 * MIB, 0)
+    assert pair.initiator.all(FileGrew) == [FileGrew(1, "log", 12 * MIB)]
+    assert (pair.inbox / "log").read_bytes() == path.read_bytes()[: 12 * MIB]
+
+
+async def test_a_folder_that_cannot_be_read(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sides hear of it: the receiver would take it for one that is empty."""
+    for name in ("it/a", "it/locked/b", "it/z"):
+        pair.file(name, 5)
+    real, locked = os.listdir, os.stat(pair.outbox / "it/locked")
+
+    def listdir(folder: Any) -> list[str]:
+        if os.path.samestat(os.stat(folder), locked):
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(os, "listdir", listdir)
+        pair.responder.accept_all(pair.inbox)
+        sent = await soon(pair.start("it"))
+    received = await pair.responder.wait_for(TransferReceived)
+    for end in (sent, received):
+        assert (end.files, end.failed) == (2, 1)
+    (ours,), (theirs,) = (peer.all(events.FileFailed) for peer in (pair.initiator, pair.responder))
+    assert (ours.path, theirs.path) == ("it/locked", "it/locked")
+    assert "Permission denied" in str(ours.error)
+    assert str(theirs.error) == "the other side cannot send it: it cannot be read"
+    await pair.close()
+    assert list(contents(pair.inbox)) == ["it", "it/a", "it/locked", "it/z"]
 
 
 # Given up.
@@ -181,26 +285,29 @@ async def test_a_source_that_cannot_be_read_lets_the_next_one_through(
 
 async def test_given_up_by_the_sender_in_the_middle(pair: Pair) -> None:
     pair.responder.accept_all(pair.inbox)
-    task = asyncio.create_task(pair.initiator.session.send_file(sparse(pair.outbox / "big", 1000 * MIB)))
-    await pair.initiator.wait_for(FileProgress)
+    sparse(pair.outbox / "big", 1000 * MIB)
+    task = pair.start("big")
+    await under_way(pair.initiator)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
-    failed = await pair.responder.wait_for(FileFailed)
-    assert str(failed.error) == "the other side gave it up"
-    assert pair.initiator.all(FileFailed)
-    await until(lambda: list(pair.inbox.iterdir()) == [])
-    at_failure = next(n for n, event in enumerate(pair.initiator.events) if isinstance(event, FileFailed))
+    broken = await pair.responder.wait_for(TransferBroken)
+    assert str(broken.error) == "the other side gave it up"
+    assert pair.initiator.all(TransferBroken)
+    at_failure = next(n for n, event in enumerate(pair.initiator.events) if isinstance(event, TransferBroken))
     await pair.transfer("b", 5)
-    later = [event for event in pair.initiator.events[at_failure:] if isinstance(event, FileProgress)]
+    later = [event for event in pair.initiator.events[at_failure:] if isinstance(event, TransferProgress)]
     assert {report.transfer for report in later} == {3}  # what is over is not heard of again
+    await pair.close()
+    assert len(leftovers(pair.inbox)) == 1  # the receiver may want the rest later
 
 
 async def test_given_up_by_the_receiver_in_the_middle(pair: Pair) -> None:
     pair.responder.accept_all(pair.inbox)
-    task = asyncio.create_task(pair.initiator.session.send_file(sparse(pair.outbox / "big", 1000 * MIB)))
-    await pair.responder.wait_for(FileProgress)
-    pair.responder.session.cancel_file(1, "the wrong file")
+    sparse(pair.outbox / "big", 1000 * MIB)
+    task = pair.start("big")
+    await under_way(pair.responder)
+    pair.responder.session.cancel(1, "the wrong file")
     with pytest.raises(TransferFailed, match="the other side gave up: the wrong file"):
         await soon(task)
     await until(lambda: list(pair.inbox.iterdir()) == [])
@@ -208,13 +315,40 @@ async def test_given_up_by_the_receiver_in_the_middle(pair: Pair) -> None:
 
 
 async def test_given_up_before_it_was_answered(pair: Pair) -> None:
-    task = asyncio.create_task(pair.initiator.session.send_file(pair.file("a", 5)))
-    await pair.responder.wait_for(FileOffered)
+    pair.file("a", 5)
+    task = pair.start("a")
+    await pair.responder.wait_for(TransferOffered)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await soon(task)
-    await pair.responder.wait_for(FileFailed)
+    await pair.responder.wait_for(TransferBroken)
     await pair.transfer("b", 5)
+
+
+async def test_given_up_before_it_was_offered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its journal is opened: that is closed again, so that the next try has it."""
+    gate, entered, real = threading.Event(), threading.Event(), SentJournal.open
+    opened: list[SentJournal | None] = []
+
+    def open_journal(*arguments: Any) -> SentJournal | None:
+        entered.set()
+        assert gate.wait(PATIENCE)
+        opened.append(real(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(SentJournal, "open", open_journal)
+    pair.file("a", 5)
+    task = pair.start("a")
+    await until(entered.is_set)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+    gate.set()
+    await until(lambda: bool(opened) and not pair.initiator.session._driver.unfinished._tasks)
+    pair.responder.accept_all(pair.inbox)
+    await soon(pair.start("a"))
+    assert None not in opened
+    assert len(pair.responder.all(TransferOffered)) == 1
 
 
 @pytest.mark.parametrize("who", ["we", "they"])
@@ -224,17 +358,18 @@ async def test_given_up_when_the_last_block_is_out(
     """All is sent, and the end not said yet: nothing may be made of it any more."""
     peer, other = honest
     gate = threading.Event()
-    real = OpenFile.check_unchanged
+    real = Ledger.root
 
-    def check_unchanged(self: OpenFile) -> None:
+    def root(ledger: Ledger) -> bytes:
         assert gate.wait(PATIENCE)
-        real(self)
+        return real(ledger)
 
-    monkeypatch.setattr(OpenFile, "check_unchanged", check_unchanged)
+    monkeypatch.setattr(Ledger, "root", root)
     task, offer = await sending(peer, other, sparse(tmp_path / "a", 5))
-    other.send(FileAnswer(offer.transfer, accepted=True))
+    other.send(TransferAnswer(offer.transfer, accepted=True))
     await until(lambda: bytes(5) in other.came)
-    source = peer.session._driver.outgoing._accepted[offer.transfer].source
+    source = peer.session._driver.outgoing._transfers[offer.transfer].source
+    assert source is not None
     monkeypatch.setattr(source, "_notify", lambda: None)  # as if the news were still on its way
     gate.set()
     source.join()
@@ -248,21 +383,20 @@ async def test_given_up_when_the_last_block_is_out(
             await soon(task)
     other.send(Ping(1))
     await other.wait_for(Pong)
-    assert not [frame for frame in other.came if isinstance(frame, FileEnd)]
+    assert not [frame for frame in other.came if isinstance(frame, TransferEnd)]
 
 
-async def test_given_up_while_others_are_queued(honest: Honest, tmp_path: Path) -> None:
+async def test_given_up_while_others_are_sent(honest: Honest, tmp_path: Path) -> None:
     """In any order: the rest is sent, and every thread and file is let go."""
     peer, other = honest
     tasks = []
     for number in range(4):
-        task = asyncio.create_task(peer.session.send_file(sparse(tmp_path / f"{number}", 50 * MIB)))
-        tasks.append(task)
-        await other.wait_for(FileOffer, number + 1)
-    offers = [frame for frame in other.came if isinstance(frame, FileOffer)]
+        tasks.append(asyncio.create_task(peer.session.send([sparse(tmp_path / f"{number}", 50 * MIB)])))
+        await other.wait_for(TransferOffer, number + 1)
+    offers = [frame for frame in other.came if isinstance(frame, TransferOffer)]
     for offer in offers:
-        other.send(FileAnswer(offer.transfer, accepted=True))
-    await peer.wait_for(FileProgress)
+        other.send(TransferAnswer(offer.transfer, accepted=True))
+    await under_way(peer)
     for number in (2, 0, 3):
         tasks[number].cancel()
         await asyncio.wait([tasks[number]])
@@ -277,12 +411,71 @@ async def test_given_up_while_others_are_queued(honest: Honest, tmp_path: Path) 
 async def test_the_connection_is_lost_in_the_middle(honest: Honest, tmp_path: Path) -> None:
     peer, other = honest
     task, offer = await sending(peer, other, sparse(tmp_path / "big", 1000 * MIB))
-    other.send(FileAnswer(offer.transfer, accepted=True))
-    await peer.wait_for(FileProgress)
+    other.send(TransferAnswer(offer.transfer, accepted=True))
+    await under_way(peer)
     other.pump.abandon()
     with pytest.raises(ConnectionLost):
         await soon(task)
     assert isinstance(await peer.end(), ConnectionLost)
+
+
+# What the other side has already.
+
+
+async def test_only_what_the_other_side_has_not_is_sent(honest: Honest, tmp_path: Path) -> None:
+    """It is hashed to know that: which is shown, however long nothing moves."""
+    peer, other = honest
+    path = tmp_path / "a"
+    path.write_bytes(b"".join(bytes([number]) * MIB for number in range(6)))
+    task, offer = await sending(peer, other, path)
+    digests = [block_digest(bytes([number]) * MIB) for number in range(6)]
+    other.send(Have(offer.transfer, 0, digests[0] + bytes(32) + digests[2]))
+    other.send(Have(offer.transfer, 5, digests[5]))
+    other.send(TransferAnswer(offer.transfer, accepted=True))
+    end = await other.wait_for(TransferEnd)
+    assert [frame[0] for frame in other.came if isinstance(frame, bytes)] == [1, 3, 4]
+    other.send(other.receipt_for(end))
+    sent = await soon(task)
+    assert (sent.size, sent.moved) == (6 * MIB, 3 * MIB)
+    last = peer.all(TransferProgress)[-1]
+    assert (last.bytes, last.total, last.moved) == (6 * MIB, 6 * MIB, 3 * MIB)
+    reached = [report.bytes for report in peer.all(TransferProgress) if report.phase is not Phase.WAITING]
+    assert reached == sorted(reached)
+    assert reached[0] == 4 * MIB  # by the other side's word, which was wrong about one
+
+
+async def test_hashing_is_shown(
+    honest: Honest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though no block comes of it that would show it. What the other side has is there from the beginning."""
+    peer, other = honest
+    reads, real = threading.Semaphore(0), SourceFile.read
+
+    def read(file: SourceFile, space: memoryview, offset: int) -> None:
+        assert reads.acquire(timeout=PATIENCE)
+        real(file, space, offset)
+
+    monkeypatch.setattr(SourceFile, "read", read)
+    task, offer = await sending(peer, other, sparse(tmp_path / "a", 4 * MIB))
+    other.send(Have(offer.transfer, 0, 4 * block_digest(bytes(MIB))), TransferAnswer(offer.transfer, accepted=True))
+    source = await source_of(peer, offer.transfer)
+    reads.release()
+    await until(lambda: source.skipped_bytes == MIB)
+    clock.advance(LOOK_EVERY)
+    await until(lambda: any(report.phase is Phase.HASHING for report in peer.all(TransferProgress)))
+    for _ in range(3):
+        reads.release()
+    other.send(other.receipt_for(await other.wait_for(TransferEnd)))
+    reports = peer.all(TransferProgress)
+    assert {report.bytes for report in reports if report.phase is not Phase.WAITING} == {4 * MIB}
+    sent = await soon(task)
+    assert (sent.size, sent.moved) == (4 * MIB, 0)
+
+
+async def source_of(peer: Peer, transfer: int) -> Any:
+    outgoing = peer.session._driver.outgoing._transfers[transfer]
+    await until(lambda: outgoing.source is not None)
+    return outgoing.source
 
 
 # A receiver that does not keep to the rules.
@@ -293,15 +486,31 @@ async def test_a_receipt_by_hand(honest: Honest, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"hello")
     task, offer = await sending(peer, other, path)
-    assert (offer.name, offer.size, offer.block_size) == ("a", 5, MIB)
-    other.send(FileAnswer(offer.transfer, accepted=True))
-    await other.wait_for(FileEnd)
+    assert (offer.entries, offer.size, offer.block_size) == (1, 5, MIB)
+    other.send(TransferAnswer(offer.transfer, accepted=True))
+    end = await other.wait_for(TransferEnd)
     assert b"hello" in other.came
-    other.send(other.receipt_for(offer, b"hello"))
-    assert (await soon(task)).name == "a"
+    other.send(other.receipt_for(end))
+    assert (await soon(task)).label == "a"
 
 
-@pytest.mark.parametrize("forged", ["signature", "other content", "early", "unanswered"])
+async def test_a_receiver_that_misses_a_file(honest: Honest, tmp_path: Path) -> None:
+    """It says so, and signs for that."""
+    peer, other = honest
+    (tmp_path / "it").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "it" / name).write_bytes(b"hello")
+    task, offer = await sending(peer, other, tmp_path / "it")
+    other.send(TransferAnswer(offer.transfer, accepted=True))
+    end = await other.wait_for(TransferEnd)
+    other.send(FileFailed(offer.transfer, 1, "no\x1broom"), other.receipt_for(end, ((1, 1),)))
+    sent = await soon(task)
+    assert (sent.files, sent.size, sent.failed) == (1, 5, 1)
+    (failed,) = peer.all(events.FileFailed)
+    assert (failed.path, str(failed.error)) == ("it/a", "the other side cannot store it: no\\x1broom")
+
+
+@pytest.mark.parametrize("forged", ["signature", "other root", "other files", "early", "unanswered"])
 async def test_a_false_receipt(honest: Honest, tmp_path: Path, forged: str) -> None:
     peer, other = honest
     path = tmp_path / "a"
@@ -309,12 +518,17 @@ async def test_a_false_receipt(honest: Honest, tmp_path: Path, forged: str) -> N
     if forged == "early":
         sparse(path, 1000 * MIB)
     task, offer = await sending(peer, other, path)
+    end = TransferEnd(offer.transfer, bytes(32), (), b"")
     if forged != "unanswered":
-        other.send(FileAnswer(offer.transfer, accepted=True))
-    if forged in ("signature", "other content"):
-        await other.wait_for(FileEnd)
-    receipt = other.receipt_for(offer, b"hullo" if forged == "other content" else b"hello")
-    other.send(FileReceipt(offer.transfer, 0, bytes(256)) if forged == "signature" else receipt)
+        other.send(TransferAnswer(offer.transfer, accepted=True))
+    if forged in ("signature", "other files"):
+        end = await other.wait_for(TransferEnd)
+    receipt = other.receipt_for(end)
+    if forged == "signature":
+        receipt = TransferReceipt(offer.transfer, 0, (), bytes(256))
+    elif forged == "other files":
+        receipt = TransferReceipt(offer.transfer, 0, ((0, 1),), receipt.signature)
+    other.send(receipt)
     with pytest.raises(RemoteProtocolError):
         await soon(task)
     assert isinstance(await peer.end(), RemoteProtocolError)
@@ -324,7 +538,27 @@ async def test_a_false_receipt(honest: Honest, tmp_path: Path, forged: str) -> N
 async def test_two_answers(honest: Honest, tmp_path: Path, second: bool) -> None:
     peer, other = honest
     task, offer = await sending(peer, other, sparse(tmp_path / "a", 1000 * MIB))
-    other.send(FileAnswer(offer.transfer, accepted=True), FileAnswer(offer.transfer, accepted=second))
+    other.send(TransferAnswer(offer.transfer, accepted=True), TransferAnswer(offer.transfer, accepted=second))
+    with pytest.raises(RemoteProtocolError):
+        await soon(task)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        lambda transfer: [TransferAnswer(transfer, accepted=True, wanted=((1, 1),))],
+        lambda transfer: [Have(transfer, 5, bytes(32))],
+        lambda transfer: [TransferAnswer(transfer, accepted=True), Have(transfer, 0, bytes(32))],
+        lambda transfer: [TransferAnswer(transfer, accepted=True), FileFailed(transfer, 1, "")],
+        lambda transfer: [TransferAnswer(transfer, accepted=True), Verified(transfer, 6)],
+        lambda transfer: [FileFailed(transfer, 0, "")],
+        lambda transfer: [Verified(transfer, 0)],
+    ],
+)
+async def test_an_answer_that_cannot_be(honest: Honest, tmp_path: Path, says: Any) -> None:
+    peer, other = honest
+    task, offer = await sending(peer, other, sparse(tmp_path / "a", 5 * MIB))
+    other.send(*says(offer.transfer))
     with pytest.raises(RemoteProtocolError):
         await soon(task)
 
@@ -335,17 +569,45 @@ async def test_an_answer_to_what_was_given_up(honest: Honest, tmp_path: Path) ->
     task, offer = await sending(peer, other, sparse(tmp_path / "a", 5))
     task.cancel()
     await other.wait_for(Cancel)
-    other.send(FileAnswer(offer.transfer, accepted=True), Ping(1))
+    other.send(TransferAnswer(offer.transfer, accepted=True), FileFailed(offer.transfer, 0, ""), Ping(1))
     await other.wait_for(Pong)
     assert not peer.session.is_over
 
 
 async def test_transfers_are_numbered_by_role(honest: Honest, tmp_path: Path) -> None:
     peer, other = honest
-    tasks = [asyncio.create_task(peer.session.send_file(sparse(tmp_path / "a", 5))) for _ in range(2)]
-    await other.wait_for(FileOffer, 2)
-    numbers = [frame.transfer for frame in other.came if isinstance(frame, FileOffer)]
+    tasks = [asyncio.create_task(peer.session.send([sparse(tmp_path / "a", 5)])) for _ in range(2)]
+    await other.wait_for(TransferOffer, 2)
+    numbers = [frame.transfer for frame in other.came if isinstance(frame, TransferOffer)]
     assert numbers == ([1, 3] if peer.session.role is Role.INITIATOR else [2, 4])
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+# The journal of what is sent.
+
+
+async def test_the_journal_goes_when_all_has_arrived(pair: Pair, tmp_path: Path) -> None:
+    folder = state_dir(tmp_path, Role.INITIATOR) / "sending"
+    pair.file("a", 5)
+    task = pair.start("a")
+    offered = await pair.responder.wait_for(TransferOffered)
+    assert len(list(folder.iterdir())) == 1
+    pair.responder.session.refuse(offered)
+    with pytest.raises(Refused):
+        await soon(task)
+    assert len(list(folder.iterdir())) == 1
+    pair.responder.accept_all(pair.inbox)
+    await soon(pair.start("a"))
+    assert list(folder.iterdir()) == []
+
+
+async def test_the_same_is_sent_twice_at_once(pair: Pair) -> None:
+    """One has the journal, the other goes without; the receiver keeps them apart."""
+    pair.file("a", 3 * MIB)
+    pair.responder.accept_all(pair.inbox)
+    await soon(asyncio.gather(pair.start("a"), pair.start("a")))
+    await pair.responder.wait_for(TransferReceived, 2)
+    await pair.close()
+    assert list(contents(pair.inbox)) == ["a", "a (1)"]

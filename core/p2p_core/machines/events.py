@@ -17,7 +17,7 @@ __all__ = [
     "MessageReceived",
     "PeerDone",
     "PeerLeaving",
-    "ReceiptArrived",
+    "ReceiptDelivered",
     "StreamEnded",
     "TransferAccepted",
     "TransferArrived",
@@ -129,7 +129,7 @@ class TransferArrived:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptArrived:
+class ReceiptDelivered:
     """The other side has our receipt: nothing of the transfer will ever be asked for again."""
 
     transfer: int
@@ -175,7 +175,7 @@ Event = (
     | StreamEnded
     | TransferSent
     | TransferArrived
-    | ReceiptArrived
+    | ReceiptDelivered
     | TransferBroken
     | PeerDone
     | PeerLeaving

@@ -15,7 +15,7 @@ from p2p_core.errors import ConnectionLost, LocalProtocolError, PunchwireError, 
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.machines.channels import Channels
 from p2p_core.machines.duties import RECEIPT_TIME
-from p2p_core.machines.events import Closed, Event, PeerDone, PeerLeaving, ReceiptArrived
+from p2p_core.machines.events import Closed, Event, PeerDone, PeerLeaving, ReceiptDelivered
 from p2p_core.machines.liveness import Liveness
 from p2p_core.machines.messages import Messages
 from p2p_core.machines.transfers import Transfers
@@ -322,7 +322,7 @@ class SessionMachine:
     def _note_receipts(self) -> None:
         receipts = self._channels.outbox.receipts
         while receipts:
-            self._events.append(ReceiptArrived(receipts.popleft()))
+            self._events.append(ReceiptDelivered(receipts.popleft()))
 
     def _say(self, frame: Frame) -> None:
         self._channels.outbox.put(frame)

@@ -126,9 +126,9 @@ class Transfers:
                 self._tell(TransferBroken(transfer, error))
 
     def fail_all(self, reason: str) -> None:
-        """Give up every transfer."""
+        """Give up every transfer, and tell the other side `reason`."""
         for transfer in (*self._outgoing, *self._incoming):
-            self.fail(transfer, TransferFailed(reason), reason)
+            self.fail(transfer, TransferFailed("this side ended the session"), reason)
 
     def file_failed(self, transfer: int, entry: int, reason: str) -> None:
         """Nothing comes of one file, in either direction: it cannot be read, or cannot be stored."""

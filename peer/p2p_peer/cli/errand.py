@@ -20,6 +20,7 @@ from p2p_peer.cli.report import Report
 from p2p_peer.events import (
     PeerDone,
     PeerLeaving,
+    ReceiptDelivered,
     SessionEvent,
     TransferBroken,
     TransferOffered,
@@ -35,6 +36,7 @@ _STREAM_ADVICE = "Start both sides again; a stream can only be sent from its beg
 _YES = ("y", "yes")
 _ANSWERS = (*_YES, "n", "no")
 _ONE = "only one transfer was asked for"
+_NOT_KNOWN = "all of it is here, and the other side may not know"
 _QUIET = 1.0  # s in which the other side says nothing: then an errand that is done leaves
 
 
@@ -68,6 +70,7 @@ class Errand:
         self._receiving: TransferOffered | None = None  # what was asked for
         self._stirred = asyncio.Event()
         self._other_is_done = self._other_left = False
+        self._ended = asyncio.Event()
         self._broke_off = False
         self._lost: ConnectionLost | None = None
 
@@ -89,6 +92,8 @@ class Errand:
             if self._receives:
                 await self._received
             await self._until_quiet()
+            if self._receives:
+                await self._until_known()
         except ConnectionLost as error:
             self._broke_off = True
             raise self._failure(error) from error
@@ -102,17 +107,22 @@ class Errand:
         match event:
             case TransferOffered():
                 self._offered(event)
+            case TransferReceived(failed=failed) if self._is_ours(event.transfer):
+                self._memory.unreceived = failed  # it may have arrived before
+                self._memory.has_arrived = True
+                self._settle(None)
             case TransferReceived(failed=failed):
                 self._memory.unreceived += failed
-                if self._is_ours(event.transfer):
-                    self._memory.is_received = True
-                    self._settle(None)
+            case ReceiptDelivered(transfer) if self._is_ours(transfer):
+                self._memory.is_received = True
             case TransferBroken(error=error) if self._is_ours(event.transfer):
                 self._settle(error)
             case PeerDone():
                 self._other_is_done = True
+                self._knows_if_nothing_is_offered()
             case PeerLeaving():
                 self._other_is_done = self._other_left = True
+                self._knows_if_nothing_is_offered()
 
     def session_ended(self, lost: ConnectionLost | None) -> bool:
         """Whatever is not done by now comes to nothing here, and `run` finds that out by itself."""
@@ -120,6 +130,7 @@ class Errand:
         self._settle(lost or ConnectionLost("the other side left before it had sent everything"))
         self._other_is_done = True
         self._stirred.set()
+        self._ended.set()
         return True
 
     @property
@@ -165,6 +176,20 @@ class Errand:
                     await self._stirred.wait()
             except TimeoutError:
                 return
+
+    async def _until_known(self) -> None:
+        """All is here: leave, which brings word that the other side knows. Raises `ConnectionLost` if none came."""
+        await self._session.close()
+        await self._ended.wait()
+        if self._receives and not self._other_left and not self._has_stream:
+            self._lost = self._lost or ConnectionLost(_NOT_KNOWN)
+            raise self._lost
+
+    def _knows_if_nothing_is_offered(self) -> None:
+        """The other side has come back, and offers nothing: it knows that all has arrived."""
+        if self._memory.has_arrived and self._receiving is None:
+            self._memory.is_received = True
+            self._settle(None)
 
     # What is offered.
 

@@ -12,7 +12,7 @@ EXIT_CODES = {
     4: "not authenticated: the mediator, the peer, or this peer; the mediator's key changed; this peer was replaced",
     5: "the peer did not come in time",
     6: "no path to the peer, or it was lost",
-    7: "a file was refused, by the other side or here",
+    7: "files were refused, by the other side or here, or all of them are there already",
     8: "a transfer failed",
     130: "interrupted",
 }
@@ -24,6 +24,7 @@ _CODES: tuple[tuple[type[errors.PunchwireError], int], ...] = (
     (errors.PeerDidNotCome, 5),
     (errors.NoPath, 6),
     (errors.Refused, 7),
+    (errors.AlreadyThere, 7),
     (errors.TransferFailed, 8),
     (errors.Interrupted, 130),
 )

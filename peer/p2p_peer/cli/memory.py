@@ -46,10 +46,11 @@ class Memory:
     delivered: int = 0  # messages
     has_told: bool = False  # what is left out
     is_sent: bool = False
-    is_received: bool = False
+    has_arrived: bool = False
+    is_received: bool = False  # it has arrived, and the other side knows
     accepted: Accepted | None = None
     unsent: int = 0  # files that came to nothing in transfers that did not
-    unreceived: int = 0
+    unreceived: int = 0  # likewise
 
     def check_whole(self) -> None:
         """Raise `TransferFailed` if files have not come where they were to go."""

@@ -5,16 +5,25 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from p2p_core import limits
 from p2p_core.errors import AlreadyThere, LocalProtocolError, PunchwireError, RemoteProtocolError, TransferFailed
 from p2p_core.machines.session import SessionMachine
-from p2p_core.manifest import TOP, Manifest
+from p2p_core.manifest import TOP, EntryKind, Manifest
 from p2p_core.printable import printable
 from p2p_core.ranges import Ranges, ranges_of
 from p2p_core.wire.frames import BlocksHeader, TransferEnd, TransferReceipt
 
-from p2p_peer.events import FileFailed, Phase, TransferBroken, TransferProgress, TransferReceived, TransferStalled
+from p2p_peer.events import (
+    FileFailed,
+    FilesKept,
+    Phase,
+    TransferBroken,
+    TransferProgress,
+    TransferReceived,
+    TransferStalled,
+)
 from p2p_peer.transfer.archive import Archive
 from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished
 from p2p_peer.transfer.places import Place
@@ -23,7 +32,11 @@ from p2p_peer.unfinished import Unfinished
 
 __all__ = ["Incoming", "IncomingTransfers"]
 
-Report = Callable[[TransferProgress | TransferStalled | FileFailed | TransferReceived | TransferBroken], None]
+Report = Callable[
+    [TransferProgress | TransferStalled | FileFailed | FilesKept | TransferReceived | TransferBroken], None
+]
+
+_EXAMPLES = 3  # of files that are kept
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +49,8 @@ class Incoming:
     sink: BlockWriter | None = None  # once it is open
     end: TransferEnd | None = None  # the sender's, once all has come
     lost: dict[int, str] = field(default_factory=dict)  # entries that came to nothing, here or there, and why
-    is_kept: bool = True  # what has come, when the session breaks
+    staging: Path | None = None  # likewise: the folder that has what comes, until it has its names
+    is_kept: bool = True  # what has come, when it comes to nothing
 
     @property
     def label(self) -> str:
@@ -138,12 +152,13 @@ class IncomingTransfers:
             arriving.sink.give_back(arriving.buffer)
 
     def lost_there(self, transfer: int, entry: int, reason: str) -> bool:
-        """The sender cannot send one file. Return whether the transfer is one of these."""
+        """The sender cannot send a file, or not all of a folder. Return whether the transfer is one of these."""
         incoming = self._transfers.get(transfer)
         if incoming is None:
             return False
         assert incoming.sink is not None
-        incoming.sink.drop(entry)
+        if incoming.manifest.kind(entry) is not EntryKind.FOLDER:  # what could be read of that comes
+            incoming.sink.drop(entry)
         self._lose(incoming, entry, TransferFailed(f"the other side cannot send it: {printable(reason)}"))
         return True
 
@@ -168,28 +183,25 @@ class IncomingTransfers:
         if sink is not None:
             self._end(sink, keep=False)
 
-    def drop(self, transfer: int) -> str | None:
-        """A transfer has come to nothing. Return its label; None if it is none of these."""
+    def drop(self, transfer: int, error: PunchwireError) -> None:
+        """A transfer has come to nothing, because of `error`; nothing happens if it is none of these."""
         manifest = self._offered.pop(transfer, None)
         incoming = self._transfers.pop(transfer, None)
-        if incoming is None:
-            return None if manifest is None else manifest.label()
-        incoming.progress.over()
-        if incoming.sink is not None:
-            self._end(incoming.sink, keep=incoming.is_kept)
-        if incoming.end is not None:
-            self._unfinished.release()
-        self._on_buffer_free()
-        return incoming.label
+        if incoming is not None:
+            self._report(_broken(incoming, error))
+            self._let_go(incoming)
+        elif manifest is not None:
+            self._report(TransferBroken(transfer, outgoing=False, label=manifest.label(), error=error))
 
-    def session_ended(self) -> None:
-        """Nothing can be taken any more."""
+    def session_ended(self, error: PunchwireError) -> list[TransferBroken]:
+        """Nothing can be taken any more; return what to tell of the transfers that come to nothing by that."""
         self._offered.clear()
+        return [_broken(incoming, error) for incoming in self._transfers.values()]
 
     async def stop(self) -> None:
         """Let go of everything; returns when no thread is left."""
         for transfer in tuple(self._transfers):
-            self.drop(transfer)
+            self._let_go(self._transfers.pop(transfer))
         for sink in self._receipted.values():
             self._end(sink, keep=True)
         for sink in self._ended:
@@ -217,12 +229,12 @@ class IncomingTransfers:
         if transfer not in self._transfers:  # given up meanwhile
             self._end(opened.sink, keep=incoming.is_kept)
             return
-        incoming.sink = opened.sink
-        incoming.progress.accepted(opened.wanted)
-        incoming.progress.had(opened.there)
+        incoming.sink, incoming.staging = opened.sink, opened.staging
+        incoming.progress.accepted(opened.wanted, opened.there)
         self._machine.accept(transfer, opened.wanted, opened.have)
-        for entry, why in opened.failed:
-            self._on_file_failed(transfer, entry, why)
+        if opened.kept:
+            examples = tuple("/".join(incoming.manifest.path(entry)) for entry in opened.kept[:_EXAMPLES])
+            self._report(FilesKept(transfer, len(opened.kept), examples))
         self._go_on()
 
     def _buffer_for(self, header: BlocksHeader) -> memoryview | None:
@@ -242,6 +254,14 @@ class IncomingTransfers:
         if self._nowhere is None:
             self._nowhere = memoryview(bytearray(limits.MAX_BLOCK_SIZE))
         return self._nowhere[: header.length]
+
+    def _let_go(self, incoming: Incoming) -> None:
+        incoming.progress.over()
+        if incoming.sink is not None:
+            self._end(incoming.sink, keep=incoming.is_kept)
+        if incoming.end is not None:
+            self._unfinished.release()
+        self._on_buffer_free()
 
     def _end(self, sink: BlockWriter, *, keep: bool) -> None:
         sink.discard(keep=keep)
@@ -310,10 +330,17 @@ class IncomingTransfers:
         self._report(await asyncio.to_thread(self._archive.received, incoming, finished, receipt))
 
 
+def _broken(incoming: Incoming, error: PunchwireError) -> TransferBroken:
+    there, kept = incoming.progress.bytes, incoming.staging
+    if not incoming.is_kept or not there or kept is None or not kept.exists():
+        there, kept = 0, None
+    return TransferBroken(incoming.transfer, False, incoming.label, error, kept, there)
+
+
 def _with_folders(manifest: Manifest, only: Collection[int]) -> Ranges:
     """Return `only` with all that is in its folders, and the folders that these are in. Raises `LocalProtocolError`."""
     if not only or not all(0 <= entry < len(manifest) for entry in only):
-        raise LocalProtocolError("none of it is wanted, or what was not offered")
+        raise LocalProtocolError("nothing of it is wanted, or what was not offered: refuse it")
     wanted = bytearray(len(manifest))
     for entry in only:
         wanted[entry] = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from p2p_core import limits
 from p2p_core.errors import PunchwireError, Refused, SourceChanged, TransferFailed
 from p2p_core.ledger import Ledger
 from p2p_core.machines.session import SessionMachine
@@ -48,6 +49,11 @@ class Outgoing:
         """What it is, in a few words."""
         return self.tree.manifest.label()
 
+    def had_of(self, first: int, end: int) -> int:
+        """How many bytes of these blocks the other side has said it has: others by the same numbers."""
+        had = (ordinal for ordinal in range(first, end) if self.theirs.digest(ordinal) is not None)
+        return sum(map(self.tree.manifest.block_length, had))
+
 
 class OutgoingTransfers:
     """Gives the pump the blocks of all transfers in turn, and tells the machine of each."""
@@ -78,7 +84,9 @@ class OutgoingTransfers:
     def accepted(self, transfer: int, wanted: Ranges) -> None:
         """The other side takes a transfer, or some of it: read ahead, and send."""
         outgoing = self._transfers[transfer]
-        outgoing.progress.accepted(wanted)
+        span, known = outgoing.tree.manifest.span, outgoing.theirs.known_runs()
+        there = sum(span(first, len(digests) // limits.HASH_BYTES) for first, digests in known)
+        outgoing.progress.accepted(wanted, there)
         outgoing.source = Source(outgoing.tree, wanted, outgoing.theirs, outgoing.journal, self._from_thread)
         self._turns.append(outgoing)
         outgoing.source.start()
@@ -180,9 +188,10 @@ class OutgoingTransfers:
         if outgoing.transfer in self._transfers and end > outgoing.moved_to:  # else it was told before
             again = outgoing.moved_to - blocks.first
             told = outgoing.tree.manifest.span(blocks.first, again) if again > 0 else 0
+            had = outgoing.had_of(max(outgoing.moved_to, blocks.first), end)
             outgoing.moved_to = end
             outgoing.progress.enter(Phase.MOVING)
-            outgoing.progress.move(blocks.length - told)
+            outgoing.progress.move(blocks.length - told, had)
 
     async def stop(self) -> None:
         """Let go of everything; returns when no thread is left."""
@@ -213,14 +222,14 @@ class OutgoingTransfers:
             journal.close()
 
     def _look(self, transfer: int) -> None:
-        """See how far a transfer is: that blocks are skipped, or go out slowly, shows itself in no other way."""
+        """See how far a transfer is: that blocks are hashed, or go out slowly, shows itself in no other way."""
         outgoing = self._transfers[transfer]
         assert outgoing.source is not None
-        outgoing.progress.had(outgoing.source.skipped_bytes)
         if self._in_flight is not None and self._in_flight[0] is outgoing:
             blocks = self._in_flight[1]
             if blocks.first >= outgoing.moved_to:
-                outgoing.progress.part(max(blocks.length - self._unwritten(), 0))
+                had = outgoing.had_of(blocks.first, blocks.first + blocks.count)
+                outgoing.progress.part(max(blocks.length - self._unwritten() - had, 0))
         elif outgoing.source.is_hashing:
             outgoing.progress.enter(Phase.HASHING)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from p2p_core.errors import AlreadyThere, TransferFailed
+from p2p_core.errors import AlreadyThere
 from p2p_core.identity import PeerId
 from p2p_core.manifest import Manifest
 from p2p_core.ranges import Ranges, ranges_of
@@ -28,7 +28,8 @@ class Opened:
     wanted: Ranges  # entries; () is all
     have: tuple[tuple[int, bytes], ...]  # runs of blocks that are there already, with their hashes
     there: int  # bytes of these
-    failed: tuple[tuple[int, TransferFailed], ...]  # entries that were wanted, and are not
+    kept: tuple[int, ...] = ()  # entries that are not wanted any more, as files of their names are there
+    staging: Path | None = None  # the folder that has what comes, until it has its names
 
 
 class Place(Protocol):
@@ -69,8 +70,7 @@ class Folder:
         sink.start()
         if stock.kept:
             wanted = ranges_of(entry for entry in range(len(manifest)) if stock.states[entry] != State.UNWANTED)
-        failed = tuple((entry, AlreadyThere("it is there already")) for entry in stock.kept)
-        return Opened(sink, wanted, have, stock.bytes, failed)
+        return Opened(sink, wanted, have, stock.bytes, stock.kept, self.path / staging.name)
 
 
 def _is_any_file_wanted(manifest: Manifest, stock: Stock) -> bool:
@@ -87,4 +87,4 @@ class Output:
         """Get ready. Raises `TransferFailed` if it is more than one file, or none."""
         sink = StdoutSink(manifest, self.file, callbacks)
         sink.start()
-        return Opened(sink, wanted, (), 0, ())
+        return Opened(sink, wanted, (), 0)

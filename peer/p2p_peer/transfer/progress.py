@@ -45,8 +45,14 @@ class Progress:
         """Since the transfer was accepted."""
         return self._loop.time() - self._began
 
-    def accepted(self, wanted: Ranges) -> None:
-        """The entries `wanted`, () for all, are taken: blocks may move."""
+    @property
+    def bytes(self) -> int:
+        """How many are there, in whole blocks."""
+        return self._there + self.moved
+
+    def accepted(self, wanted: Ranges, there: int = 0) -> None:
+        """The entries `wanted`, () for all, are taken, of which `there` bytes are there already: blocks may move."""
+        self._there = there
         self._total = _bytes_of(self._manifest, wanted)
         self._began = self._loop.time()
         self.enter(Phase.MOVING)
@@ -72,9 +78,10 @@ class Progress:
             self._moved_at = self._loop.time()
             self._tell_now_and_then()
 
-    def move(self, count: int) -> None:
-        """`count` more bytes went over the wire, or came over it, in whole blocks."""
+    def move(self, count: int, counted: int = 0) -> None:
+        """`count` more bytes moved, in whole blocks; `counted` of them had been taken to be there already."""
         self.moved += count
+        self._there -= counted
         self._part = 0
         self._moved_at = self._loop.time()
         self._tell_now_and_then()

@@ -127,7 +127,8 @@ class Staging:
 
     def __init__(self, root: int, name: str, descriptor: int, journal: ReceivedJournal, *, is_new: bool) -> None:
         self.descriptor, self.journal = descriptor, journal
-        self._root, self._name, self._is_new = root, name, is_new
+        self.name = name  # in the target folder
+        self._root, self._is_new = root, is_new
         self._can_be_unnamed = _UNNAMED is not None and self._try_unnamed()
 
     @classmethod
@@ -261,7 +262,7 @@ class Staging:
                         os.unlink(name, dir_fd=self.descriptor)
         self.journal.remove()
         with contextlib.suppress(OSError):  # another transfer may just begin in it
-            os.rmdir(self._name, dir_fd=self._root)
+            os.rmdir(self.name, dir_fd=self._root)
 
     def abandon(self) -> None:
         """Close it as if it had not been opened."""
