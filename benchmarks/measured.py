@@ -58,13 +58,9 @@ class Measured:
     copied: dict[str, list[Copied]] = field(default_factory=dict)  # by contestant
 
     def seconds(self, who: str) -> list[float]:
-        """Return the times of the files alone.
-
-        Of a single file as they are told. Of a tree always the whole command less what an empty file takes, because
-        some look through the tree before their own clock begins.
-        """
+        """Return the times of the files alone: as they are told, or else the whole less what an empty file takes."""
         copied = self.copied[who]
-        if copied[0].told and not self.source.is_tree:
+        if copied[0].told:
             return [one.told for one in copied]
         setup = statistics.median(one.setup.wall for one in copied)
         return [max(one.cost.wall - setup, LEAST) for one in copied]

@@ -26,7 +26,7 @@ def tree(tmp_path: Path) -> Measured:
     return Measured("files", small_files(tmp_path, 256), in_place=False)
 
 
-def test_a_file_takes_as_long_as_is_told(file: Measured) -> None:
+def test_it_takes_as_long_as_is_told(file: Measured) -> None:
     file.copied["tcp"] = [copied(4, 1, 2.5), copied(5, 1, 3.5)]
     assert file.seconds("tcp") == [2.5, 3.5]
     assert file.wall("tcp") == [4, 5]
@@ -35,11 +35,6 @@ def test_a_file_takes_as_long_as_is_told(file: Measured) -> None:
 def test_what_tells_nothing_takes_what_it_takes_longer_than_for_an_empty_file(file: Measured) -> None:
     file.copied["scp"] = [copied(4, 1), copied(5, 2), copied(6, 9), copied(1, 2)]
     assert file.seconds("scp") == [2, 3, 4, LEAST]  # less 2, the median
-
-
-def test_a_tree_takes_what_it_takes_longer_whatever_is_told(tree: Measured) -> None:
-    tree.copied["tcp"] = [copied(4, 1, 0.1)]
-    assert tree.seconds("tcp") == [3]
 
 
 def test_ratios_are_taken_round_by_round(file: Measured) -> None:

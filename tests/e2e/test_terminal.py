@@ -171,11 +171,11 @@ def _only_kept(folder: Path) -> None:
     assert kept.name.startswith(STAGING_PREFIX)
 
 
-def _film(alice: Terminal, bob: Terminal, tmp_path: Path) -> None:
+def _film(alice: Terminal, bob: Terminal, tmp_path: Path, name: str = "film.mkv") -> None:
     """Begin to send a file that takes longer than any test."""
-    with (tmp_path / "film.mkv").open("wb") as film:
+    with (tmp_path / name).open("wb") as film:
         film.truncate(64 * 2**30)
-    alice.types(f"/send {tmp_path / 'film.mkv'}")
+    alice.types(f"/send {tmp_path / name}")
     bob.shows("/accept")
     bob.types("/accept")
     for chat in (alice, bob):
@@ -196,6 +196,22 @@ def test_leaving_gives_up_a_transfer_only_when_it_is_said_twice(
     assert "* film.mkv was not sent: you gave it up" in alice.lines
     assert any(line.startswith("* film.mkv: ") for line in bob.lines)
     _only_kept(tmp_path / "bob")
+
+
+def test_the_chat_goes_on_beside_transfers_both_ways(chats: tuple[Terminal, Terminal], tmp_path: Path) -> None:
+    alice, bob = chats
+    for chat, other, name in ((alice, bob, "one.mkv"), (bob, alice, "two.mkv")):
+        _film(chat, other, tmp_path, name)
+    for number in range(5):
+        alice.types(f"from alice {number}")
+        bob.shows(f"from alice {number}")
+        bob.types(f"from bob {number}")
+        alice.shows(f"from bob {number}")
+    for chat in chats:  # neither has ended
+        chat.stands("one.mkv")
+        chat.stands("two.mkv")
+    alice.presses("\x03")
+    assert _over(alice, bob) == (130, 0)
 
 
 @pytest.mark.parametrize("who", ["sender", "receiver"])

@@ -3,20 +3,20 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import World
-from tests.programs import PATIENCE, Keys, Peer, end, p2p_peer
+from tests.programs import PATIENCE, Keys, end, p2p_peer
 from tests.terminal import Terminal
 from tests.trees import contents
 
 OLD = 1_600_000_000_123_456_789  # ns
 STREAM = os.urandom(2 * 2**20 + 7)
-NAMES = ("plain", "with a space", "größe", "файл", "写真", "ملف", "🎻.txt", "-rf", "a'\"$`b")
+NAMES = ("plain", "with a space", "größe", "файл", "写真", "ملف", "🎻.txt", "-rf", "a'$`b")
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_folder_a_file_and_standard_input(world: World, tree: Path, tmp_path: 
         ("stdin", "stream"),
     ]
     assert received["paths"] == [str(inbox / name) for name in ("tree", "file", "stdin")]
-    assert received["files"] == offered["files"] == len([1 for what in sent.values() if what[2:] and what[2]]) + 2
+    assert received["files"] == offered["files"] == len(NAMES) + 3 + 2
     _check_receipts(world, received, inbox)
 
 
@@ -141,11 +141,12 @@ def test_to_standard_output(world: World, tmp_path: Path, what: str) -> None:
     (tmp_path / "file").write_bytes(STREAM)
     bob = Person(world, world.bob, world.alice, "--receive", "-", "--yes", stdin=subprocess.DEVNULL)
     alice = Person(world, world.alice, world.bob, "--send", "-" if what == "stream" else tmp_path / "file")
-    alice.process.stdin = alice.process.stdin
-    assert alice.goes_on(STREAM if what == "stream" else b"")[0] == 0
-    code, output, said = bob.goes_on()
+    with ThreadPoolExecutor() as at_once:
+        sending = at_once.submit(alice.goes_on, STREAM if what == "stream" else b"")
+        code, output, said = bob.goes_on()
     assert (code, output == STREAM) == (0, True)
     assert "received" in said
+    assert sending.result()[0] == 0
 
 
 def test_a_reader_of_standard_output_that_has_read_enough(world: World, tmp_path: Path) -> None:
@@ -168,14 +169,11 @@ def test_a_reader_of_standard_output_that_has_read_enough(world: World, tmp_path
 # What is there already.
 
 
-def never(there: Path, sender: Peer, receiver: Peer) -> None:
-    assert (sender.exit_code(), receiver.exit_code()) == (0, 0)
-
-
 @pytest.mark.parametrize("how", ["never", "always", "rename", "in place"])
 def test_what_is_there_already(world: World, tmp_path: Path, how: str) -> None:
     tree, inbox = tmp_path / "tree", tmp_path / "inbox"
-    for folder, text in ((tree, "new"), (inbox / "tree", "old")):
+    old, new = "old" * 2**20, "new" * 2**20
+    for folder, text in ((tree, new), (inbox / "tree", old)):
         folder.mkdir(parents=True)
         (folder / "a").write_text(text)
     (tree / "b").write_text("new")
@@ -184,24 +182,22 @@ def test_what_is_there_already(world: World, tmp_path: Path, how: str) -> None:
     flags = ("--overwrite", "always", "--in-place") if how == "in place" else ("--overwrite", how)
     alice = world.start_alice("--send", tree)
     bob = world.start_bob("--receive", inbox, "--yes", *flags)
-    codes = (alice.exit_code(), bob.exit_code())
+    assert (alice.exit_code(), bob.exit_code()) == (0, 0)
     found = {str(path.relative_to(inbox)): path.read_text() for path in inbox.rglob("*") if path.is_file()}
-    there = {"tree/a": "old", "tree/c": "old"}
-    if how == "rename":
-        assert codes == (0, 0)
-        assert found == there | {"tree (1)/a": "new", "tree (1)/b": "new"}
-    elif how == "never":
-        assert codes == NEVER_CODES
-        assert found == there | {"tree/b": "new"}
-        assert bob.wait_for("file_failed")["code"] == "already-there"
-    else:
-        assert codes == (0, 0)
-        assert found == there | {"tree/a": "new", "tree/b": "new"}
-    same_inode = (inbox / "tree" / "a").stat().st_ino == inode
-    assert same_inode is (how != "always")
-
-
-NEVER_CODES = (0, 8)
+    assert (
+        found
+        == {
+            "never": {"tree/a": old, "tree/b": "new", "tree/c": "old"},
+            "always": {"tree/a": new, "tree/b": "new", "tree/c": "old"},
+            "in place": {"tree/a": new, "tree/b": "new", "tree/c": "old"},
+            "rename": {"tree/a": old, "tree/c": "old", "tree (1)/a": new, "tree (1)/b": "new"},
+        }[how]
+    )
+    assert ((inbox / "tree" / "a").stat().st_ino == inode) is (how != "always")
+    if how == "never":
+        assert bob.wait_for("files_kept")["examples"] == ["tree/a"]
+    moved = 3 if how == "never" else len(new) + 3
+    assert alice.wait_for("transfer_sent")["moved"] == bob.wait_for("transfer_received")["moved"] == moved
 
 
 def test_some_of_it_is_accepted_at_a_terminal_and_replaces_what_is_there(world: World, tmp_path: Path) -> None:
@@ -256,9 +252,8 @@ def test_a_limited_rate(world: World, tmp_path: Path) -> None:
 
 
 def test_both_ways_at_once(world: World, tmp_path: Path) -> None:
-    starts: tuple[tuple[str, Callable[..., Peer]], ...] = (("alice", world.start_alice), ("bob", world.start_bob))
     peers = {}
-    for name, start in starts:
+    for name, start in (("alice", world.start_alice), ("bob", world.start_bob)):
         (tmp_path / f"from {name}").write_bytes(os.urandom(3 * 2**20))
         job = ("--send", tmp_path / f"from {name}", "--receive", tmp_path / f"to {name}", "--yes")
         peers[name] = start(*job, "--message", f"from {name}", "--limit-rate", "4M")

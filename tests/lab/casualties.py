@@ -53,12 +53,12 @@ class After(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When who is killed."""
+    """When who is killed, and started again at once."""
 
     victims: tuple[str, ...]
     after: After
     how_far: float  # s, or the part of all bytes
-    away: float = 0.0  # s until the mediator is there again
+    away: float = 0.0  # s until the mediator is started again, if it is one of them; it comes last
 
     def __str__(self) -> str:
         return f"{' and '.join(self.victims)}: {self.how_far:.3f} {self.after.value}"
@@ -100,7 +100,7 @@ class UnderFire:
     def survive(self, moments: Sequence[Moment]) -> int:
         """Kill at these moments, until the transfer is done; return how many of them there were in time."""
         for number, moment in enumerate(moments):
-            while not self._is_due(moment):
+            while self._done or not self._is_due(moment):
                 if not self._go_on():
                     return number
             self._kill(moment)
@@ -123,6 +123,7 @@ class UnderFire:
             state = self._folder / f"state-{host}"
             assert any(f"-{what}-" in receipt.name for receipt in (state / "receipts").iterdir())
             assert not any((state / "sending").glob("*"))
+        assert all("Traceback" not in errors.read_text() for errors in self._folder.glob("*.errors"))
 
     def _start(self, side: str) -> None:
         host = HOSTS[side]
@@ -146,14 +147,13 @@ class UnderFire:
 
     def _kill(self, moment: Moment) -> None:
         print(f"{self._elapsed:6.1f} s  {moment}; {self.counted.verified_bytes / self._size:.1%} verified", flush=True)
-        victims = [victim for victim in moment.victims if victim not in self._done]
-        for victim in victims:
+        for victim in moment.victims:
             process = self._mediator if victim == "mediator" else self._peers[victim].process
             process.kill()
             process.wait()
         self._last_kill = self._last_news = time.monotonic()
         self._met_before, self._met_at = self._met(), 0.0
-        for victim in victims:
+        for victim in moment.victims:
             if victim == "mediator":
                 time.sleep(moment.away)
                 self._mediator = subprocess.Popen(self._mediator.args, stdout=subprocess.DEVNULL, text=True)

@@ -12,7 +12,15 @@ from p2p_core.identity import PeerId
 from p2p_core.manifest import TOP, Entry, EntryKind, Manifest
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
-from p2p_peer.events import PeerLeaving, SessionEvent, TransferBroken, TransferOffered, TransferReceived, TransferSent
+from p2p_peer.events import (
+    PeerLeaving,
+    ReceiptDelivered,
+    SessionEvent,
+    TransferBroken,
+    TransferOffered,
+    TransferReceived,
+    TransferSent,
+)
 from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import SendOptions, SourceTree, scan
 
@@ -92,6 +100,7 @@ class FakeSession(ShownSession):
     refused: list[tuple[int, str]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     _offered: dict[int, TransferOffered] = field(default_factory=dict)
+    _receipts: list[int] = field(default_factory=list)  # of transfers, that the other side may not have
     _events: "asyncio.Queue[SessionEvent | None]" = field(default_factory=asyncio.Queue)
     _error: PunchwireError | None = None
     _other_leaves: bool = False
@@ -153,6 +162,7 @@ class FakeSession(ShownSession):
         self.is_finished = True
 
     async def close(self, reason: str = "") -> None:
+        self.receipts_arrive()
         self._end(None)
 
     async def __aenter__(self) -> "FakeSession":
@@ -196,6 +206,13 @@ class FakeSession(ShownSession):
         manifest = offered.manifest
         files, size = manifest.files - failed, manifest.total_bytes
         self.happen(TransferReceived(offered.transfer, manifest.label(), (path,), files, size, size, 1.0, None, failed))
+        self._receipts.append(offered.transfer)
+
+    def receipts_arrive(self) -> None:
+        """The other side has our receipts; its farewell says so, too."""
+        if not self.is_over:
+            self.happen(*map(ReceiptDelivered, self._receipts))
+            self._receipts.clear()
 
     def withdraw(self, offered: TransferOffered, error: PunchwireError | None = None) -> None:
         """A transfer of the other side's comes to nothing."""
@@ -211,11 +228,12 @@ class FakeSession(ShownSession):
     def leave(self, reason: str = "") -> None:
         """The other side leaves."""
         self.begin_to_leave(reason)
+        self.receipts_arrive()
         self.farewell = reason
         self._end(None)
 
     def lose(self, error: PunchwireError | None = None) -> None:
-        """The session ends without a farewell."""
+        """The session ends without a farewell, and nothing more is known to have arrived there."""
         self._end(error or ConnectionLost(LOST))
 
     def _check_open(self) -> None:

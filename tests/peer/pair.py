@@ -162,9 +162,7 @@ async def channels(paths: tuple[PeerPath, PeerPath] | None = None, seed: int = 1
     )
 
 
-def session_on(
-    channel: Channel, role: Role, keeper: Keeper | None = None, *, seed: int = 1, **options: Any
-) -> Session:
+def session_on(channel: Channel, role: Role, keeper: Keeper | None = None, *, seed: int = 1, **options: Any) -> Session:
     return Session(
         channel,
         agreement(role, seed),

@@ -22,6 +22,7 @@ from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.comeback import do_errand
 from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.memory import Memory
+from p2p_peer.events import PeerDone
 
 from tests.peer.fake_session import LOST, FakeSession
 from tests.peer.pair import soon, until
@@ -111,6 +112,86 @@ async def test_the_receiver_stays_and_is_asked_once(meetings: Meetings, tmp_path
     second.received(offered, tmp_path / "a.txt")
     await meetings.end()
     assert meetings.lines.asked == 1
+
+
+async def arrived(meetings: Meetings, folder: Path) -> None:
+    """Everything is here in the first session, which is lost before the other side is known to know."""
+    meetings.begin(Wanted(receives=True, terms=Acceptance(folder, unasked=True)))
+    session = await meetings.session()
+    offered = session.offer()
+    await until(lambda: bool(session.accepted))
+    session.received(offered, folder / "a.txt")
+    session.lose()
+
+
+async def test_the_receiver_stays_until_the_other_side_knows(meetings: Meetings, tmp_path: Path) -> None:
+    await arrived(meetings, tmp_path)
+    second = await meetings.session(2)
+    assert meetings.said.losses == [f"all of it is here, and the other side may not know: {LOST}"]
+    offered = second.offer()
+    await until(lambda: bool(second.accepted))
+    second.received(offered, tmp_path / "a.txt")
+    await meetings.end()
+    assert meetings.tries == 2
+
+
+async def test_a_receipt_that_has_arrived_is_enough(meetings: Meetings, tmp_path: Path) -> None:
+    meetings.begin(Wanted(receives=True, terms=Acceptance(tmp_path, unasked=True)))
+    session = await meetings.session()
+    offered = session.offer()
+    await until(lambda: bool(session.accepted))
+    session.received(offered, tmp_path / "a.txt")
+    session.receipts_arrive()
+    session.lose()
+    await meetings.end()
+    assert meetings.tries == 1
+
+
+@pytest.mark.parametrize("what", ["messages", "files"])
+async def test_once_all_is_done_the_session_may_be_lost(meetings: Meetings, what: str) -> None:
+    """The other side may have had more to say, which nobody has asked for."""
+    meetings.begin(Wanted(messages=("one",)) if what == "messages" else Wanted(paths=("a",)))
+    session = await meetings.session()
+    if what == "messages":
+        await until(lambda: bool(session.messages))
+        session.acknowledge()
+    else:
+        (await meetings.sent_in(1)).stored()
+    session.lose()
+    await meetings.end()
+    assert meetings.tries == 1
+
+
+@pytest.mark.parametrize("how", ["done", "leaves"])
+async def test_who_comes_back_and_offers_nothing_knows(meetings: Meetings, tmp_path: Path, how: str) -> None:
+    await arrived(meetings, tmp_path)
+    second = await meetings.session(2)
+    if how == "done":
+        second.happen(PeerDone())
+    else:
+        second.leave()
+    await meetings.end()
+    assert meetings.tries == 2
+
+
+async def test_who_does_not_come_back_believes_what_it_likes(meetings: Meetings, tmp_path: Path) -> None:
+    """All is here."""
+    meetings.errors = [PeerDidNotCome("it did not come within 3 s")]
+    await arrived(meetings, tmp_path)
+    await meetings.end()
+
+
+async def test_files_that_failed_count_once(meetings: Meetings, tmp_path: Path) -> None:
+    meetings.begin(Wanted(receives=True, terms=Acceptance(tmp_path, unasked=True)))
+    for number, failed in ((1, 2), (2, 1)):
+        session = await meetings.session(number)
+        offered = session.offer(("a", 1), ("b", 1), ("c", 1))
+        await until(lambda session=session: bool(session.accepted))  # type: ignore[misc]
+        session.received(offered, tmp_path, failed=failed)
+        if number == 1:
+            session.lose()
+    with pytest.raises(TransferFailed, match="^1 file was not received"):
+        await meetings.end()
 
 
 @pytest.mark.parametrize("how", ["farewell", "refused", "messages only"])

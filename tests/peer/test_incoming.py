@@ -42,8 +42,10 @@ from p2p_peer.events import (
     TransferProgress,
     TransferReceived,
     TransferSent,
+    TransferStalled,
 )
 from p2p_peer.transfer.block_writer import BUFFERS
+from p2p_peer.transfer.progress import STALLED_AFTER
 from p2p_peer.transfer.target import Overwrite
 
 from tests.peer.other_side import OtherSide, block, blocks_of, offer_of, one_file
@@ -841,6 +843,26 @@ async def test_a_slow_disk_holds_up_the_sender(pair: Pair, monkeypatch: pytest.M
         gate.set()
         assert (await soon(sending)).size == size
     await pair.responder.wait_for(TransferReceived)
+
+
+async def test_a_transfer_that_stands_still_is_told_of(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    """On both sides, and not when it moves again."""
+    pair.file("a", 8 * MIB)
+    with closed_gate(monkeypatch) as gate:
+        pair.responder.accept_all(pair.inbox)
+        sending = pair.start("a")
+        await until(lambda: pair.responder.session._driver._pump.is_held_up)
+        clock.advance(STALLED_AFTER)
+        for peer in (pair.initiator, pair.responder):
+            stalled = await peer.wait_for(TransferStalled)
+            assert (stalled.transfer, stalled.label) == (1, "a")
+            assert STALLED_AFTER <= stalled.seconds < 2 * STALLED_AFTER
+        gate.set()
+        await soon(sending)
+    for peer in (pair.initiator, pair.responder):
+        assert len(peer.all(TransferStalled)) == 1
 
 
 async def test_a_disk_that_stands_still_for_long_is_no_silent_peer(

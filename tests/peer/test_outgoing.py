@@ -444,9 +444,7 @@ async def test_only_what_the_other_side_has_not_is_sent(honest: Honest, tmp_path
     assert reached[0] == 4 * MIB  # by the other side's word, which was wrong about one
 
 
-async def test_hashing_is_shown(
-    honest: Honest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hashing_is_shown(honest: Honest, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though no block comes of it that would show it. What the other side has is there from the beginning."""
     peer, other = honest
     reads, real = threading.Semaphore(0), SourceFile.read

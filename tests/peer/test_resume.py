@@ -64,12 +64,13 @@ async def interrupt(tries: Tries, monkeypatch: pytest.MonkeyPatch, *names: str, 
         await until(gate.reached.is_set)
         await tries.kill(pair, gate)
     assert isinstance((await asyncio.gather(sending, return_exceptions=True))[0], ConnectionLost)
+    (broken,) = pair.responder.all(TransferBroken)
+    assert isinstance(broken.error, ConnectionLost)
+    assert [broken.kept] == ([pair.inbox / name for name in leftovers(pair.inbox)] if broken.bytes else [None])
 
 
 @pytest.mark.parametrize("writes", [0, 1, 4, 5, 100, SMALL - 1, SMALL + 5, SMALL + 7])
-async def test_killed_in_the_middle(
-    tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch, writes: int
-) -> None:
+async def test_killed_in_the_middle(tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
     await interrupt(tries, monkeypatch, "it", writes=writes)
     stored = set(blocks.stored)
     blocks.forget()
@@ -146,9 +147,7 @@ async def test_what_was_read_and_sent_is_not_read_again(
     assert contents(pair.inbox) == contents(pair.outbox)
 
 
-async def test_a_source_that_changed_meanwhile(
-    tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_source_that_changed_meanwhile(tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what is not the same is sent."""
     await interrupt(tries, monkeypatch, "it", writes=SMALL + 7)
     assert blocks.stored >= set(range(5))
@@ -234,9 +233,7 @@ async def test_everything_has_arrived_but_the_receipt(tries: Tries, blocks: Bloc
 
 
 @pytest.mark.parametrize("who", ["sender", "receiver"])
-async def test_given_up_and_sent_again(
-    tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch, who: str
-) -> None:
+async def test_given_up_and_sent_again(tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch, who: str) -> None:
     """In the same session. What the receiver did not want is gone; what the sender did not, is there."""
     pair = await tries.begin()
     make_tree(pair)
@@ -266,9 +263,7 @@ async def test_given_up_and_sent_again(
         assert sorted(blocks.sent) == list(range(ALL))
 
 
-async def test_another_transfer_of_the_same_name(
-    tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_another_transfer_of_the_same_name(tries: Tries, blocks: Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not taken for the one before."""
     await interrupt(tries, monkeypatch, "it", writes=100)
     blocks.forget()

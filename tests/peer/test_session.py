@@ -691,3 +691,52 @@ async def test_noise(honest: Honest) -> None:
     peer, other = honest
     other.send(random.Random(peer.session.role.value).randbytes(100_000))
     assert isinstance(await peer.end(), RemoteProtocolError | ConnectionLost)
+
+
+# At a rate that is limited.
+
+
+async def test_blocks_go_no_faster_than_they_may(tmp_path: Path, clock: Clock) -> None:
+    """And get there."""
+    rate = 100_000
+    pair = Pair.on(await channels(), tmp_path, limit_rate=rate)
+    pair.responder.accept_all(pair.inbox)
+    size = pair.file("a", 500_000).stat().st_size
+    sending = pair.start("a")
+    pump = pair.initiator.session._driver._pump
+    await until(lambda: pump.unwritten > 0)
+    began = clock()
+    while not sending.done():
+        clock.advance(0.01)
+        await asyncio.sleep(0)
+        written = size - pump.unwritten if pump.unwritten else 0
+        assert written <= rate * (clock() - began + 0.2)
+    assert clock() - began > size / rate - 0.2
+    assert (await sending).moved == size
+    await pair.close()
+
+
+async def test_a_message_does_not_wait_for_a_block(tmp_path: Path) -> None:
+    """Each way it goes between the parts of one that takes a quarter of an hour."""
+    pair = Pair.on(await channels(), tmp_path, limit_rate=1000)
+    for peer in (pair.initiator, pair.responder):
+        peer.accept_all(pair.inbox)
+    for name in ("a", "b"):
+        pair.file(name, 1024 * 1024)
+    ours, theirs = pair.sessions
+    sendings = [pair.start("a"), asyncio.create_task(theirs.send([pair.outbox / "b"]))]
+    for session in pair.sessions:
+        await until(lambda session=session: session._driver._pump.unwritten > 0)  # type: ignore[misc]
+    for _ in range(5):
+        await soon(asyncio.gather(ours.send_message("hello"), theirs.send_message("hello")))
+    assert all(session._driver._pump.unwritten > 1_000_000 for session in pair.sessions)
+    await pair.leave()
+    await asyncio.gather(*sendings, return_exceptions=True)
+
+
+async def test_a_limit_holds_on_the_next_channel_too(tmp_path: Path) -> None:
+    pair = Pair.on(await channels(), tmp_path, limit_rate=1000)
+    ours = pair.initiator.session._driver
+    assert ours._pump._limit is not None
+    assert ours._new_pump(ours.channel)._limit is ours._pump._limit
+    await pair.leave()

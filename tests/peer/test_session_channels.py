@@ -1,9 +1,12 @@
 """A live session moves from channel to channel; the channels are real, and break."""
 
 import asyncio
+import os
 import random
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from p2p_core.errors import ConnectionLost, NoPath, RemoteProtocolError, SourceChanged, TransferFailed
@@ -19,16 +22,20 @@ from p2p_peer.events import (
     PathLost,
     SessionEvent,
     StillLooking,
+    TransferOffered,
     TransferProgress,
     TransferReceived,
     TransferSent,
 )
+from p2p_peer.transfer.block_writer import BlockWriter
 
 from tests.peer.breaking import FakeKeeper, Moving
 from tests.peer.other_side import OtherSide, block
-from tests.peer.pair import Clock, Peer, channels, leftovers, session_on, soon, until
+from tests.peer.pair import PATIENCE, Clock, Peer, channels, leftovers, session_on, soon, until
 from tests.peer.quic_pair import udp_paths
+from tests.peer.receiving import contents
 from tests.peer.slow_disk import closed_gate
+from tests.peer.tries import Blocks, standard_input
 
 MIB = 1024 * 1024
 
@@ -381,6 +388,126 @@ async def test_a_file_that_changed_while_there_was_no_channel(moving: Moving) ->
     assert (failed.path, str(failed.error)) == ("a", "the other side cannot send it: it changed while it was sent")
     await moving.pair.close()
     assert [path.name for path in moving.pair.inbox.iterdir()] == ["b"]
+
+
+async def through_cuts(
+    tmp_path: Path, cuts: list[int], send: Callable[[Moving], "asyncio.Task[TransferSent]"]
+) -> Moving:
+    """Have something sent on wires that break after so many bytes each; the last one does not."""
+    moving = await Moving.begin(tmp_path, most=cuts[0])
+    moving.pair.responder.accept_all(moving.pair.inbox)
+    sending = send(moving)
+    for count, most in enumerate([*cuts[1:], float("inf")], 1):
+        await moving.lost(count)
+        assert not sending.done()
+        await moving.move(most)
+    sent = await soon(sending)
+    received = await moving.pair.responder.wait_for(TransferReceived)
+    assert (sent.size, sent.moved, sent.failed) == (received.size, received.moved, 0)
+    assert sent.moved == sent.size
+    await moving.pair.close()
+    await moving.end()
+    return moving
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_small_files_on_a_connection_that_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """In the middle of batches; nothing that was verified comes twice, and each file is there once."""
+    dice, blocks = random.Random(seed), Blocks(monkeypatch)
+    verified: list[int] = []
+    real = BlockWriter._verify
+
+    def verify(writer: BlockWriter, buffer: memoryview, first: int, digests: bytes, length: int) -> None:
+        real(writer, buffer, first, digests, length)
+        verified.extend(range(first, first + len(digests) // 32))
+
+    monkeypatch.setattr(BlockWriter, "_verify", verify)
+
+    def send(moving: Moving) -> "asyncio.Task[TransferSent]":
+        for number in range(1500):
+            moving.pair.file(f"it/{number % 7}/{number}", 1000 + number)
+        return moving.pair.start("it")
+
+    cuts = [dice.randrange(150_000, 400_000) for _ in range(6)]
+    moving = await through_cuts(tmp_path, cuts, send)
+    assert verified == list(range(1500))
+    assert blocks.stored == set(range(1500))
+    assert contents(moving.pair.inbox) == contents(moving.pair.outbox), f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_a_stream_on_a_connection_that_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Standard input cannot be read again: what was not verified is kept."""
+    dice = random.Random(seed)
+    content = dice.randbytes(20 * MIB + 5)
+
+    def send(moving: Moving) -> "asyncio.Task[TransferSent]":
+        moving.pair.file("a", 2 * MIB)
+        return asyncio.create_task(moving.pair.initiator.session.send([moving.pair.outbox / "a", "-"]))
+
+    with standard_input(monkeypatch, content):
+        moving = await through_cuts(tmp_path, [dice.randrange(60_000, 4 * MIB) for _ in range(5)], send)
+    there = contents(moving.pair.inbox)
+    assert there == {"a": (moving.pair.outbox / "a").read_bytes(), "stdin": content}, f"seed {seed}"
+
+
+async def test_lost_when_all_is_sent_and_before_the_receipt(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receipt comes over the next channel."""
+    ours, theirs = moving.peers
+    theirs.accept_all(moving.pair.inbox)
+    moving.pair.file("a", 2 * MIB)
+    with closed_gate(monkeypatch) as gate:
+        sending = moving.pair.start("a")
+        await until(lambda: bool(theirs.session._driver.unfinished._held))
+        await lose(moving)
+        gate.set()
+        await theirs.wait_for(TransferReceived)
+    assert not sending.done()
+    await moving.move()
+    assert (await soon(sending)).moved == 2 * MIB
+
+
+async def test_answered_between_channels(moving: Moving) -> None:
+    ours, theirs = moving.peers
+    moving.pair.file("a", MIB)
+    sending = moving.pair.start("a")
+    offered = await theirs.wait_for(TransferOffered)
+    await lose(moving)
+    theirs.session.accept(offered, moving.pair.inbox)
+    await until(lambda: not theirs.session._driver.incoming.opening)
+    await moving.move()
+    assert (await soon(sending)).files == 1
+
+
+async def test_a_file_that_cannot_be_stored_is_told_over_the_next_channel(
+    moving: Moving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = moving.peers
+    theirs.accept_all(moving.pair.inbox)
+    (moving.pair.outbox / "a").write_bytes(b"bad")
+    moving.pair.file("b", 3 * MIB)
+    real = os.pwrite
+    gate = threading.Event()
+
+    def pwrite(descriptor: int, data: Any, offset: int) -> int:
+        if bytes(data[:3]) == b"bad":
+            assert gate.wait(PATIENCE)
+            raise PermissionError(13, "Permission denied")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    sending = moving.pair.start("a", "b")
+    await until(lambda: moving.wires[-1].carried > MIB)
+    await lose(moving)
+    gate.set()
+    await theirs.wait_for(FileFailed)
+    assert not ours.all(FileFailed)
+    await moving.move()
+    sent = await soon(sending)
+    assert (sent.files, sent.failed) == (1, 1)
+    assert ours.all(FileFailed)[0].path == "a"
 
 
 # A user who does not read.

@@ -1,7 +1,6 @@
 import io
 import os
 import queue
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from p2p_core.identity import PeerId
 from p2p_core.ledger import block_digest
 from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished
 from p2p_peer.transfer.places import Output
-from p2p_peer.transfer.stdout_sink import Stdout, Writable
+from p2p_peer.transfer.stdout_sink import Writable
 
 from tests.peer.pair import PATIENCE
 from tests.peer.receiving import BLOCK, Sent
@@ -77,13 +76,13 @@ def content(request: pytest.FixtureRequest) -> bytes:
 
 
 @pytest.fixture(params=["file", "stream"])
-def sent(request: pytest.FixtureRequest, content: bytes) -> Iterator[Sent]:
+def sent(request: pytest.FixtureRequest, content: bytes) -> Sent:
     sent = Sent()
     if request.param == "file":
         sent.file("a", content)
     else:
         sent.stream(content)
-    yield sent
+    return sent
 
 
 @pytest.mark.parametrize("kind", [io.BytesIO, Little])
@@ -122,7 +121,7 @@ def test_it_cannot_be_written(file: io.BytesIO, why: str) -> None:
     writing.end()
 
 
-def test_a_part_is_left_out(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_a_part_is_left_out() -> None:
     writing = Writing(one(3), io.BytesIO())
     writing.send(0)
     assert str(writing.send(2)) == "the other side left out a part of it"
@@ -163,12 +162,3 @@ def test_only_a_single_file_fits() -> None:
     for sent in (two, folder, nothing):
         with pytest.raises(TransferFailed, match="only a single file or stream"):
             Writing(sent, io.BytesIO())
-
-
-def test_standard_output_itself(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    sent = Sent()
-    sent.file("a", b"hello")
-    writing = Writing(sent, Stdout())
-    writing.send(0)
-    writing.end()
-    assert capsysbinary.readouterr().out == b"hello"

@@ -2,10 +2,10 @@
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from p2p_core.identity import PeerId
 from p2p_core.manifest import TOP
 from p2p_core.safe_names import STAGING_PREFIX
 from p2p_peer.transfer import staging as staging_module
@@ -340,13 +340,14 @@ def test_what_is_in_staging_was_swapped(tmp_path: Path, swap: str) -> None:
     (folder,) = staging_folders(target)
     path = folder / staging_module.Staging.name_for(("a",))
     path.unlink()
-    swaps: dict[str, Callable[[], object]] = {
-        "link": lambda: path.symlink_to(precious),
-        "folder": path.mkdir,
-        "fifo": lambda: os.mkfifo(path),
-        "hard link": lambda: path.hardlink_to(precious),
-    }
-    swaps[swap]()
+    if swap == "link":
+        path.symlink_to(precious)
+    elif swap == "hard link":
+        path.hardlink_to(precious)
+    elif swap == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
     receiving = Receiving(sent, target)
     assert receiving.have == set()
     finished = receiving.all()
@@ -373,19 +374,13 @@ def test_two_receivers_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_the_others_transfers_are_not_ours(tmp_path: Path) -> None:
-    """Neither another peer's of the same name, nor the same peer's of another."""
+    """Neither another peer's of the same name, nor the same peer's of other names."""
     sent, other = tree(), tree()
     other.file("more", b"m")
     begun(tmp_path, sent, {0, 1, 2})
-    stranger = Receiving(sent, tmp_path, peer=type(Receiving(other, tmp_path).manifest) and _stranger())
-    assert stranger.have == set()
-    stranger.end(keep=False)
-
-
-def _stranger():  # type: ignore[no-untyped-def]
-    from p2p_core.identity import PeerId
-
-    return PeerId(bytes([1]) * 32)
+    for receiving in (Receiving(sent, tmp_path, peer=PeerId(bytes([1]) * 32)), Receiving(other, tmp_path)):
+        assert receiving.have == set()
+        receiving.end(keep=False)
 
 
 def test_a_stream_begins_anew(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import threading
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,6 @@ class Tries:
         if gate is not None:
             gate.set()
         await self.died(pair)
-
 
     async def leave(self) -> None:
         """Leave nothing behind."""

@@ -231,11 +231,11 @@ def entries_of(manifest: Manifest) -> Iterator[Entries]:
     for first in range(0, len(manifest), _ENTRIES_AT_ONCE):
         rows, texts = bytearray(), []
         for index in range(first, min(first + _ENTRIES_AT_ONCE, len(manifest))):
-            entry = manifest[index]
-            rows += _ENTRY.pack(entry.kind, entry.parent, entry.size, entry.mode, entry.mtime_ns)
-            texts.append(entry.name)
-            if entry.kind is EntryKind.LINK:
-                texts.append(entry.target)
+            kind, size = manifest.kind(index), manifest.size(index)
+            rows += _ENTRY.pack(kind, manifest.parent(index), size, manifest.mode(index), manifest.mtime_ns(index))
+            texts.append(manifest.name(index))
+            if kind is EntryKind.LINK:
+                texts.append(manifest[index].target)
         text = "\0".join([*texts, ""])
         yield Entries(_COUNT.pack(len(rows) // _ENTRY.size) + bytes(rows) + text.encode())
 

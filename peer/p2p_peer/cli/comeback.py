@@ -24,14 +24,22 @@ async def do_errand(
     session = await meet()
     while (lost := await _do_in(session, make, memory, report)) is not None:
         report.session_lost(lost)
-        session = await _meet_again(meet, report)
+        try:
+            session = await _meet_again(meet, report)
+        except PeerDidNotCome as error:
+            if memory.wants_word:
+                break  # all is here, and what the other side believes is up to it
+            raise TransferFailed(f"not everything was sent or received: {error}") from error
     memory.check_whole()
 
 
 async def _do_in(
     session: Session, make: Callable[[Session, Memory], Errand], memory: Memory, report: Report
 ) -> ConnectionLost | None:
-    """Do what can be done in one session; return what it was lost of if another one can do the rest."""
+    """Do what can be done in one session; return what it was lost of if another one can do the rest.
+
+    What a session is lost of when all is done makes no difference any more.
+    """
     errands: list[Errand] = []
 
     def begin(session: Session) -> Errand:
@@ -40,7 +48,9 @@ async def _do_in(
 
     try:
         await drive(session, begin, report)
-    except PunchwireError:
+    except PunchwireError as error:
+        if errands and errands[0].is_done and isinstance(error, ConnectionLost):
+            return None
         lost = errands[0].lost if errands else None
         if lost is None:
             raise
@@ -49,13 +59,11 @@ async def _do_in(
 
 
 async def _meet_again(meet: Callable[[], Awaitable[Session]], report: Report) -> Session:
-    """Meet once more, however long the way there is blocked. Raises `TransferFailed` when the peer does not come."""
+    """Meet once more, however long the way there is blocked. Raises `PeerDidNotCome` if the peer does not come."""
     pause = _FIRST_PAUSE
     while True:
         try:
             return await meet()
-        except PeerDidNotCome as error:
-            raise TransferFailed(f"not everything was sent or received: {error}") from error
         except (MediatorUnreachable, NoPath) as error:
             report.notice(f"{error}; trying again in {pause:g} s")
         await asyncio.sleep(pause)

@@ -71,6 +71,7 @@ class Errand:
         self._stirred = asyncio.Event()
         self._other_is_done = self._other_left = False
         self._ended = asyncio.Event()
+        self.is_done = False
         self._broke_off = False
         self._lost: ConnectionLost | None = None
 
@@ -94,6 +95,7 @@ class Errand:
             await self._until_quiet()
             if self._receives:
                 await self._until_known()
+            self.is_done = True
         except ConnectionLost as error:
             self._broke_off = True
             raise self._failure(error) from error
@@ -182,7 +184,8 @@ class Errand:
         await self._session.close()
         await self._ended.wait()
         if self._receives and not self._other_left and not self._has_stream:
-            self._lost = self._lost or ConnectionLost(_NOT_KNOWN)
+            self._memory.wants_word = True
+            self._lost = ConnectionLost(_NOT_KNOWN + (f": {self._lost}" if self._lost else ""))
             raise self._lost
 
     def _knows_if_nothing_is_offered(self) -> None:

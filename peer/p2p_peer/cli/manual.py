@@ -72,6 +72,11 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("file_grew", "transfer, path, size", "it grew while it was sent: only its first bytes are sent, as offered"),
     (
+        "files_kept",
+        "transfer, count, examples",
+        "they are there already and --overwrite is never: they do not come; paths of the first",
+    ),
+    (
         "transfer_sent",
         "transfer, label, files, size, moved, seconds, failed, receipt",
         "the other side has verified and stored it; receipt is a file that proves it",
@@ -81,7 +86,11 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
         "transfer, label, paths, files, size, moved, seconds, failed, receipt",
         "verified and stored; paths are those at the top",
     ),
-    ("transfer_failed", "transfer, direction, label, code, message", "a transfer came to nothing"),
+    (
+        "transfer_failed",
+        "transfer, direction, label, code, message, kept, bytes",
+        "a transfer came to nothing; kept is the folder that has what came, so many bytes, for another try, or null",
+    ),
     ("closed", "reason", "the session is over"),
     ("error", "code, message, advice", "why the exit code is not 0, and what to do next"),
 )

@@ -48,6 +48,7 @@ class Memory:
     is_sent: bool = False
     has_arrived: bool = False
     is_received: bool = False  # it has arrived, and the other side knows
+    wants_word: bool = False  # all is done, but for the other side's word that it knows
     accepted: Accepted | None = None
     unsent: int = 0  # files that came to nothing in transfers that did not
     unreceived: int = 0  # likewise

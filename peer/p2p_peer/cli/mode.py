@@ -1,6 +1,7 @@
 """What is done with a session: a chat at a terminal, the lines of a pipe, or an errand."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from p2p_peer.cli import outputs
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.offer_text import offer_title
 from p2p_peer.cli.report import Report
-from p2p_peer.events import SessionEvent, TransferOffered
+from p2p_peer.events import SessionEvent, TransferBroken, TransferOffered
 from p2p_peer.session import Session
 
 __all__ = ["OTHER_IS_DONE", "Mode", "answer_unasked", "drive"]
@@ -35,6 +36,14 @@ class Mode(Protocol):
 
 async def drive(session: Session, make: Callable[[Session], Mode], report: Report) -> None:
     """Do on `session` what the mode that `make` returns is for, until that is done or the session is over."""
+    try:
+        await _drive(session, make, report)
+    finally:
+        await _tell_broken(session, report)
+    report.closed(session.farewell)
+
+
+async def _drive(session: Session, make: Callable[[Session], Mode], report: Report) -> None:
     async with session:
         mode = make(session)
         job = asyncio.create_task(mode.run())
@@ -55,7 +64,14 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
             for task in (job, reading):
                 task.cancel()
             await asyncio.gather(job, reading, return_exceptions=True)
-    report.closed(session.farewell)
+
+
+async def _tell_broken(session: Session, report: Report) -> None:
+    """The session is over: tell what its end has broken, if nobody has read of it any more."""
+    with contextlib.suppress(PunchwireError):  # what has ended it
+        async for event in session:
+            if isinstance(event, TransferBroken):
+                report.happened(session, event)
 
 
 async def _read_events(session: Session, mode: Mode, report: Report) -> None:

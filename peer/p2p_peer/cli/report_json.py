@@ -14,6 +14,7 @@ from p2p_peer.events import (
     ConnectEvent,
     FileFailed,
     FileGrew,
+    FilesKept,
     Matched,
     MediatorReached,
     MessageReceived,
@@ -81,6 +82,8 @@ class JsonReport:
                 _say("file_failed", **what, code=error.code, message=str(error))
             case FileGrew(transfer, path, size):
                 _say("file_grew", transfer=transfer, path=path, size=size)
+            case FilesKept(transfer, count, examples):
+                _say("files_kept", transfer=transfer, count=count, examples=list(examples))
             case TransferSent(transfer):
                 self._rates.over(transfer)
                 _say("transfer_sent", transfer=transfer, label=event.label, **_done(event))
@@ -91,7 +94,8 @@ class JsonReport:
             case TransferBroken(transfer, outgoing, label, error):
                 self._rates.over(transfer)
                 what = {"transfer": transfer, "direction": _direction(outgoing), "label": label}
-                _say("transfer_failed", **what, code=error.code, message=str(error))
+                kept = None if event.kept is None else str(event.kept)
+                _say("transfer_failed", **what, code=error.code, message=str(error), kept=kept, bytes=event.bytes)
             case PathLost(error):
                 _say("path_lost", code=error.code, message=str(error))
             case PathChanged(kind, address, why_no_better):

@@ -18,6 +18,7 @@ from p2p_peer.events import (
     ConnectEvent,
     FileFailed,
     FileGrew,
+    FilesKept,
     Matched,
     MediatorReached,
     MessageReceived,
@@ -91,6 +92,9 @@ class TextReport:
                 self.notice(str(error) if is_named else f"{shown_name(path)}: {error}")
             case FileGrew(path=path, size=size):
                 self.notice(f"{shown_name(path)} grew while it was sent: its first {human_size(size)} are sent")
+            case FilesKept(count=count, examples=examples):
+                more = f" and {count - len(examples)} more" if count > len(examples) else ""
+                self.notice(f"kept, as they are there already: {', '.join(map(shown_name, examples))}{more}")
             case TransferSent():
                 self._over(event.transfer)
                 self.notice(f"sent {shown_name(without_count(event.label))} {_summary(event, session)}")
@@ -99,11 +103,10 @@ class TextReport:
                 self._over(event.transfer)
                 self.notice(f"received {_where(event)} {_summary(event, session)}")
                 _log.info("the receipt of transfer %d is %s", event.transfer, event.receipt)
-            case TransferBroken(transfer, outgoing, label, error):
+            case TransferBroken(transfer, outgoing):
                 self._over(transfer)
                 if not outgoing:  # of files of ours, whoever sends them tells
-                    self._told = f"{shown_name(label)}: {error}"
-                    self.notice(self._told)
+                    self._broken(event)
             case PathLost(error):
                 self.notice(f"connection lost: {error}; looking for another way to the other side")
             case StillLooking(why):
@@ -157,6 +160,17 @@ class TextReport:
     def _over(self, transfer: int) -> None:
         self._lines.over(transfer)
         self._console.progress_over(transfer)
+
+    def _broken(self, broken: TransferBroken) -> None:
+        label = shown_name(broken.label)
+        if not isinstance(broken.error, ConnectionLost):  # of which more is told
+            self._told = f"{label}: {broken.error}"
+            self.notice(self._told)
+        if broken.kept is not None:
+            self.notice(
+                f"what has come of {label} ({human_size(broken.bytes)}) is kept in {broken.kept}: it goes on from "
+                "there when it is sent again; remove it if it is not wanted"
+            )
 
     def _leaving(self, text: str, reason: str) -> None:
         if reason and reason not in self._told:

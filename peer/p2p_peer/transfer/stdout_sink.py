@@ -1,6 +1,5 @@
 """Writes the one file or stream of a transfer as it comes, in order: to standard output."""
 
-import sys
 from typing import Protocol
 
 from p2p_core.errors import TransferFailed
@@ -10,7 +9,7 @@ from p2p_core.ranges import Ranges
 
 from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished, unwritable
 
-__all__ = ["Stdout", "StdoutSink", "Writable"]
+__all__ = ["StdoutSink", "Writable"]
 
 
 class Writable(Protocol):
@@ -21,18 +20,6 @@ class Writable(Protocol):
 
     def flush(self) -> None:
         """Let all of it out. Raises `OSError`."""
-
-
-class Stdout:
-    """The standard output of this process."""
-
-    def write(self, data: memoryview, /) -> int:
-        """Write some of `data`, and return how many bytes. Raises `OSError`."""
-        return sys.stdout.buffer.write(data)
-
-    def flush(self) -> None:
-        """Let all of it out. Raises `OSError`."""
-        sys.stdout.buffer.flush()
 
 
 class StdoutSink(BlockWriter):

@@ -427,12 +427,12 @@ def conflicts(folder: Path, manifest: Manifest, only: Collection[int] | None = N
     `only` names the entries that matter, a folder for all that is in it; None is everything. Raises `TransferFailed`
     when `folder` cannot be opened. May take a while: it looks for each.
     """
-    found = []
+    found, asked = [], None if only is None else frozenset(only)
     matters, is_nowhere = bytearray(len(manifest)), bytearray(len(manifest))
     with contextlib.closing(Walk(folder, manifest, merges=True)) as walk:
         for entry in range(len(manifest)):
             parent = manifest.parent(entry)
-            matters[entry] = only is None or entry in only or (parent != TOP and matters[parent])
+            matters[entry] = asked is None or entry in asked or (parent != TOP and matters[parent])
             status = None if parent != TOP and is_nowhere[parent] else walk.look(entry)
             is_folder = status is not None and stat.S_ISDIR(status.st_mode)
             is_nowhere[entry] = not is_folder

@@ -237,7 +237,7 @@ class _Scan:
                 continue
             name = _as_text(real_name)
             kind = _kind(status.st_mode)
-            if self._is_excluded((*above, name), kind is EntryKind.FOLDER):
+            if self._options.exclude and self._is_excluded((*above, name), kind is EntryKind.FOLDER):
                 tree.leave_out(Why.EXCLUDED, folder, real_name)
                 continue
             if kind is None:
