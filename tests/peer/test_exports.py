@@ -9,11 +9,11 @@ import pytest
 
 NAMES = """
     Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted Entry
-    EntryKind FileFailed FileGrew FilesKept Manifest Matched MediatorId MediatorIdentity MediatorReached MessageDelivered
-    MessageReceived Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving Phase
-    PunchwireError ReceiptDelivered Role SendOptions Session SessionEvent StillLooking StunServer StunServerUnusable TransferBroken
-    TransferOffered TransferProgress TransferReceived TransferSent TransferStalled Transport Vouched
-    connect generate_key load_key_pair load_public_key
+    EntryKind FileFailed FileGrew FilesKept Manifest Matched MediatorId MediatorIdentity MediatorReached
+    MessageDelivered MessageReceived Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving
+    Phase PunchwireError ReceiptDelivered Role SendOptions Session SessionEvent StillLooking StunServer
+    StunServerUnusable TransferBroken TransferOffered TransferProgress TransferReceived TransferSent TransferStalled
+    Transport Vouched connect generate_key load_key_pair load_public_key
 """.split()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from p2p_core.errors import ConnectionLost, Refused, RemoteProtocolError, TransferFailed, UsageError
 from p2p_core.ledger import Ledger, block_digest
+from p2p_core.machines.session import SessionMachine
 from p2p_core.proof import Role
 from p2p_core.wire.frames import (
     Cancel,
@@ -32,13 +33,15 @@ from p2p_peer.events import (
     TransferReceived,
     TransferSent,
 )
+from p2p_peer.transfer.outgoing import Outgoing
 from p2p_peer.transfer.progress import LOOK_EVERY
 from p2p_peer.transfer.sent_journal import SentJournal
+from p2p_peer.transfer.source import BUFFERS
 from p2p_peer.transfer.source_file import SourceFile
 from p2p_peer.transfer.tree import SendOptions, SourceTree
 
 from tests.peer.other_side import OtherSide
-from tests.peer.pair import PATIENCE, Clock, Pair, Peer, leftovers, soon, state_dir, until
+from tests.peer.pair import PATIENCE, Clock, Pair, Peer, channels, leftovers, soon, state_dir, until
 from tests.peer.receiving import contents
 
 MIB = 1024 * 1024
@@ -125,6 +128,37 @@ async def test_several_at_once(pair: Pair) -> None:
     assert len(pair.initiator.all(TransferSent)) == 7
     await pair.close()
     assert contents(pair.inbox) == contents(pair.outbox)
+
+
+async def test_they_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of each: none waits for the end of another."""
+    pair = Pair.on(await channels(), tmp_path, limit_rate=1000)
+    pair.responder.accept_all(pair.inbox)
+    order: list[int] = []
+    real = SessionMachine.blocks_sent
+
+    def blocks_sent(machine: SessionMachine, transfer: int, first: int, count: int) -> None:
+        order.append(transfer)
+        real(machine, transfer, first, count)
+
+    monkeypatch.setattr(SessionMachine, "blocks_sent", blocks_sent)
+    for name in "abc":
+        pair.file(name, 6 * MIB)
+    sendings = [pair.start(name) for name in "abc"]
+    driver = pair.initiator.session._driver
+    transfers = driver.outgoing._transfers
+    await until(lambda: len(transfers) == 3 and all(map(has_read_ahead, transfers.values())))
+    assert len(order) == 1  # it is on its way for a quarter of an hour
+    driver._pump._limit = None
+    driver._pump.kick()
+    await soon(asyncio.gather(*sendings))
+    assert all(len(set(order[at : at + 3])) == 3 for at in range(1, 8))
+    assert sorted(order) == 6 * [1] + 6 * [3] + 6 * [5]
+    await pair.close()
+
+
+def has_read_ahead(outgoing: Outgoing) -> bool:
+    return outgoing.source is not None and len(outgoing.source._ready) >= BUFFERS - 1
 
 
 async def test_an_unanswered_offer_does_not_hold_up_the_next(pair: Pair) -> None:

@@ -100,7 +100,7 @@ async def test_cut_again_and_again(tries: Tries, blocks: Blocks, seed: int) -> N
             make_tree(pair)
         pair.responder.accept_all(pair.inbox)
         sending = pair.start("it")
-        done, _ = await soon(asyncio.wait([sending]))  # type: ignore[arg-type]
+        await soon(asyncio.wait([sending]))
         if sending.exception() is None:
             await pair.close()
             break

@@ -334,7 +334,7 @@ async def test_lost_while_a_disk_holds_it_up(
 
 async def test_lost_in_the_middle_of_a_block(moving: Moving) -> None:
     """Its buffer is free again: there are four, and this happens more often."""
-    ours, theirs = moving.peers
+    theirs = moving.pair.responder
     theirs.accept_all(moving.pair.inbox)
     path = moving.pair.file("a", 8 * MIB)
     made = [await moving.new_channels(most=1024 * 1024 + 300_000) for _ in range(6)]
@@ -455,7 +455,7 @@ async def test_a_stream_on_a_connection_that_breaks(tmp_path: Path, monkeypatch:
 
 async def test_lost_when_all_is_sent_and_before_the_receipt(moving: Moving, monkeypatch: pytest.MonkeyPatch) -> None:
     """The receipt comes over the next channel."""
-    ours, theirs = moving.peers
+    theirs = moving.pair.responder
     theirs.accept_all(moving.pair.inbox)
     moving.pair.file("a", 2 * MIB)
     with closed_gate(monkeypatch) as gate:
@@ -470,7 +470,7 @@ async def test_lost_when_all_is_sent_and_before_the_receipt(moving: Moving, monk
 
 
 async def test_answered_between_channels(moving: Moving) -> None:
-    ours, theirs = moving.peers
+    theirs = moving.pair.responder
     moving.pair.file("a", MIB)
     sending = moving.pair.start("a")
     offered = await theirs.wait_for(TransferOffered)
