@@ -56,13 +56,12 @@ class Ledger:
 
     def forget(self, first: int, count: int) -> None:
         """Note that the hashes of consecutive blocks are not known, or not any more."""
-        end = first + count
-        while first < end:
-            chunk, at = divmod(first, _CHUNK)
-            taken = min(end - first, _CHUNK - at)
-            if chunk in self._known:
-                self._known[chunk] &= ~_bits(at, taken)
-            first += taken
+        for chunk, bits in self._kept(first, count):
+            self._known[chunk] &= ~bits
+
+    def has_any(self, first: int, count: int) -> bool:
+        """Say whether the hash of any of consecutive blocks is known."""
+        return any(self._known[chunk] & bits for chunk, bits in self._kept(first, count))
 
     def digest(self, ordinal: int) -> bytes | None:
         """The hash of a block, if it is known."""
@@ -169,6 +168,17 @@ class Ledger:
                 return False
             end = start
         return True
+
+    def _kept(self, first: int, count: int) -> list[tuple[int, int]]:
+        """Return the chunks of consecutive blocks that are kept, and the bits of these blocks in each.
+
+        It takes no longer than what is known is long: of a huge file that is only claimed, that is nothing.
+        """
+        end = first + count
+        chunks = range(first // _CHUNK, -(-end // _CHUNK))
+        some = [chunk for chunk in self._known if chunk in chunks] if len(self._known) < len(chunks) else chunks
+        spans = ((chunk, max(first - chunk * _CHUNK, 0), min(end - chunk * _CHUNK, _CHUNK)) for chunk in some)
+        return [(chunk, _bits(at, until - at)) for chunk, at, until in spans if chunk in self._known]
 
     def _slices(self, first: int, end: int) -> Iterator[bytearray]:
         """Yield the hashes of blocks that are all known, chunk by chunk."""

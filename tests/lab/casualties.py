@@ -164,12 +164,12 @@ class UnderFire:
     def _go_on(self) -> bool:
         """Let a moment pass, and see what became of everybody; False once all is done."""
         time.sleep(LOOK_EVERY)
-        verified, met = self.counted.verified_bytes, self._met()
+        verified = self.counted.verified_bytes
         self.counted.read()
-        if self.counted.verified_bytes > verified or (met > self._met_before and not self._met_at):
+        if self.counted.verified_bytes > verified:
             self._last_news = time.monotonic()
-        if met > self._met_before and not self._met_at:
-            self._met_at = time.monotonic()
+        if not self._met_at and self._met() > self._met_before:
+            self._met_at = self._last_news = time.monotonic()
             print(f"{self._elapsed:6.1f} s  met", flush=True)
         for side in HOSTS:
             if side not in self._done and self._peers[side].process.poll() is not None:

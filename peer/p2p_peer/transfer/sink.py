@@ -105,9 +105,9 @@ class Sink(BlockWriter):
                 file = self._target.take_existing(entry, self._staging, name)
         if file is None:
             self._staging.forget(name)
-            first = self._manifest.first_block(entry)
-            if any(self._ledger.digest(ordinal) is not None for ordinal in range(first, self._end(entry))):
-                self._journal.forget(first, self._end(entry) - first)
+            first, count = self._manifest.first_block(entry), self._manifest.block_count(entry)
+            if self._ledger.has_any(first, count):
+                self._journal.forget(first, count)
             file = self._staging.create(name)
         return file
 
@@ -177,9 +177,9 @@ class Sink(BlockWriter):
         self._callbacks.file_failed(entry, error)
 
     def _drop(self, entry: int) -> None:
-        if self._states[entry] != State.MISSING:
+        if self._states[entry] not in (State.MISSING, State.OUTDATED):
             return
-        self._states[entry] = State.UNWANTED
+        self._states[entry] = State.FAILED  # until the sender has said that it leaves it out, too
         if entry == self._large_entry and self._large is not None:
             self._large.remove()
             self._large = None
@@ -190,7 +190,7 @@ class Sink(BlockWriter):
         self._end_large()
         self._leave_out(absent)
         for entry in each(absent):
-            if self._states[entry] in (State.MISSING, State.FAILED):
+            if self._states[entry] != State.PLACED:  # what an earlier try has brought of it stays as it is
                 self._states[entry] = State.UNWANTED
         kinds = self._manifest.kind
         for entry in self._missing():
