@@ -244,9 +244,10 @@ class SessionDriver:
             self.machine.block_moved(self._loop.time())
 
     def next_block(self) -> memoryview | None:
-        """Return the next block to send."""
-        block = self.outgoing.next_block()
-        if self.outgoing.has_news:
+        """Return the next block to send, behind what there is to say of files before it."""
+        has_frames = self.machine.has_frames
+        block = None if has_frames else self.outgoing.next_block()
+        if has_frames or self.outgoing.has_news:
             self._loop.call_soon(self.go_on)
         return block
 

@@ -48,7 +48,11 @@ __all__ = [
 Act = Callable[[Hostile], Awaitable[object]]
 Answer = Callable[[OtherSide, Frame | bytes], Frame | None]
 
-QUICK: Final = {"p2p_peer.channel.pump.LINGER": 0.1, "p2p_peer.cli.errand._QUIET": 0.1}  # in every row
+QUICK: Final = {  # in every row
+    "p2p_peer.channel.pump.LINGER": 0.1,
+    "p2p_peer.cli.errand._QUIET": 0.1,
+    "p2p_peer.keeper.GONE_TIME": 0.1,
+}
 SILENCE: Final = {"p2p_core.machines.liveness.DEAD_AFTER": 0.4}
 ASK_OFTEN: Final = {"p2p_core.machines.liveness.PING_EVERY": 0.05}
 WAITS: Final = -1  # instead of an exit code: the session is lost, and the other side may come back

@@ -165,31 +165,13 @@ def test_ended_at_a_random_moment(arena: World, files: list[Path], tmp_path: Pat
 # Other ways to go.
 
 
-@pytest.mark.parametrize("killed", ["sender", "receiver"])
-def test_a_killed_side_is_waited_for(arena: World, middling: Path, tmp_path: Path, killed: str) -> None:
-    """It may come back, and then nothing is sent again that has been verified."""
-    under_way = _UnderWay(arena, middling, tmp_path)
-    peers = under_way.start()
-    under_way.wait_for_some(peers["receiver"])
-    left = peers["receiver" if killed == "sender" else "sender"]
-    peers[killed].process.kill()
-    peers[killed].exit_code()
-    assert left.wait_for("session_lost")["message"]
-    left.wait_for("waiting", nth=2)
-    under_way.check_interrupted()
-    back = under_way.start(killed)[killed]
-    assert (back.exit_code(), left.exit_code()) == (0, 0)
-    under_way.check_done(peers["sender"] if killed == "receiver" else back)
-
-
 @pytest.mark.parametrize(("ending", "who"), tuple(zip(ENDINGS, ("sender", "receiver") * 2, strict=True)))
 def test_what_was_ended_in_the_middle_goes_on(
     arena: World, middling: Path, tmp_path: Path, ending: str, who: str
 ) -> None:
     """Both sides end; both are started again, and nothing is sent again that has been verified."""
     under_way = _UnderWay(arena, middling, tmp_path)
-    other = "receiver" if who == "sender" else "sender"
-    peer = under_way.start(other)[other]
+    peer = under_way.start("receiver" if who == "sender" else "sender")
     ended = under_way.start_to_end(who, at_terminal=ending in ("ctrl-c", "closed-terminal"))
     under_way.wait_for_some(peer)
     ENDINGS[ending](ended)
@@ -203,9 +185,9 @@ def test_what_was_ended_in_the_middle_goes_on(
         end(ended.process)
         assert "Traceback" not in ended.said()
     under_way.check_interrupted()
-    peers = under_way.start()
-    assert {name: peer.exit_code() for name, peer in peers.items()} == {"sender": 0, "receiver": 0}
-    under_way.check_done(peers["sender"])
+    sender, receiver = under_way.start("sender"), under_way.start("receiver")
+    assert (sender.exit_code(), receiver.exit_code()) == (0, 0)
+    under_way.check_done(sender)
 
 
 def test_stopped_for_a_moment_it_goes_on(arena: World, files: list[Path], tmp_path: Path) -> None:
@@ -424,9 +406,11 @@ class _UnderWay:
         }
         self._counted = Counted(tuple(folder / f"{name}.log" for name in self._jobs))
 
-    def start(self, *names: str) -> dict[str, Peer]:
-        """Start sides; without names, both."""
-        return {name: self._start(name) for name in names or self._jobs}
+    def start(self, name: str) -> Peer:
+        """Start a side as programs do."""
+        own, other, job = self._jobs[name]
+        start = counting(self._folder / f"{name}.log")
+        return self._arena.programs.peer(name, self._arena.mediator, own, other, *job, start=start)
 
     def start_to_end(self, name: str, *, at_terminal: bool) -> Ended:
         """Start a side as people do."""
@@ -460,12 +444,7 @@ class _UnderWay:
         assert self._counted.sent_in_vain() == []
         assert self._counted.verified_bytes == MIDDLING
         sent = sender.wait_for("transfer_sent")
-        assert sent["size"] == MIDDLING
-
-    def _start(self, name: str) -> Peer:
-        own, other, job = self._jobs[name]
-        start = counting(self._folder / f"{name}.log")
-        return self._arena.programs.peer(name, self._arena.mediator, own, other, *job, start=start)
+        assert (sent["size"], sent["moved"]) == (MIDDLING, self._counted.sent_by(sender.process.pid))
 
 
 def _sockets_of(pid: int) -> int:

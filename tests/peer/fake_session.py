@@ -176,6 +176,8 @@ class FakeSession(ShownSession):
     async def __aiter__(self) -> AsyncIterator[SessionEvent]:
         while (event := await self._events.get()) is not None:
             yield event
+        self._events.put_nowait(None)
+        self._events.put_nowait(None)  # for whoever reads on
         if self._error is not None:
             raise self._error
 

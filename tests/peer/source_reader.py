@@ -103,11 +103,12 @@ class SourceReader:
         return self
 
     def _is_drained(self) -> bool:
-        while (blocks := self.take()) is not None:
-            self.source.give_back(blocks)
-            self.source.acknowledged(blocks.first + blocks.count)
-        while self.source.notices:
-            self.notices.append(self.source.notices.popleft())
+        while (blocks := self.take()) is not None or self.source.notices:
+            if blocks is not None:
+                self.source.give_back(blocks)
+                self.source.acknowledged(blocks.first + blocks.count)
+            while self.source.notices:
+                self.notices.append(self.source.notices.popleft())
         return self.source.is_done or self.source.error is not None
 
     def rewind(self, first: int) -> None:

@@ -190,7 +190,7 @@ async def test_files_that_failed_count_once(meetings: Meetings, tmp_path: Path) 
         session.received(offered, tmp_path, failed=failed)
         if number == 1:
             session.lose()
-    with pytest.raises(TransferFailed, match="^1 file was not received"):
+    with pytest.raises(TransferFailed, match=r"^1 file was not received"):
         await meetings.end()
 
 

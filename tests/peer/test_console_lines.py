@@ -14,6 +14,7 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> LineConsole:
         monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stderr", sys.stderr)  # in whose place the console puts another until it is closed
     return LineConsole()
 
 
@@ -68,6 +69,20 @@ async def test_progress_is_one_line_that_makes_way(
     wiped = f"\r{' ' * 39}\r"  # all of the row: the terminal may have put ^C behind what was shown
     rows = [f"\r{row:39}" for row in ("a longer line", "short", "x" * 39, "y\\x1b")]
     assert capsys.readouterr().err == f"{rows[0]}{rows[1]}{wiped}* noted\n{rows[2]}{wiped}{rows[3]}{wiped}"
+
+
+async def test_what_others_write_takes_the_place_of_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A story is told beside it."""
+    before = sys.stderr
+    console = at_a_terminal(monkeypatch)
+    console.progress(1, "a film")
+    print("[0.1] a step", file=sys.stderr, flush=True)
+    assert sys.stderr.isatty()
+    await console.close()
+    assert sys.stderr is before
+    assert capsys.readouterr().err == f"\r{'a film':39}\r{' ' * 39}\r[0.1] a step\n"
 
 
 @pytest.mark.parametrize("term", ["dumb", None])

@@ -14,6 +14,7 @@ from p2p_peer.events import (
     Advertised,
     FileFailed,
     FileGrew,
+    FilesKept,
     Matched,
     MediatorReached,
     MessageDelivered,
@@ -60,6 +61,18 @@ def received(*paths: str, **fields: Any) -> TransferReceived:
 
 def broken(name: str = "a.txt", *, outgoing: bool = False, why: str = "why") -> TransferBroken:
     return TransferBroken(3, outgoing, name, TransferFailed(why))
+
+
+@pytest.mark.parametrize(
+    ("error", "why"), [(TransferFailed("it is corrupt"), "* tree: it is corrupt\n"), (ConnectionLost("no path"), "")]
+)
+def test_what_is_kept(capsys: pytest.CaptureFixture[str], error: PunchwireError, why: str) -> None:
+    """Of a session that is lost, more is told."""
+    TextReport(LineConsole()).happened(SESSION, TransferBroken(3, False, "tree", error, Path("in/.punchwire-7"), 1200))
+    assert capsys.readouterr().err == (
+        f"{why}* what has come of tree (1.2 kB) is kept in in/.punchwire-7: it goes on from there when it is sent "
+        "again; remove it if it is not wanted\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,8 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         ),
         (FileFailed(3, False, "a", TransferFailed("it is a folder")), "* a: it is a folder\n"),
         (FileGrew(3, "log", 1500), "* log grew while it was sent: its first 1.5 kB are sent\n"),
+        (FilesKept(3, 1, ("a",)), "* kept, as they are there already: a\n"),
+        (FilesKept(3, 9, ("a", "b/c")), "* kept, as they are there already: a, b/c and 7 more\n"),
         (TransferStalled(3, "a.txt", 10.1), "* a.txt: nothing has moved for 10 s\n"),
         (PathLost(ConnectionLost("why")), "* connection lost: why; looking for another way to the other side\n"),
         (StillLooking("the other side did not come"), "* still looking: the other side did not come\n"),
@@ -226,8 +241,7 @@ def test_a_session_that_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
     report.session_lost(ConnectionLost("why"))
     assert console.transfers == {}
     assert capsys.readouterr().err == (
-        "* why\n"
-        "* the other side is gone; what has arrived is kept; waiting for it to come back, Ctrl-C ends\n"
+        "* why\n* the other side is gone; what has arrived is kept; waiting for it to come back, Ctrl-C ends\n"
     )
 
 
@@ -253,6 +267,7 @@ def test_the_reason_for_leaving_is_said_once(capsys: pytest.CaptureFixture[str])
         received(f"/inbox/{EVIL}", "/inbox/b", label=EVIL),
         FileFailed(3, False, EVIL, TransferFailed(EVIL)),
         FileGrew(3, EVIL, 5),
+        FilesKept(3, 1, (EVIL,)),
         TransferStalled(3, EVIL, 10.0),
         broken(EVIL),
         PeerLeaving(EVIL),

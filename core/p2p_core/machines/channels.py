@@ -89,6 +89,11 @@ class Channels:
             return resume
         return self.outbox.take()
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether `next_frame` would return one."""
+        return self._resume is not None or (self.is_talking and self.outbox.has_frames)
+
     def deadline(self) -> float | None:
         """When a sign of life or a receipt is due; None between two channels."""
         if not self.is_there:

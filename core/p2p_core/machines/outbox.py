@@ -64,6 +64,11 @@ class Outbox:
         """How many counted frames there have been in the session, with those that wait."""
         return self._arrived + len(self._sent) + sum(map(is_counted, self._waiting))
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether `take` would return a frame."""
+        return bool(self._waiting)
+
     def put(self, frame: Frame) -> None:
         """Let a frame go out behind the others."""
         self._waiting.append(frame)

@@ -229,6 +229,11 @@ class SessionMachine:
         """Return the next frame to send; None when there is none now."""
         return self._channels.next_frame()
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether `next_frame` would return one."""
+        return self._channels.has_frames
+
     def next_event(self) -> Event | None:
         """Return the next event for the user."""
         return self._events.popleft() if self._events else None

@@ -4,9 +4,11 @@ Messages go to standard output, everything else to standard error. At a terminal
 name, so that none can look like a line of ours; in a pipe it stands alone.
 """
 
+import io
 import shutil
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from p2p_core.printable import printable
 
@@ -25,6 +27,9 @@ class LineConsole:
         self._input: InputLines | None = None
         self._shows_progress = sys.stderr.isatty() and not is_dumb()
         self._progress_width = 0  # of the line that the cursor stands in
+        self._standard_error = sys.stderr
+        if self._shows_progress:
+            sys.stderr = _InPlaceOf(self._standard_error, self._wipe)
         self._waits = False  # what is typed
 
     async def next(self) -> str | None:
@@ -71,8 +76,8 @@ class LineConsole:
         """As in `Console`, of one transfer at a time: there is one line for it."""
         if self._shows_progress:
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r{printable(line)[:width]:{width}}")
-            sys.stderr.flush()
+            self._standard_error.write(f"\r{printable(line)[:width]:{width}}")
+            self._standard_error.flush()
             self._progress_width = width  # all of it: a terminal may have put ^C there
 
     def progress_over(self, transfer: int) -> None:
@@ -82,12 +87,30 @@ class LineConsole:
     async def close(self) -> None:
         """As in `Console`."""
         self._wipe()
+        sys.stderr = self._standard_error
 
     def _wipe(self) -> None:
         if self._progress_width:
-            sys.stderr.write(f"\r{'':{self._progress_width}}\r")
-            sys.stderr.flush()
+            self._standard_error.write(f"\r{'':{self._progress_width}}\r")
+            self._standard_error.flush()
             self._progress_width = 0
+
+
+class _InPlaceOf(io.TextIOBase):
+    """Stands for standard error where progress is shown: what is written there takes the place of that."""
+
+    def __init__(self, stream: TextIO, wipe: Callable[[], None]) -> None:
+        self._stream, self._wipe = stream, wipe
+
+    def write(self, text: str) -> int:
+        self._wipe()
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
 
 
 def _in_rows(text: str, prefix: str) -> str:

@@ -139,7 +139,11 @@ MAN_PAGE: dict[str, Text] = {
         ("~/.local/state/punchwire/known_mediators.json", "the mediators that are remembered, by host and port"),
         ("~/.local/state/punchwire/history.jsonl", "a line for each transfer that is over"),
         ("~/.local/state/punchwire/receipts", "what both sides signed about each, for verify"),
-        (".punchwire-*", "in a folder that files are received into: what has arrived of a transfer that is to go on"),
+        (
+            ".punchwire-*",
+            "in a folder that files are received into: what has arrived of a transfer that is to go on. It goes when\n"
+            "that is done; remove it if it never will be",
+        ),
         (
             "~/.config/punchwire/config.toml",
             'STUN servers to ask as well as the mediator\'s: stun = ["stun.example.org:3478"], each as with --stun',

@@ -39,7 +39,8 @@ async def drive(session: Session, make: Callable[[Session], Mode], report: Repor
     try:
         await _drive(session, make, report)
     finally:
-        await _tell_broken(session, report)
+        if session.is_over:
+            await _tell_broken(session, report)
     report.closed(session.farewell)
 
 

@@ -168,7 +168,7 @@ class TextReport:
             self.notice(self._told)
         if broken.kept is not None:
             self.notice(
-                f"what has come of {label} ({human_size(broken.bytes)}) is kept in {broken.kept}: it goes on from "
+                f"what has come of {without_count(label)} ({human_size(broken.bytes)}) is kept in {broken.kept}: it goes on from "
                 "there when it is sent again; remove it if it is not wanted"
             )
 

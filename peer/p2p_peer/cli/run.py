@@ -42,7 +42,7 @@ from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Matched, Pa
 from p2p_peer.options import ConnectOptions
 from p2p_peer.session import Session
 from p2p_peer.transfer.target import Overwrite
-from p2p_peer.transfer.tree import SendOptions
+from p2p_peer.transfer.tree import STANDARD_INPUT, SendOptions
 from p2p_peer.trust import MediatorId
 
 __all__ = ["run"]
@@ -53,8 +53,12 @@ def run(options: argparse.Namespace) -> int:
     console = _console(options)
     report = JsonReport() if options.json else TextReport(console, _folder(options))
     try:
+        whole = _Run(options, report, console)
         with asyncio.Runner(loop_factory=ProgramLoop) as runner:
-            runner.run(until_signalled(_Run(options, report, console).run()))
+            try:
+                runner.run(until_signalled(whole.run()))
+            except Interrupted as error:
+                raise Interrupted(str(error), advice=whole.advice) from None
     except PunchwireError as error:
         with contextlib.suppress(OSError):  # whoever read our output has gone
             report.failed(error)
@@ -125,6 +129,12 @@ class _Run:
             if self._chat is not None:
                 await self._chat.stop()
             await self._console.close()
+
+    @property
+    def advice(self) -> str:
+        """What to do when this is interrupted."""
+        is_stream = STANDARD_INPUT in self._options.send or not isinstance(self._terms.place, Path)
+        return TransferFailed.advice if self._missing is TransferFailed and not is_stream else ""
 
     async def _meet(self) -> Session:
         """Connect, and say so."""

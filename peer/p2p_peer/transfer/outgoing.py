@@ -235,6 +235,8 @@ class OutgoingTransfers:
 
     def _take_news(self, outgoing: Outgoing, source: Source) -> None:
         transfer = outgoing.transfer
+        if source.notices:
+            self._loop.call_soon(self._kick)  # they kept blocks back
         while source.notices:
             notice = source.notices.popleft()
             if isinstance(notice, Grew):

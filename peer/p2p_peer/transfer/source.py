@@ -116,11 +116,19 @@ class Source:
         return again
 
     def take(self) -> ReadyBlocks | None:
-        """Return the next blocks if any are ready. After the last, `is_done` is true or `error` is set."""
+        """Return the next blocks if any are ready, and all notices are taken.
+
+        After the last, `is_done` is true or `error` is set. The notice that a file has changed has to be told before
+        the blocks of a later one: the other side may have had its last blocks, and would take it for whole.
+        """
         files_are_read = self._files_are_read  # looked at first: the thread may just be coming to the end of them
         if self._ready:
-            return self._ready.popleft()
-        return self._stream.take() if self._stream is not None and files_are_read else None
+            blocks = self._ready.popleft()
+            if not self.notices:  # looked at last, for the same reason
+                return blocks
+            self._ready.appendleft(blocks)
+            return None
+        return self._stream.take() if self._stream is not None and files_are_read and not self.notices else None
 
     @property
     def is_done(self) -> bool:
