@@ -228,7 +228,7 @@ class TransferBroken:
     label: str
     error: PunchwireError
     kept: Path | None = None  # the folder that has what came, for another try
-    bytes: int = 0  # that are there
+    bytes: int = 0  # that are known to be there
 
 
 @dataclass(frozen=True, slots=True)

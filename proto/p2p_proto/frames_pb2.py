@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16p2p_proto/frames.proto\x12\x0cpunchwire.v1\"T\n\x0bTextMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1e\n\nMessageAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"T\n\rTransferOffer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nblock_size\x18\x04 \x01(\r\"A\n\x07\x45ntries\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12$\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x13.punchwire.v1.Entry\"q\n\x05\x45ntry\x12\x0c\n\x04kind\x18\x01 \x01(\r\x12\x0e\n\x06parent\x18\x02 \x01(\r\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04size\x18\x04 \x01(\x04\x12\x0c\n\x04mode\x18\x05 \x01(\r\x12\x10\n\x08mtime_ns\x18\x06 \x01(\x04\x12\x0e\n\x06target\x18\x07 \x01(\t\"8\n\x04Have\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"T\n\x0eTransferAnswer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06wanted\x18\x04 \x01(\x0c\"=\n\nFileFailed\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x65ntry\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\"+\n\tStreamEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\x08Verified\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04next\x18\x02 \x01(\r\"P\n\x0bTransferEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"_\n\x0fTransferReceipt\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x16\n\x0ereceived_at_ms\x18\x02 \x01(\x04\x12\x0f\n\x07missing\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"*\n\x06\x43\x61ncel\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x06\n\x04\x44one\"\x17\n\x05\x43lose\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x04\x45\x63ho\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08received\x18\x02 \x01(\x04\"C\n\x06Resume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\'\n\ttransfers\x18\x02 \x03(\x0b\x32\x14.punchwire.v1.Wanted\".\n\x06Wanted\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x12\n\nnext_block\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16p2p_proto/frames.proto\x12\x0cpunchwire.v1\"T\n\x0bTextMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1e\n\nMessageAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"T\n\rTransferOffer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nblock_size\x18\x04 \x01(\r\",\n\x07\x45ntries\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x0c\"8\n\x04Have\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"T\n\x0eTransferAnswer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06wanted\x18\x04 \x01(\x0c\"=\n\nFileFailed\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x65ntry\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\"+\n\tStreamEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\x08Verified\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04next\x18\x02 \x01(\r\"P\n\x0bTransferEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"_\n\x0fTransferReceipt\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x16\n\x0ereceived_at_ms\x18\x02 \x01(\x04\x12\x0f\n\x07missing\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"*\n\x06\x43\x61ncel\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x06\n\x04\x44one\"\x17\n\x05\x43lose\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x04\x45\x63ho\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08received\x18\x02 \x01(\x04\"C\n\x06Resume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\'\n\ttransfers\x18\x02 \x03(\x0b\x32\x14.punchwire.v1.Wanted\".\n\x06Wanted\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x12\n\nnext_block\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,33 +38,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFEROFFER']._serialized_start=158
   _globals['_TRANSFEROFFER']._serialized_end=242
   _globals['_ENTRIES']._serialized_start=244
-  _globals['_ENTRIES']._serialized_end=309
-  _globals['_ENTRY']._serialized_start=311
-  _globals['_ENTRY']._serialized_end=424
-  _globals['_HAVE']._serialized_start=426
-  _globals['_HAVE']._serialized_end=482
-  _globals['_TRANSFERANSWER']._serialized_start=484
-  _globals['_TRANSFERANSWER']._serialized_end=568
-  _globals['_FILEFAILED']._serialized_start=570
-  _globals['_FILEFAILED']._serialized_end=631
-  _globals['_STREAMEND']._serialized_start=633
-  _globals['_STREAMEND']._serialized_end=676
-  _globals['_VERIFIED']._serialized_start=678
-  _globals['_VERIFIED']._serialized_end=720
-  _globals['_TRANSFEREND']._serialized_start=722
-  _globals['_TRANSFEREND']._serialized_end=802
-  _globals['_TRANSFERRECEIPT']._serialized_start=804
-  _globals['_TRANSFERRECEIPT']._serialized_end=899
-  _globals['_CANCEL']._serialized_start=901
-  _globals['_CANCEL']._serialized_end=943
-  _globals['_DONE']._serialized_start=945
-  _globals['_DONE']._serialized_end=951
-  _globals['_CLOSE']._serialized_start=953
-  _globals['_CLOSE']._serialized_end=976
-  _globals['_ECHO']._serialized_start=978
-  _globals['_ECHO']._serialized_end=1014
-  _globals['_RESUME']._serialized_start=1016
-  _globals['_RESUME']._serialized_end=1083
-  _globals['_WANTED']._serialized_start=1085
-  _globals['_WANTED']._serialized_end=1131
+  _globals['_ENTRIES']._serialized_end=288
+  _globals['_HAVE']._serialized_start=290
+  _globals['_HAVE']._serialized_end=346
+  _globals['_TRANSFERANSWER']._serialized_start=348
+  _globals['_TRANSFERANSWER']._serialized_end=432
+  _globals['_FILEFAILED']._serialized_start=434
+  _globals['_FILEFAILED']._serialized_end=495
+  _globals['_STREAMEND']._serialized_start=497
+  _globals['_STREAMEND']._serialized_end=540
+  _globals['_VERIFIED']._serialized_start=542
+  _globals['_VERIFIED']._serialized_end=584
+  _globals['_TRANSFEREND']._serialized_start=586
+  _globals['_TRANSFEREND']._serialized_end=666
+  _globals['_TRANSFERRECEIPT']._serialized_start=668
+  _globals['_TRANSFERRECEIPT']._serialized_end=763
+  _globals['_CANCEL']._serialized_start=765
+  _globals['_CANCEL']._serialized_end=807
+  _globals['_DONE']._serialized_start=809
+  _globals['_DONE']._serialized_end=815
+  _globals['_CLOSE']._serialized_start=817
+  _globals['_CLOSE']._serialized_end=840
+  _globals['_ECHO']._serialized_start=842
+  _globals['_ECHO']._serialized_end=878
+  _globals['_RESUME']._serialized_start=880
+  _globals['_RESUME']._serialized_end=947
+  _globals['_WANTED']._serialized_start=949
+  _globals['_WANTED']._serialized_end=995
 # @@protoc_insertion_point(module_scope)

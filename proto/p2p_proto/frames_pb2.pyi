@@ -109,13 +109,13 @@ class Entries(_message.Message):
     TRANSFER_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
     transfer: _builtins.int
-    @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entry]: ...
+    entries: _builtins.bytes
+    """the next ones, packed"""
     def __init__(
         self,
         *,
         transfer: _builtins.int = ...,
-        entries: _abc.Iterable[Global___Entry] | None = ...,
+        entries: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -124,50 +124,6 @@ class Entries(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Entries: _TypeAlias = Entries  # noqa: Y015
-
-@_typing.final
-class Entry(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    KIND_FIELD_NUMBER: _builtins.int
-    PARENT_FIELD_NUMBER: _builtins.int
-    NAME_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
-    MODE_FIELD_NUMBER: _builtins.int
-    MTIME_NS_FIELD_NUMBER: _builtins.int
-    TARGET_FIELD_NUMBER: _builtins.int
-    kind: _builtins.int
-    """0 file, 1 folder, 2 symbolic link, 3 stream"""
-    parent: _builtins.int
-    """0 at the top, else 1 + the number of the folder, which came before"""
-    name: _builtins.str
-    """one path component; a suggestion that the receiver makes safe"""
-    size: _builtins.int
-    """bytes; of files only"""
-    mode: _builtins.int
-    """POSIX permission bits"""
-    mtime_ns: _builtins.int
-    """nanoseconds since the epoch"""
-    target: _builtins.str
-    """of a link; relative, and inside the transfer"""
-    def __init__(
-        self,
-        *,
-        kind: _builtins.int = ...,
-        parent: _builtins.int = ...,
-        name: _builtins.str = ...,
-        size: _builtins.int = ...,
-        mode: _builtins.int = ...,
-        mtime_ns: _builtins.int = ...,
-        target: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "mode", b"mode", "mtime_ns", b"mtime_ns", "name", b"name", "parent", b"parent", "size", b"size", "target", b"target"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Entry: _TypeAlias = Entry  # noqa: Y015
 
 @_typing.final
 class Have(_message.Message):

@@ -129,7 +129,7 @@ LONG = {
     "small block size": (Kind.TRANSFER_OFFER, pb.TransferOffer(entries=1, block_size=limits.MIN_BLOCK_SIZE - 1)),
     "no entries": (Kind.TRANSFER_OFFER, pb.TransferOffer(block_size=4096)),
     "entries": (Kind.TRANSFER_OFFER, pb.TransferOffer(entries=limits.MAX_ENTRIES + 1, block_size=4096)),
-    "unknown entry": (Kind.ENTRIES, pb.Entries(entries=[pb.Entry(kind=4, name="a")])),
+    "unknown entry": (Kind.ENTRIES, pb.Entries(entries=b"\0\1\4" + bytes(22) + b"a\0")),
     "short root": (Kind.TRANSFER_END, pb.TransferEnd(root=bytes(31))),
     "no hashes": (Kind.HAVE, pb.Have()),
     "half a hash": (Kind.HAVE, pb.Have(digests=bytes(48))),

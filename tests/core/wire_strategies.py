@@ -40,8 +40,16 @@ _FURTHER_OFFERS = st.builds(
 )
 OFFERS = _FIRST_OFFERS | _FURTHER_OFFERS
 
+_NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
 ENTRIES = st.builds(
-    Entry, st.sampled_from(EntryKind), st.integers(-1, 2**32 - 2), TEXTS, U64, U32, U64, TEXTS
+    lambda kind, *rest, target: Entry(kind, *rest, target=target if kind is EntryKind.LINK else ""),
+    st.sampled_from(EntryKind),
+    st.integers(-(2**31), 2**31 - 1),
+    _NAMES,
+    U64,
+    st.integers(0, 2**16 - 1),
+    U64,
+    target=_NAMES,
 )  # of which a manifest takes few
 DIGESTS = st.lists(BYTES_32, min_size=1, max_size=4).map(b"".join)
 RANGES = st.sets(st.integers(0, limits.MAX_ENTRIES - 1), max_size=8).map(lambda numbers: ranges_of(sorted(numbers)))

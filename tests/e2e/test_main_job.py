@@ -5,6 +5,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from p2p_core.errors import TransferFailed
 from p2p_core.safe_names import STAGING_PREFIX
 
 from tests.e2e.conftest import World
@@ -132,9 +133,11 @@ def test_interrupted_with_a_file_under_way(world: World, tmp_path: Path) -> None
     alice.process.send_signal(signal.SIGINT)
     assert alice.exit_code() == 130
     assert bob.exit_code() == 8
-    assert alice.wait_for("error")["code"] == "interrupted"
+    error = alice.wait_for("error")
+    assert (error["code"], error["advice"]) == ("interrupted", TransferFailed.advice)
     [kept] = inbox.iterdir()  # to go on with
     assert kept.name.startswith(STAGING_PREFIX)
+    assert bob.wait_for("transfer_failed")["kept"] == str(kept)
 
 
 def test_the_session_outlives_the_mediator(world: World) -> None:

@@ -100,6 +100,7 @@ class FakeSession(ShownSession):
     refused: list[tuple[int, str]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     _offered: dict[int, TransferOffered] = field(default_factory=dict)
+    breaks_at_its_end: list[TransferBroken] = field(default_factory=list)
     _receipts: list[int] = field(default_factory=list)  # of transfers, that the other side may not have
     _events: "asyncio.Queue[SessionEvent | None]" = field(default_factory=asyncio.Queue)
     _error: PunchwireError | None = None
@@ -253,4 +254,5 @@ class FakeSession(ShownSession):
             if not waiting.done():
                 waiting.set_exception(ending)
         self._offered.clear()
+        self.happen(*self.breaks_at_its_end)
         self._events.put_nowait(None)

@@ -1,5 +1,6 @@
 """What an errand does with a session."""
 
+import asyncio
 import io
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from p2p_peer.cli import errand as errand_module
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.memory import Memory
-from p2p_peer.events import MessageReceived, PeerDone, TransferReceived
+from p2p_peer.events import MessageReceived, PeerDone, TransferBroken, TransferReceived
 from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import SendOptions
 
@@ -489,3 +490,17 @@ async def test_a_question_does_not_outlive_its_session(scene: Scene, tmp_path: P
         await scene.end()
     scene.lines.type("y")
     assert await soon(scene.lines.next()) == "y"
+
+
+async def test_errand_that_is_interrupted_tells_what_its_end_breaks(scene: Scene, tmp_path: Path) -> None:
+    """Nobody reads the session's events by then."""
+    scene.begin_errand(taking(tmp_path))
+    scene.session.offer()
+    await scene.answers()
+    assert scene.running is not None
+    broken = TransferBroken(3, False, "a.txt", TransferFailed("ended"), tmp_path / ".punchwire-1", 5)
+    scene.session.breaks_at_its_end.append(broken)
+    scene.running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await scene.end()
+    assert scene.said.events[-1] == broken

@@ -569,7 +569,28 @@ async def test_given_up_by_the_sender(honest: Honest, inbox: Path) -> None:
     assert (broken.label, str(broken.error)) == ("file", "the other side gave up: no time")
     await still_there(peer, other)
     assert names(inbox) == []
-    assert len(leftovers(inbox)) == 1
+    (kept,) = leftovers(inbox)
+    assert broken.kept == inbox / kept
+    assert broken.bytes in (0, BLOCK, 2 * BLOCK)  # those of which the loop had heard by then
+
+
+async def test_what_the_end_of_the_session_breaks_is_told(honest: Honest, inbox: Path) -> None:
+    peer, other = honest
+    sent = one_file(3 * BLOCK)
+    transfer = await accepted(peer, other, sent, inbox)
+    other.send(*blocks_of(sent, transfer)[:2])
+    await until(lambda: peer.session._driver.incoming._transfers[transfer].progress.moved == 2 * BLOCK)
+    other.pump.abandon()
+    error = await peer.end()
+    (kept,) = leftovers(inbox)
+    assert peer.all(TransferBroken) == [TransferBroken(transfer, False, "file", error, inbox / kept, 2 * BLOCK)]  # type: ignore[arg-type]
+
+
+async def test_it_is_told_when_the_receipt_has_arrived(pair: Pair) -> None:
+    received = await pair.transfer("a", 5)
+    await pair.close()
+    assert pair.responder.all(events.ReceiptDelivered) == [events.ReceiptDelivered(received.transfer)]
+    assert pair.initiator.all(events.ReceiptDelivered) == []
 
 
 @pytest.mark.parametrize("word", ["with a farewell", "without a word"])
@@ -613,7 +634,8 @@ async def test_given_up_by_the_receiver(honest: Honest, inbox: Path) -> None:
     await until(lambda: peer.session._driver.incoming._transfers[transfer].progress.moved == 2 * BLOCK)
     peer.session.cancel(transfer, "the wrong file")
     assert await other.wait_for(Cancel) == Cancel(transfer, "the wrong file")
-    assert str((await peer.wait_for(TransferBroken)).error) == "the wrong file"
+    broken = await peer.wait_for(TransferBroken)
+    assert (str(broken.error), broken.kept, broken.bytes) == ("the wrong file", None, 0)
     other.send(*blocks[2:], other.end_of(transfer, sent.root()))
     await still_there(peer, other)
     peer.session.cancel(transfer, "nothing happens")

@@ -363,15 +363,10 @@ def _control(name: str) -> None:
 
 @check("frame-entries")
 def _entries(name: str) -> None:
-    transfer, *entries = records(body_of(pages.read(name), 0x0E))
-    assert transfer == (1, 1)
-    assert [(number, list(records(value))) for number, value in entries if isinstance(value, bytes)] == [
-        (2, [(1, 1), (3, b"photos"), (5, 0o755)]),
-        (2, [(2, 1), (3, b"a.txt"), (4, 5), (5, 0o644), (6, MTIME)]),
-        (2, [(1, 2), (2, 1), (3, b"latest"), (7, b"a.txt")]),
-        (2, [(2, 1), (3, b"b.txt"), (4, 7)]),
-        (2, [(1, 3), (3, b"stdin")]),
-    ]
+    rows = ((1, -1, 0, 0o755, 0), (0, 0, 5, 0o644, MTIME), (2, 0, 0, 0, 0), (0, 0, 7, 0, 0), (3, -1, 0, 0, 0))
+    packed = struct.pack(">H", 5) + b"".join(struct.pack(">BiQHQ", *row) for row in rows)
+    packed += b"photos\0a.txt\0latest\0a.txt\0b.txt\0stdin\0"
+    assert list(records(body_of(pages.read(name), 0x0E))) == [(1, 1), (2, packed)]
 
 
 @check("frame-blocks", "frame-blocks-begun")

@@ -20,8 +20,9 @@ from p2p_proto import frames_pb2 as pb
 
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
-from p2p_core.manifest import Entry, EntryKind
+from p2p_core.manifest import Entry
 from p2p_core.ranges import Ranges, as_bits, from_bits
+from p2p_core.wire.entries import pack, unpack
 
 __all__ = [
     "BLOCKS_FIXED_BYTES",
@@ -64,7 +65,6 @@ BLOCKS_FIXED_BYTES = _BLOCKS.size
 BLOCKS_ROOM = HEADER_BYTES + BLOCKS_FIXED_BYTES + limits.HASH_BYTES * limits.MAX_BATCH_BLOCKS
 """What may stand before the data of a BLOCKS frame, in bytes."""
 _IGNORABLE = 0x80
-_KINDS = {int(kind): kind for kind in EntryKind}
 
 
 class Kind(IntEnum):
@@ -353,7 +353,7 @@ def _body(frame: Frame) -> tuple[Kind, bytes]:
             kind = Kind.TRANSFER_OFFER
             message = pb.TransferOffer(transfer=transfer, entries=entries, size=size, block_size=block_size)
         case Entries(transfer, listed):
-            kind, message = Kind.ENTRIES, pb.Entries(transfer=transfer, entries=map(_entry_message, listed))
+            kind, message = Kind.ENTRIES, pb.Entries(transfer=transfer, entries=pack(listed))
         case Have(transfer, first, digests):
             kind, message = Kind.HAVE, pb.Have(transfer=transfer, first=first, digests=digests)
         case TransferAnswer(transfer, accepted, reason, wanted):
@@ -413,7 +413,7 @@ def _decode(kind: int, body: bytes) -> Frame:
             return _transfer_offer(pb.TransferOffer.FromString(body))
         case Kind.ENTRIES:
             listed = pb.Entries.FromString(body)
-            return Entries(listed.transfer, tuple(map(_entry, listed.entries)))
+            return Entries(listed.transfer, tuple(unpack(listed.entries)))
         case Kind.HAVE:
             have = pb.Have.FromString(body)
             _check_digests(have.digests)
@@ -475,25 +475,6 @@ def _transfer_offer(body: pb.TransferOffer) -> TransferOffer:
     offer = TransferOffer(body.transfer, body.entries, body.size, body.block_size)
     check_offer(offer)
     return offer
-
-
-def _entry_message(entry: Entry) -> pb.Entry:
-    return pb.Entry(
-        kind=entry.kind,
-        parent=entry.parent + 1,
-        name=entry.name,
-        size=entry.size,
-        mode=entry.mode,
-        mtime_ns=entry.mtime_ns,
-        target=entry.target,
-    )
-
-
-def _entry(message: pb.Entry) -> Entry:
-    kind = _KINDS.get(message.kind)
-    if kind is None:
-        raise Malformed(f"an entry of kind {message.kind}")
-    return Entry(kind, message.parent - 1, message.name, message.size, message.mode, message.mtime_ns, message.target)
 
 
 def _ranges(bits: bytes) -> Ranges:

@@ -9,7 +9,7 @@ record counts only if it and all before it are as they were written, in this fil
 disk damaged, ends the journal there. Both sides have the same records, numbers big-endian:
 
     1 BEGIN      u8 side: 1 received, 2 sent | the other side's peer id, 32 bytes | u32 block size
-    2 ENTRIES    up to 256 of the manifest, in order: see `entries_of`
+    2 ENTRIES    up to 256 of the manifest, in order, as `entries` packs them
     3 NAME       u32 entry | the name it was given on arrival, UTF-8
     4 FILES      any number of: u32 entry | what file it is, see `file_id`
     5 BLOCKS     u32 first ordinal | hashes, 32 bytes each
@@ -26,10 +26,11 @@ from enum import IntEnum
 from blake3 import blake3
 
 from p2p_core import limits
-from p2p_core.errors import Malformed, TransferFailed
+from p2p_core.errors import TransferFailed
 from p2p_core.fields import u32
 from p2p_core.identity import PeerId
-from p2p_core.manifest import Entry, EntryKind, Manifest
+from p2p_core.manifest import Manifest
+from p2p_core.wire import entries
 
 __all__ = [
     "FILE_ID_BYTES",
@@ -60,8 +61,6 @@ _LINK = 8  # bytes; against damage, not against people: whoever may write here m
 _MAX_BODY = 2 * 1024 * 1024  # of ENTRIES: 256 links with the longest names and targets have 1.3 MB
 _ENTRIES_AT_ONCE = 256
 _BEGIN = struct.Struct(f">B{limits.PEER_ID_BYTES}sI")
-_ENTRY = struct.Struct(">BiQHQ")  # kind, parent, size, mode, mtime_ns
-_COUNT = struct.Struct(">H")
 _NUMBER = struct.Struct(">I")
 _FORGOTTEN = struct.Struct(">II")
 _SYNCED = struct.Struct(">Q")
@@ -120,20 +119,8 @@ class Entries:
 
     def add_to(self, manifest: Manifest) -> None:
         """Append the entries to `manifest`. Raises `Malformed`."""
-        try:
-            (count,) = _COUNT.unpack_from(self.body)
-            end = _COUNT.size + count * _ENTRY.size
-            *texts, rest = self.body[end:].decode().split("\0")
-            rows = _ENTRY.iter_unpack(self.body[_COUNT.size : end])
-            text = iter(texts)
-            for kind, parent, size, mode, mtime_ns in rows:
-                name = next(text)
-                target = next(text) if kind == EntryKind.LINK else ""
-                manifest.add(Entry(EntryKind(kind), parent, name, size, mode, mtime_ns, target))
-        except (struct.error, ValueError, StopIteration):
-            raise Malformed("entries that do not parse") from None
-        if rest or next(text, None) is not None:
-            raise Malformed("entries with something behind them")
+        for entry in entries.unpack(self.body):
+            manifest.add(entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,21 +210,9 @@ def file_id(inode: int, size: int, mtime_ns: int, ctime_ns: int = 0) -> bytes:
 
 
 def entries_of(manifest: Manifest) -> Iterator[Entries]:
-    """Yield a manifest's entries, 256 at a time:
-
-    u16 count | for each: u8 kind, i32 parent, u64 size, u16 mode, u64 mtime_ns | for each, ended by NUL: its name;
-    of a link then its target
-    """
+    """Yield a manifest's entries, 256 at a time."""
     for first in range(0, len(manifest), _ENTRIES_AT_ONCE):
-        rows, texts = bytearray(), []
-        for index in range(first, min(first + _ENTRIES_AT_ONCE, len(manifest))):
-            kind, size = manifest.kind(index), manifest.size(index)
-            rows += _ENTRY.pack(kind, manifest.parent(index), size, manifest.mode(index), manifest.mtime_ns(index))
-            texts.append(manifest.name(index))
-            if kind is EntryKind.LINK:
-                texts.append(manifest[index].target)
-        text = "\0".join([*texts, ""])
-        yield Entries(_COUNT.pack(len(rows) // _ENTRY.size) + bytes(rows) + text.encode())
+        yield Entries(entries.pack_range(manifest, first, min(_ENTRIES_AT_ONCE, len(manifest) - first)))
 
 
 class JournalWriter:

@@ -167,9 +167,10 @@ class TextReport:
             self._told = f"{label}: {broken.error}"
             self.notice(self._told)
         if broken.kept is not None:
+            amount = f" ({human_size(broken.bytes)})" if broken.bytes else ""
             self.notice(
-                f"what has come of {without_count(label)} ({human_size(broken.bytes)}) is kept in {broken.kept}: it goes on from "
-                "there when it is sent again; remove it if it is not wanted"
+                f"what has come of {without_count(label)}{amount} is kept in {broken.kept}: it goes on from there when "
+                "it is sent again; remove it if it is not wanted"
             )
 
     def _leaving(self, text: str, reason: str) -> None:

@@ -332,7 +332,7 @@ class IncomingTransfers:
 
 def _broken(incoming: Incoming, error: PunchwireError) -> TransferBroken:
     there, kept = incoming.progress.bytes, incoming.staging
-    if not incoming.is_kept or not there or kept is None or not kept.exists():
+    if kept is None or not incoming.is_kept or not kept.exists():
         there, kept = 0, None
     return TransferBroken(incoming.transfer, False, incoming.label, error, kept, there)
 
