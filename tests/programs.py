@@ -159,6 +159,13 @@ class Peer:
                 raise ProgramFailed(f"{self.name} ended before it said {kind}: {reason}")
         return found[nth - 1]
 
+    def in_the_middle(self) -> dict[str, Any]:
+        """Return the first `transfer_progress` once blocks have come or gone."""
+        nth = 1
+        while (progress := self.wait_for("transfer_progress", nth=nth))["bytes"] == 0:
+            nth += 1
+        return progress
+
     def first(self, kind: str) -> dict[str, Any] | None:
         """Return the first event of this kind, if there was one."""
         return next((event for event in self.events if event["event"] == kind), None)

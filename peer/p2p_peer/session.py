@@ -183,9 +183,13 @@ class Session:
         place = Folder(FilePath(folder), overwrite, in_place) if isinstance(folder, FilePath | str) else Output(folder)
         self._driver.incoming.accept(offered.transfer, place, only)
 
-    def refuse(self, offered: TransferOffered, reason: str = "") -> None:
-        """Do not take what was offered; `reason` is shown to the other side. Nothing happens when it is over."""
-        self._driver.incoming.refuse(offered.transfer, reason)
+    def refuse(self, offered: TransferOffered, reason: str = "", *, unwanted_in: FilePath | str | None = None) -> None:
+        """Do not take what was offered; `reason` is shown to the other side. Nothing happens when it is over.
+
+        What has come of it in an earlier try, and is kept in the folder `unwanted_in`, is removed.
+        """
+        folder = None if unwanted_in is None else FilePath(unwanted_in)
+        self._driver.incoming.refuse(offered.transfer, reason, folder)
         self._driver.go_on()
 
     def cancel(self, transfer: int, reason: str = "") -> None:

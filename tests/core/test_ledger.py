@@ -87,6 +87,21 @@ def test_long_runs_are_cut() -> None:
     ]
 
 
+@pytest.mark.parametrize("known", [(), (0,), (255,), (256,), (300, 100_000), (2**32 - 2,)])
+@pytest.mark.parametrize(("first", "count"), [(0, 1), (255, 2), (256, 1), (257, 1000), (1, 2**32 - 3), (0, 2**32 - 1)])
+def test_whether_any_of_many_is_known(known: tuple[int, ...], first: int, count: int) -> None:
+    """At once, and so is that they are known no more."""
+    manifest = Manifest(limits.MIN_BLOCK_SIZE)
+    manifest.add(Entry(EntryKind.FILE, TOP, "huge", (2**32 - 1) * limits.MIN_BLOCK_SIZE))
+    ledger = Ledger(manifest)
+    for ordinal in known:
+        ledger.put(ordinal, bytes(32))
+    assert ledger.has_any(first, count) == any(first <= ordinal < first + count for ordinal in known)
+    ledger.forget(first, count)
+    assert not ledger.has_any(first, count)
+    assert [ordinal for ordinal, _ in ledger.known_runs()] == [o for o in known if not first <= o < first + count]
+
+
 def test_a_lone_block_far_out_takes_little() -> None:
     ledger = Ledger(manifest(*files(limits.MAX_BLOCKS * BLOCK)))
     ledger.put(limits.MAX_BLOCKS - 1, of(1))

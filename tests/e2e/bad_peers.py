@@ -79,7 +79,7 @@ class Row:
     limits: dict[str, float] = field(default_factory=dict)
     stored: tuple[str, ...] = ()  # paths in the inbox, beside what was there before
     failed: tuple[str, ...] = ()  # sentences of `file_failed`
-    keeps: bool = False  # what came, to go on with
+    keeps: bool | None = False  # what came, to go on with; None: it depends on whether it was written in time
 
 
 def broken(
@@ -90,7 +90,7 @@ def broken(
     limits: dict[str, float] | None = None,
     *,
     stored: tuple[str, ...] = (),
-    keeps: bool = False,
+    keeps: bool | None = False,
 ) -> Row:
     """A row that breaks the protocol."""
     how = f"the other side broke the protocol: {how}"
@@ -122,6 +122,7 @@ async def check(row: Row, mediator: Mediator, keys: tuple[Keys, Keys], programs:
         )
         hostile = await meet(mediator, bob_keys, alice_keys, folder)
         acting = asyncio.ensure_future(row.act(hostile))
+        acting.add_done_callback(lambda act: act.cancelled() or act.exception() is None or alice.process.kill())
         try:
             code = await asyncio.wait_for(asyncio.to_thread(_ended, row, alice), 2 * PATIENCE)
         finally:
@@ -166,7 +167,7 @@ def _check_sentences(row: Row, alice: Peer, code: int, said: str) -> None:
 def _check_folders(row: Row, folder: Path, before: dict[str, object]) -> None:
     inbox = folder / "inbox"
     kept = [path for path in inbox.iterdir() if path.name.startswith(STAGING_PREFIX)]
-    assert bool(kept) is row.keeps
+    assert row.keeps in (None, bool(kept))
     for path in kept:
         subprocess.run(("rm", "-r", path), check=True)
     after = contents(inbox)

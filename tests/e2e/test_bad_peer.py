@@ -197,6 +197,7 @@ async def too_many_offers(hostile: Hostile) -> OtherSide:
 AFTER_THE_PROOF = [
     broken("a frame that is too long", then(b"\0\2\0\1\2"), "a frame of kind 0x02 with 131073 bytes"),
     broken("a block that is too long", then(b"\xff\xff\xff\xff\x40"), "blocks in a frame of 4294967295 bytes"),
+    broken("a part of no block", then(b"\0\0\0\1\x41x"), "a part of 1 bytes where 0 are missing"),
     broken("an unknown frame", then(b"\0\0\0\0\x30"), "a frame of unknown kind 0x30"),
     broken("a body that does not parse", then(b"\0\0\0\1\2\xff"), "a frame of kind 0x02 that does not parse"),
     broken("a second proof", then(KeyProof(bytes(384))), "a second key proof on one channel"),

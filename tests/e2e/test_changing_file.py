@@ -5,7 +5,8 @@ What is wrong with one file is said of that file, and the others arrive.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -74,17 +75,22 @@ def folder_is_a_link(tree: Path) -> None:
     (tree / "last").write_text("secret")
 
 
-async def started(world: World, tree: Path) -> OtherSide:
+@asynccontextmanager
+async def started(world: World, tree: Path) -> AsyncIterator[OtherSide]:
     """Take the folder that is offered, and stop in its first block."""
     hostile = await meet(world.mediator, world.bob, world.alice, tree.parent)
     other = await hostile.prove()
-    other.handler.gives_buffers = False
-    offer = await other.wait_for(TransferOffer)
-    assert (offer.entries, offer.size) == (len(NAMES), SIZE + len(LAST))
-    assert [entry.name for entry in (await other.wait_for(Entries)).entries] == NAMES
-    other.send(TransferAnswer(offer.transfer, accepted=True))
-    await until(lambda: other.pump.is_held_up)
-    return other
+    try:
+        other.handler.gives_buffers = False
+        offer = await other.wait_for(TransferOffer)
+        assert (offer.entries, offer.size) == (len(NAMES), SIZE + len(LAST))
+        assert [entry.name for entry in (await other.wait_for(Entries)).entries] == NAMES
+        other.send(TransferAnswer(offer.transfer, accepted=True))
+        await until(lambda: other.pump.is_held_up)
+        yield other
+    finally:
+        other.pump.abandon()
+        hostile.path.socket.close()
 
 
 async def go_on(other: OtherSide) -> TransferEnd:
@@ -132,14 +138,13 @@ async def test_a_file_that_changes_is_left_out(
 ) -> None:
     content = (tree / "large").read_bytes()
     alice = world.start_alice("--send", tree)
-    other = await started(world, tree)
-    change(tree)
-    end = await go_on(other)
-    assert await asyncio.to_thread(alice.exit_code) == 8
-    other.pump.abandon()
+    async with started(world, tree) as other:
+        change(tree)
+        end = await go_on(other)
+        assert await asyncio.to_thread(alice.exit_code) == 8
 
     entry = NAMES.index(name)
-    failed = await other.wait_for(FileFailed)
+    [failed] = [frame for frame in other.came if isinstance(frame, FileFailed)]
     assert (failed.entry, end.absent) == (entry, ((entry, 1),))
     came = [data for data in other.came if isinstance(data, bytes)]
     if name == "last":
@@ -160,11 +165,10 @@ async def test_a_file_that_is_open_is_sent_as_it_was(world: World, tree: Path, c
     """What was offered is what is sent: of one that grows the first bytes, and its user is told."""
     content = (tree / "large").read_bytes()
     alice = world.start_alice("--send", tree)
-    other = await started(world, tree)
-    change(tree)
-    end = await go_on(other)
-    assert await asyncio.to_thread(alice.exit_code) == 0
-    other.pump.abandon()
+    async with started(world, tree) as other:
+        change(tree)
+        end = await go_on(other)
+        assert await asyncio.to_thread(alice.exit_code) == 0
     assert end.absent == ()
     assert b"".join(data for data in other.came if isinstance(data, bytes)) == content + LAST
     grown = [(event["path"], event["size"]) for event in alice.all("file_grew")]

@@ -129,7 +129,7 @@ def test_interrupted_with_a_file_under_way(world: World, tmp_path: Path) -> None
     inbox = _new(tmp_path / "inbox")
     alice = world.start_alice("--send", source)
     bob = world.start_bob("--receive", inbox, "--yes")
-    bob.wait_for("transfer_progress")
+    bob.in_the_middle()
     alice.process.send_signal(signal.SIGINT)
     assert alice.exit_code() == 130
     assert bob.exit_code() == 8

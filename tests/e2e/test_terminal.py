@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,6 +181,10 @@ def _film(alice: Terminal, bob: Terminal, tmp_path: Path, name: str = "film.mkv"
     bob.types("/accept")
     for chat in (alice, bob):
         chat.stands("of 68.7 GB")
+    deadline = time.monotonic() + PATIENCE
+    while not any(path.name != "journal" and path.stat().st_size for path in tmp_path.glob("*/.punchwire-*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_leaving_gives_up_a_transfer_only_when_it_is_said_twice(

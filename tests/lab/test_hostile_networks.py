@@ -16,7 +16,7 @@ from tests.lab import disturbances, ipv6, stranger, tunnel
 from tests.lab.meetings import HTTPS, STUN_PORT, MeetingPlace, on
 from tests.lab.nat import Lab
 from tests.lab.rst_storm import RstStorm
-from tests.programs import Keys, Mediator, Peer, Programs
+from tests.programs import Keys, Mediator, Programs
 
 pytestmark = pytest.mark.netns
 
@@ -265,16 +265,8 @@ def test_a_nat_that_rebinds_in_the_middle_of_a_transfer_over_quic(
         sender = place.peer(programs, "a", "--send", tmp_path / "source.bin", "--limit-rate", "20M")
         receiver = place.peer(programs, "b", "--yes", "--receive", tmp_path / "inbox")
         assert sender.wait_for("connected")["path"] == "quic"
-        assert _is_in_the_middle(receiver, len(content))
+        assert receiver.in_the_middle()["bytes"] < len(content)
         disturbances.forget_flows(lab.namespace("ra"))
         assert [peer.exit_code(LIVENESS) for peer in (sender, receiver)] == [0, 0]
     assert (tmp_path / "inbox" / "source.bin").read_bytes() == content
     assert len(receiver.all("transfer_received")) == len(sender.all("transfer_sent")) == 1
-
-
-def _is_in_the_middle(receiver: Peer, size: int) -> bool:
-    """Wait until the transfer has begun; say whether it is not over."""
-    nth = 1
-    while (progress := receiver.wait_for("transfer_progress", nth=nth))["bytes"] == 0:
-        nth += 1
-    return bool(progress["bytes"] < size)

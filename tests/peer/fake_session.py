@@ -98,6 +98,7 @@ class FakeSession(ShownSession):
     sendings: list[Sending] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
+    unwanted_in: Path | None = None
     cancelled: list[int] = field(default_factory=list)
     _offered: dict[int, TransferOffered] = field(default_factory=dict)
     breaks_at_its_end: list[TransferBroken] = field(default_factory=list)
@@ -152,9 +153,10 @@ class FakeSession(ShownSession):
             raise TransferFailed("it is not offered any more")
         self.accepted.append(Accepted(offered.transfer, place, only, overwrite, in_place))
 
-    def refuse(self, offered: TransferOffered, reason: str = "") -> None:
+    def refuse(self, offered: TransferOffered, reason: str = "", *, unwanted_in: Path | None = None) -> None:
         if self._offered.pop(offered.transfer, None) is not None:
             self.refused.append((offered.transfer, reason))
+            self.unwanted_in = unwanted_in
 
     def cancel(self, transfer: int, reason: str = "") -> None:
         self.cancelled.append(transfer)

@@ -564,14 +564,44 @@ async def test_given_up_by_the_sender(honest: Honest, inbox: Path) -> None:
     peer, other = honest
     sent = one_file(3 * BLOCK)
     transfer = await accepted(peer, other, sent, inbox)
-    other.send(*blocks_of(sent, transfer)[:2], Cancel(transfer, "no time"))
+    other.send(*blocks_of(sent, transfer)[:2])
+    await until(lambda: peer.session._driver.incoming._transfers[transfer].progress.moved == 2 * BLOCK)
+    other.send(Cancel(transfer, "no time"))
     broken = await peer.wait_for(TransferBroken)
     assert (broken.label, str(broken.error)) == ("file", "the other side gave up: no time")
     await still_there(peer, other)
     assert names(inbox) == []
     (kept,) = leftovers(inbox)
-    assert broken.kept == inbox / kept
-    assert broken.bytes in (0, BLOCK, 2 * BLOCK)  # those of which the loop had heard by then
+    assert (broken.kept, broken.bytes) == (inbox / kept, 2 * BLOCK)
+
+
+async def test_an_offer_alone_leaves_nothing_behind(honest: Honest, inbox: Path) -> None:
+    """However often it is made, accepted and given up."""
+    peer, other = honest
+    transfer = await accepted(peer, other, one_file(3 * BLOCK), inbox)
+    assert len(leftovers(inbox)) == 1
+    other.send(Cancel(transfer, "no time"))
+    broken = await peer.wait_for(TransferBroken)
+    assert (broken.kept, broken.bytes) == (None, 0)
+    await until(lambda: not leftovers(inbox))
+
+
+async def test_a_refusal_removes_what_is_kept(honest: Honest, inbox: Path) -> None:
+    """If our user says so."""
+    peer, other = honest
+    sent = one_file(3 * BLOCK)
+    transfer = await accepted(peer, other, sent, inbox)
+    other.send(*blocks_of(sent, transfer)[:2])
+    await until(lambda: peer.session._driver.incoming._transfers[transfer].progress.moved == 2 * BLOCK)
+    other.send(Cancel(transfer, "no time"))
+    await peer.wait_for(TransferBroken)
+    await until(lambda: all(sink.is_over for sink in peer.session._driver.incoming._ended))
+    for number, (unwanted_in, kept) in enumerate(((None, 1), (inbox, 0)), 1):
+        other.send(*offer_of(sent, transfer + 2 * number))
+        peer.session.refuse(await peer.wait_for(TransferOffered, number + 1), unwanted_in=unwanted_in)
+        await until(lambda: not peer.session._driver.unfinished._tasks)
+        await until(lambda kept=kept: len(leftovers(inbox)) == kept)  # type: ignore[misc]
+    peer.session.refuse(peer.all(TransferOffered)[-1], unwanted_in=inbox)
 
 
 async def test_what_the_end_of_the_session_breaks_is_told(honest: Honest, inbox: Path) -> None:

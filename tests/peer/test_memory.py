@@ -1,5 +1,6 @@
 import pytest
 from p2p_core.errors import TransferFailed
+from p2p_core.manifest import TOP, Entry, EntryKind, Manifest
 from p2p_peer.cli.memory import Accepted, Memory
 from p2p_peer.transfer.target import Overwrite
 
@@ -16,6 +17,8 @@ PHOTOS = ("photos/", ("photos/a.jpg", 5), ("photos/b.jpg", 6), "photos/raw/", ("
         ((*PHOTOS[:2], ("photos/b.jpg", 7), *PHOTOS[3:]), False),  # more
         ((*PHOTOS, "photos/d.jpg"), False),
         (("else/", *(("else/" + name, 5) for name in "abc")), False),
+        ((*PHOTOS[:2], ("photos/thesis.odt", 6), *PHOTOS[3:]), False),  # as many and as much, of another name
+        ((*PHOTOS[:2], "photos/b.jpg/", *PHOTOS[3:]), False),  # of another kind
     ],
 )
 def test_what_was_accepted_covers_the_same_and_no_more(entries: tuple[str, ...], covered: bool) -> None:
@@ -29,6 +32,20 @@ def test_what_was_chosen_is_found_again_by_its_path() -> None:
     again = manifest_of(PHOTOS[0], PHOTOS[3], PHOTOS[4], PHOTOS[2], PHOTOS[1])
     assert accepted.covers(again)
     assert accepted.entries(again) == (1, 4)
+
+
+def test_of_what_was_chosen_there_may_not_be_more() -> None:
+    """However much there was of the rest."""
+    accepted = Accepted.of(manifest_of(*PHOTOS), (1,), Overwrite.RENAME)
+    assert accepted.covers(manifest_of("photos/", ("photos/a.jpg", 5), "photos/new"))
+    assert not accepted.covers(manifest_of("photos/", ("photos/a.jpg", 6)))
+
+
+def test_a_stream_is_not_what_a_file_of_its_name_was() -> None:
+    """Nobody knows how much it will be."""
+    stream = Manifest()
+    stream.add(Entry(EntryKind.STREAM, TOP, "a"))
+    assert not Accepted.of(manifest_of(("a", 5)), None, Overwrite.RENAME).covers(stream)
 
 
 def test_nothing_of_what_was_chosen_is_there() -> None:

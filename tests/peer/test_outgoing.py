@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, Refused, RemoteProtocolError, TransferFailed, UsageError
+from p2p_core.errors import (
+    ConnectionLost,
+    Refused,
+    RemoteProtocolError,
+    SourceChanged,
+    TransferFailed,
+    UsageError,
+)
 from p2p_core.ledger import Ledger, block_digest
 from p2p_core.machines.session import SessionMachine
 from p2p_core.proof import Role
@@ -33,7 +40,7 @@ from p2p_peer.events import (
     TransferReceived,
     TransferSent,
 )
-from p2p_peer.transfer.outgoing import Outgoing
+from p2p_peer.transfer.outgoing import Outgoing, OutgoingTransfers
 from p2p_peer.transfer.progress import LOOK_EVERY
 from p2p_peer.transfer.sent_journal import SentJournal
 from p2p_peer.transfer.source import BUFFERS
@@ -43,6 +50,7 @@ from p2p_peer.transfer.tree import SendOptions, SourceTree
 from tests.peer.other_side import OtherSide
 from tests.peer.pair import PATIENCE, Clock, Pair, Peer, channels, leftovers, soon, state_dir, until
 from tests.peer.receiving import contents
+from tests.peer.source_reader import SIZE, small_blocks
 
 MIB = 1024 * 1024
 Honest = tuple[Peer, OtherSide]
@@ -440,6 +448,42 @@ async def test_given_up_while_others_are_sent(honest: Honest, tmp_path: Path) ->
         await soon(tasks[1])
     other.send(Ping(1))
     await other.wait_for(Pong)
+
+
+async def test_that_files_changed_is_told_before_the_blocks_of_later_ones(
+    honest: Honest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other side has the last block of each: with those of a later file it would take the ones before for whole."""
+    small_blocks(monkeypatch)
+    check_end, from_thread = SourceFile.check_end, OutgoingTransfers._from_thread
+
+    def changed(file: SourceFile) -> None:
+        check_end(file)
+        if file.size != SIZE:
+            raise SourceChanged("it changed")
+
+    def when_all_is_read(outgoing: OutgoingTransfers) -> None:
+        if all(each.source is not None and each.source._all_is_read for each in outgoing._transfers.values()):
+            from_thread(outgoing)
+
+    monkeypatch.setattr(SourceFile, "check_end", changed)
+    monkeypatch.setattr(OutgoingTransfers, "_from_thread", when_all_is_read)
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode() * 2 * SIZE)
+    (tmp_path / "c").write_bytes(bytes(SIZE))
+    peer, other = honest
+    task = asyncio.create_task(peer.session.send([tmp_path / name for name in "abc"]))
+    offer = await other.wait_for(TransferOffer)
+    for number, letter in enumerate(b"ab"):
+        other.send(Have(offer.transfer, 2 * number + 1, block_digest(bytes([letter]) * SIZE)))
+    other.send(TransferAnswer(offer.transfer, accepted=True))
+    end = await other.wait_for(TransferEnd)
+    came = [frame for frame in other.came if isinstance(frame, bytes | FileFailed)]
+    failed = [came.index(frame) for frame in came if isinstance(frame, FileFailed)]
+    assert [came[at].entry for at in failed if isinstance(came[at], FileFailed)] == [0, 1]
+    assert max(failed) < came.index(bytes(SIZE))
+    other.send(other.receipt_for(end))
+    assert (await soon(task)).failed == 2
 
 
 async def test_the_connection_is_lost_in_the_middle(honest: Honest, tmp_path: Path) -> None:

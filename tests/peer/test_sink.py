@@ -10,6 +10,7 @@ import pytest
 from p2p_core import limits
 from p2p_core.errors import TransferFailed
 from p2p_core.ledger import block_digest
+from p2p_core.manifest import TOP, Entry, EntryKind
 from p2p_peer.transfer import sink as sink_module
 from p2p_peer.transfer import staging as staging_module
 from p2p_peer.transfer.block_writer import BUFFERS, Finished
@@ -216,6 +217,54 @@ def test_what_the_sender_cannot_send(receive: Callable[..., Receiving], tmp_path
     receiving.end(keep=False)
     assert set(contents(tmp_path)) == {"a", "c"}
     assert (finished.files, finished.missing) == (2, ())
+
+
+def test_nothing_is_signed_for_that_was_dropped(receive: Callable[..., Receiving], tmp_path: Path) -> None:
+    """The sender says that a file comes to nothing, then sends all of it and does not leave it out."""
+    sent = Sent()
+    for name in ("a", "b"):
+        sent.file(name, os.urandom(2 * BLOCK))
+    receiving = receive(sent)
+    receiving.sink.drop(0)
+    finished = receiving.all()
+    assert (finished.files, finished.missing) == (1, ((0, 1),))
+    assert set(contents(tmp_path)) == {"b"}
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK, 5 * BLOCK])
+def test_what_came_of_a_file_stays_as_it_was_when_it_is_left_out_now(
+    receive: Callable[..., Receiving], tmp_path: Path, size: int
+) -> None:
+    """It is of another size meanwhile."""
+    sent, again, rest = Sent(), Sent(), os.urandom(2 * BLOCK)
+    sent.file("a", content := os.urandom(2 * BLOCK))
+    again.file("a", os.urandom(size), mtime=MTIME + 10**10)
+    for each in (sent, again):
+        each.file("b", rest)
+    first = receive(sent)
+    first.send({0, 1, 2})
+    first.end(keep=True)
+    assert (tmp_path / "a").exists()
+    receiving = receive(again)
+    receiving.sink.drop(0)
+    ordinals = range(again.manifest.first_block(1), again.manifest.blocks)
+    receiving.send({ordinal for ordinal in ordinals if ordinal not in receiving.have})
+    finished = receiving.finish(((0, 1),))
+    assert isinstance(finished, Finished)
+    assert (finished.files, finished.missing) == (1, ())
+    receiving.end(keep=False)
+    assert contents(tmp_path) == {"a": content, "b": rest}
+    assert (tmp_path / "a").stat().st_mtime_ns == MTIME
+
+
+def test_a_file_is_begun_at_once_however_large_it_claims_to_be(receive: Callable[..., Receiving]) -> None:
+    """Nothing is done for each of its blocks."""
+    sent = Sent()
+    sent.manifest.add(Entry(EntryKind.FILE, TOP, "file", (limits.MAX_BLOCKS - 1) * BLOCK))
+    sent.content[0] = bytes(BLOCK)
+    receiving = receive(sent)
+    receiving.put(0)
+    assert receiving.hear() == (1, BLOCK)
 
 
 def test_the_sender_ends_too_early(receive: Callable[..., Receiving], tmp_path: Path) -> None:

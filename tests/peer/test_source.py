@@ -115,6 +115,21 @@ def test_a_frame_has_no_more_than_a_block_s_bytes(read: Read, tmp_path: Path) ->
     assert read([tmp_path]).start().drain().counts == [2, 1, 1, 2, 1, 2]
 
 
+def test_notices_come_before_blocks(read: Read, folder: Path) -> None:
+    """Who has the last blocks of a file must hear that it changed before those of the next one come."""
+    (folder / "b").write_bytes(bytes(2 * SIZE))
+    reader = read([folder])
+    theirs = Ledger(reader.manifest)
+    theirs.put(2, block_digest(bytes(SIZE)))
+    reader = read(reader.tree, theirs=theirs)
+    os.utime(folder / "b", (0, 0))
+    reader.start().source.join()
+    assert reader.take() is None
+    notice = reader.source.notices.popleft()
+    assert isinstance(notice, Unsent)
+    assert (notice.entry, reader.next().first) == (2, 0)
+
+
 def test_reads_ahead_no_further_than_its_buffers(read: Read, file: Path) -> None:
     reader = read([file]).start()
     blocks = [reader.next() for _ in range(BUFFERS)]

@@ -228,7 +228,8 @@ class Errand:
     async def _ask_and_take(self, offered: TransferOffered, lines: LineSource) -> None:
         terms, manifest = self._wanted.terms, offered.manifest
         if objection := terms.objection(manifest):
-            self._refuse(offered, objection, Refused(f"{offer_title(manifest)} was refused: {objection}"))
+            self._session.refuse(offered, objection)
+            self._settle(Refused(f"{offer_title(manifest)} was refused: {objection}"))
             return
 
         async def ask(question: str, answers: Collection[str]) -> str | None:
@@ -240,7 +241,8 @@ class Errand:
             return
         if overwrite is None:
             advice = "To take them, start both sides again."
-            self._refuse(offered, "", Refused("you did not accept the files", advice=advice))
+            self._session.refuse(offered, unwanted_in=terms.folder if only == () else None)
+            self._settle(Refused("you did not accept the files", advice=advice))
         else:
             self._take(offered, only, overwrite)
 
@@ -275,10 +277,6 @@ class Errand:
         else:
             if self._wanted.receives:
                 self._memory.accepted = Accepted.of(offered.manifest, only, overwrite)
-
-    def _refuse(self, offered: TransferOffered, reason: str, error: Refused) -> None:
-        self._session.refuse(offered, reason)
-        self._settle(error)
 
     def _settle(self, error: BaseException | None) -> None:
         if self._received.done():

@@ -1,9 +1,10 @@
 """What an errand keeps from one session to the next: what has been done is not done again."""
 
+from array import array
 from dataclasses import dataclass
 
 from p2p_core.errors import TransferFailed
-from p2p_core.manifest import Manifest
+from p2p_core.manifest import TOP, Manifest
 
 from p2p_peer.cli.human import counted
 from p2p_peer.cli.offer_text import items_to_choose
@@ -11,13 +12,15 @@ from p2p_peer.transfer.target import Overwrite
 
 __all__ = ["Accepted", "Memory"]
 
+_OTHER = -2  # what an entry was that was not there
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """What was accepted: the same is not asked about again."""
 
-    label: str
-    size: int
+    manifest: Manifest
+    size: int  # bytes of what was chosen
     chosen: frozenset[tuple[str, ...]] | None  # paths; None: everything
     overwrite: Overwrite
 
@@ -25,12 +28,23 @@ class Accepted:
     def of(cls, manifest: Manifest, only: tuple[int, ...] | None, overwrite: Overwrite) -> "Accepted":
         """Return what to remember of an offer of which everything was accepted, or `only` some entries."""
         chosen = None if only is None else frozenset(map(manifest.path, only))
-        return cls(manifest.label(), manifest.total_bytes, chosen, overwrite)
+        return cls(manifest, _size(manifest, _taken(manifest, only)), chosen, overwrite)
 
     def covers(self, manifest: Manifest) -> bool:
-        """Whether an offer is the same again, and no more, with something that was chosen in it."""
-        is_same = manifest.label() == self.label and manifest.total_bytes <= self.size
-        return is_same and self.entries(manifest) != ()
+        """Whether what would be taken of an offer was accepted before, each by its path and kind, and is no more."""
+        only = self.entries(manifest)
+        if only == ():
+            return False
+        taken, then = _taken(manifest, only), array("i")
+        for entry in range(len(manifest)):
+            parent = manifest.parent(entry)
+            folder = TOP if parent == TOP else then[parent]
+            found = None if folder == _OTHER else self.manifest.find(folder, manifest.name(entry))
+            is_other = found is None or self.manifest.kind(found) is not manifest.kind(entry)
+            if is_other and taken[entry]:
+                return False
+            then.append(_OTHER if found is None or is_other else found)
+        return _size(manifest, taken) <= self.size
 
     def entries(self, manifest: Manifest) -> tuple[int, ...] | None:
         """Return what was chosen, in this offer; None for everything."""
@@ -60,3 +74,16 @@ class Memory:
         if missing:
             advice = "The others arrived. Mend what kept these from it, and send them again."
             raise TransferFailed(f"{', '.join(missing)}: see above", advice=advice)
+
+
+def _taken(manifest: Manifest, only: tuple[int, ...] | None) -> bytearray:
+    """Return for each entry whether it is taken: `only` some with all that is in them, or everything."""
+    chosen, taken = None if only is None else frozenset(only), bytearray(len(manifest))
+    for entry in range(len(manifest)):
+        parent = manifest.parent(entry)
+        taken[entry] = chosen is None or entry in chosen or (parent != TOP and taken[parent])
+    return taken
+
+
+def _size(manifest: Manifest, taken: bytearray) -> int:
+    return sum(manifest.size(entry) for entry in range(len(manifest)) if taken[entry])

@@ -50,6 +50,7 @@ class BlockWriter(ABC):
 
     def __init__(self, manifest: Manifest, ledger: Ledger, callbacks: Callbacks) -> None:
         """`start` is still to be called."""
+        self.has_come = False  # there is something to go on with another time; an offer alone leaves nothing behind
         self._manifest, self._ledger, self._callbacks = manifest, ledger, callbacks
         self._room = limits.MAX_BLOCK_SIZE if manifest.stream is not None else manifest.total_bytes
         self._room = min(self._room, limits.MAX_BLOCK_SIZE)

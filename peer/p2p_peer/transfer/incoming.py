@@ -26,7 +26,7 @@ from p2p_peer.events import (
 )
 from p2p_peer.transfer.archive import Archive
 from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished
-from p2p_peer.transfer.places import Place
+from p2p_peer.transfer.places import Folder, Place
 from p2p_peer.transfer.progress import Progress
 from p2p_peer.unfinished import Unfinished
 
@@ -48,7 +48,7 @@ class Incoming:
     progress: Progress
     sink: BlockWriter | None = None  # once it is open
     end: TransferEnd | None = None  # the sender's, once all has come
-    lost: dict[int, str] = field(default_factory=dict)  # entries that came to nothing, here or there, and why
+    lost: set[int] = field(default_factory=set)  # entries that came to nothing, here or there
     staging: Path | None = None  # likewise: the folder that has what comes, until it has its names
     is_kept: bool = True  # what has come, when it comes to nothing
 
@@ -113,11 +113,17 @@ class IncomingTransfers:
         incoming = self._transfers[transfer] = Incoming(transfer, manifest, progress)
         self._unfinished.begin(self._open(incoming, place, wanted))
 
-    def refuse(self, transfer: int, reason: str) -> None:
-        """Do not take a transfer; nothing happens when it is not offered any more."""
+    def refuse(self, transfer: int, reason: str, unwanted_in: Path | None = None) -> None:
+        """Do not take a transfer; nothing happens when it is not offered any more.
+
+        What has come of it before into the folder `unwanted_in` is removed.
+        """
         if transfer in self._offered:
-            del self._offered[transfer]
+            manifest = self._offered.pop(transfer)
             self._machine.refuse(transfer, reason)
+            if unwanted_in is not None:
+                forget = Folder(unwanted_in).forget
+                self._unfinished.begin(asyncio.to_thread(forget, manifest, self._archive.peer))
 
     @property
     def opening(self) -> set[int]:
@@ -269,7 +275,7 @@ class IncomingTransfers:
 
     def _lose(self, incoming: Incoming, entry: int, error: PunchwireError) -> None:
         if entry not in incoming.lost:
-            incoming.lost[entry] = str(error)
+            incoming.lost.add(entry)
             path = "/".join(incoming.manifest.path(entry))
             self._report(FileFailed(incoming.transfer, outgoing=False, path=path, error=error))
 
@@ -332,7 +338,8 @@ class IncomingTransfers:
 
 def _broken(incoming: Incoming, error: PunchwireError) -> TransferBroken:
     there, kept = incoming.progress.bytes, incoming.staging
-    if kept is None or not incoming.is_kept or not kept.exists():
+    has_come = incoming.sink is not None and incoming.sink.has_come
+    if kept is None or not incoming.is_kept or not has_come or not kept.exists():
         there, kept = 0, None
     return TransferBroken(incoming.transfer, False, incoming.label, error, kept, there)
 

@@ -41,7 +41,7 @@ class Outgoing:
     progress: Progress
     theirs: Ledger  # what the other side has
     source: Source | None = None  # once it is accepted
-    lost: dict[int, str] = field(default_factory=dict)  # entries that came to nothing, here or there, and why
+    lost: set[int] = field(default_factory=set)  # entries that came to nothing, here or there
     moved_to: int = 0  # blocks before it have gone out at least once
 
     @property
@@ -260,7 +260,7 @@ class OutgoingTransfers:
 
     def _lose(self, outgoing: Outgoing, entry: int, error: PunchwireError) -> None:
         if entry not in outgoing.lost:
-            outgoing.lost[entry] = str(error)
+            outgoing.lost.add(entry)
             path = "/".join(outgoing.tree.manifest.path(entry))
             self._report(FileFailed(outgoing.transfer, outgoing=True, path=path, error=error))
 

@@ -39,6 +39,7 @@ class Sink(BlockWriter):
         super().__init__(target.manifest, staging.journal.ledger, callbacks)
         self._target, self._staging, self._journal = target, staging, staging.journal
         self._states, self._in_place = stock.states, in_place
+        self.has_come = stock.bytes > 0 or State.PLACED in stock.states
         self._large: StagedFile | None = None  # being written
         self._large_entry = -1
         self._whole: deque[tuple[int, Unplaced]] = deque()  # files that are about to get their names
@@ -66,6 +67,7 @@ class Sink(BlockWriter):
         if not self._digests:
             self._first = ordinal
         self._digests += digest
+        self.has_come = True
 
     def _stored(self) -> None:
         behind = self._first + len(self._digests) // limits.HASH_BYTES
@@ -160,6 +162,7 @@ class Sink(BlockWriter):
         try:
             self._target.place(entry, file)
             self._states[entry] = State.PLACED
+            self.has_come = True  # an empty one has no blocks
         except (TransferFailed, OSError) as error:
             self._lose(entry, error)
 
@@ -264,7 +267,7 @@ class Sink(BlockWriter):
         if self._large is not None:
             with contextlib.suppress(OSError):  # whatever is wrong now, the transfer was given up for it already
                 self._large.close()
-        if not self._is_kept:
+        if not (self._is_kept and self.has_come):
             self._staging.remove()
         self._staging.close()
         self._target.close()
