@@ -288,7 +288,7 @@ async def test_nothing_of_it_cannot_be_taken(honest: Honest, inbox: Path, only: 
     assert not (await other.wait_for(TransferAnswer)).accepted
 
 
-@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "", "..", "a\0b"])
+@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "", ".."])
 async def test_an_offer_that_means_to_go_elsewhere(honest: Honest, inbox: Path, name: str) -> None:
     peer, other = honest
     other.send(TransferOffer(theirs(peer), 1, 5, BLOCK))

@@ -66,7 +66,7 @@ async def interrupt(tries: Tries, monkeypatch: pytest.MonkeyPatch, *names: str, 
     assert isinstance((await asyncio.gather(sending, return_exceptions=True))[0], ConnectionLost)
     (broken,) = pair.responder.all(TransferBroken)
     assert isinstance(broken.error, ConnectionLost)
-    assert [broken.kept] == ([pair.inbox / name for name in leftovers(pair.inbox)] if broken.bytes else [None])
+    assert [broken.kept] == ([pair.inbox / name for name in leftovers(pair.inbox)] if writes else [None])
 
 
 @pytest.mark.parametrize("writes", [0, 1, 4, 5, 100, SMALL - 1, SMALL + 5, SMALL + 7])
