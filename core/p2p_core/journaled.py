@@ -148,14 +148,20 @@ class Replay:
         try:
             self._take(record, end)
         except (LocalProtocolError, Malformed) as error:
-            raise JournalUnusable(f"it speaks of what cannot be: {error}") from None
+            raise _impossible(error) from None
 
     def finish(self, boot: bytes = b"") -> Journaled:
-        """Return what holds now. `boot` is what a BOOT record would say now; only a received journal has any."""
-        if self._boot != boot or not boot:
-            self._lose_unsynced()
-        known = self._journaled()
-        return known if self.is_same else known.carried_over(self._manifest)
+        """Return what holds now. `boot` is what a BOOT record would say now; only a received journal has any.
+
+        Raises as `take` does.
+        """
+        try:
+            if self._boot != boot or not boot:
+                self._lose_unsynced()
+            known = self._journaled()
+            return known if self.is_same else known.carried_over(self._manifest)
+        except (LocalProtocolError, Malformed) as error:
+            raise _impossible(error) from None
 
     def _take(self, record: Record, end: int) -> None:
         match record:
@@ -206,3 +212,7 @@ class Replay:
         for _, first, count in self._unsynced:
             self._journaled().ledger.forget(first, count)
         self._unsynced.clear()
+
+
+def _impossible(error: Exception) -> JournalUnusable:
+    return JournalUnusable(f"it speaks of what cannot be: {error}")

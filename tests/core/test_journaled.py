@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -176,6 +177,14 @@ def test_another_transfers_journal_is_unusable(begin: Begin) -> None:
 def test_a_journal_that_contradicts_itself_is_unusable(records: tuple[Record, ...]) -> None:
     with pytest.raises(JournalUnusable):
         taking(Replay(BEGIN, files(1)), *records)
+
+
+@pytest.mark.parametrize("records", [(), entries_of(files(1))])
+def test_so_is_one_that_ends_before_that_shows(records: Iterable[Record]) -> None:
+    replay = Replay(BEGIN, files(1))
+    taking(replay, Begin(Side.RECEIVED, PEER, 3), *records)
+    with pytest.raises(JournalUnusable):
+        replay.finish(BOOT)
 
 
 def tree(*names: str, size: int = 2 * SIZE) -> Manifest:

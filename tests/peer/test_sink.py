@@ -257,6 +257,26 @@ def test_what_came_of_a_file_stays_as_it_was_when_it_is_left_out_now(
     assert (tmp_path / "a").stat().st_mtime_ns == MTIME
 
 
+@pytest.mark.parametrize("first", [b"", b"changed"])
+def test_what_the_user_has_linked_to_is_not_changed(
+    receive: Callable[..., Receiving], tmp_path: Path, first: bytes
+) -> None:
+    """The file gets its new blocks all the same, and none that it has."""
+    content, rest, sent, again = os.urandom(3 * BLOCK), os.urandom(2 * BLOCK), Sent(), Sent()
+    sent.file("a", content)
+    again.file("a", new := first + content[len(first) :], mtime=MTIME + 10**10)
+    for each in (sent, again):
+        each.file("b", rest)
+    interrupted = receive(sent)
+    interrupted.send({0, 1, 2, 3})
+    interrupted.end(keep=True)
+    (tmp_path / "link").hardlink_to(tmp_path / "a")
+    receiving = receive(again)
+    assert receiving.have >= {1, 2, 3}
+    receiving.all()
+    assert contents(tmp_path) == {"a": new, "link": content, "b": rest}
+
+
 def test_a_file_is_begun_at_once_however_large_it_claims_to_be(receive: Callable[..., Receiving]) -> None:
     """Nothing is done for each of its blocks."""
     sent = Sent()

@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> Iterator[
     reading, writing = os.pipe()
 
     def feed() -> None:
-        with open(writing, "wb") as pipe:
+        with suppress(BrokenPipeError), open(writing, "wb") as pipe:  # the source may stop before it has read all
             pipe.write(content)
 
     def stdin(manifest: Any, _: int) -> StdinSource:

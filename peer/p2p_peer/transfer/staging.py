@@ -30,6 +30,7 @@ _OPEN_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # whatever is there: 
 MAX_NAMES = 10_000  # tried before a folder full of the same name is given up
 _UNNAMED: int | None = getattr(os, "O_TMPFILE", None)  # open(2): Linux
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})  # FAT, some networks
+_PIECE = 1024 * 1024  # bytes copied at once
 _ATTEMPTS = 10  # to open a folder that another transfer is just removing
 
 
@@ -212,6 +213,8 @@ class Staging:
         if not os.path.samestat(os.stat(name, dir_fd=self.descriptor, follow_symlinks=False), status):
             self._put_back(name, folder, place)  # somebody has put another there just now
             return None
+        if status.st_nlink != 1:
+            self._copy(name)
         return self.reopen(name)
 
     def write_whole(self, folder: int, data: memoryview, mode: int, mtime_ns: int | None) -> Unplaced:
@@ -274,6 +277,23 @@ class Staging:
         """Close it, for a later try."""
         self.journal.close()
         os.close(self.descriptor)
+
+    def _copy(self, name: str) -> None:
+        """Put a copy in place of a file that has other names too: under those it is not to change. Raises `OSError`."""
+        other = _random_name()
+        copy, source = self.create(other), os.open(name, os.O_RDONLY | _OPEN_FILE, dir_fd=self.descriptor)
+        try:
+            at = 0
+            while data := os.pread(source, _PIECE, at):
+                copy.write(memoryview(data), at)
+                at += len(data)
+            copy.replace(self.descriptor, name)
+        except OSError:
+            copy.remove()
+            raise
+        finally:
+            os.close(source)
+            copy.close()
 
     def _put_back(self, name: str, folder: int, place: str) -> None:
         for number in range(MAX_NAMES):
