@@ -232,9 +232,7 @@ class Refused(PunchwireError):
     """The other side, or its owner, said no."""
 
     code = "refused"
-    advice = (
-        "Ask the other side. Without somebody to ask it takes files with --yes only, and with --receive a single one."
-    )
+    advice = "Ask the other side."
 
 
 class TransferFailed(PunchwireError):

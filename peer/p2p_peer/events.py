@@ -201,7 +201,8 @@ class TransferSent:
     moved: int  # bytes of these that went over the wire; the rest was there
     seconds: float  # from acceptance to receipt
     receipt: Path | None
-    failed: int  # files that are not there
+    failed: int  # files that came to nothing
+    offered: int  # files; those that are neither there nor failed the other side did not take
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,7 @@ class TransferReceived:
     seconds: float  # from acceptance to the last name
     receipt: Path | None
     failed: int
+    offered: int  # files; those that are neither there nor failed were not taken
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,19 +183,18 @@ class Session:
         place = Folder(FilePath(folder), overwrite, in_place) if isinstance(folder, FilePath | str) else Output(folder)
         self._driver.incoming.accept(offered.transfer, place, only)
 
-    def refuse(self, offered: TransferOffered, reason: str = "", *, unwanted_in: FilePath | str | None = None) -> None:
+    def refuse(self, offered: TransferOffered, reason: str = "") -> None:
         """Do not take what was offered; `reason` is shown to the other side. Nothing happens when it is over.
 
-        What has come of it in an earlier try, and is kept in the folder `unwanted_in`, is removed.
+        What has come of it in an earlier try stays.
         """
-        folder = None if unwanted_in is None else FilePath(unwanted_in)
-        self._driver.incoming.refuse(offered.transfer, reason, folder)
+        self._driver.incoming.refuse(offered.transfer, reason)
         self._driver.go_on()
 
     def cancel(self, transfer: int, reason: str = "") -> None:
         """Give up a transfer in either direction, and tell the other side why; nothing happens when it is over.
 
-        What has come of it is removed.
+        What has come of files that are not whole is removed.
         """
         if not self._driver.over.done():
             self._driver.incoming.forget(transfer)

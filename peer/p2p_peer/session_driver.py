@@ -300,7 +300,9 @@ class SessionDriver:
                 self.outgoing.accepted(transfer, wanted)
             case machine_events.TransferRefused(transfer, reason):
                 _log.info("transfer %d: refused by the other side: %s", transfer, reason or "no reason given")
-                self.sendings.failed(transfer, self.outgoing.refused(transfer, reason))
+                refused = self.outgoing.refused(transfer, reason)
+                self.sendings.failed(transfer, refused.error)
+                self._emit(refused)
             case machine_events.TransferRewound(transfer, block):
                 _log.info("transfer %d: sent again from block %d on", transfer, block)
                 self.outgoing.rewind(transfer, block)

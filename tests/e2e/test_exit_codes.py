@@ -36,7 +36,7 @@ def test_a_refused_file_is_7(world: World, tmp_path: Path) -> None:
     alice = world.start_alice("--send", source)
     bob = world.start_bob("--receive", tmp_path / "inbox")
     assert (alice.exit_code(), bob.exit_code()) == (7, 7)
-    assert alice.wait_for("error")["code"] == "refused"
+    assert alice.wait_for("error")["code"] == alice.wait_for("transfer_failed")["code"] == "refused"
     assert list((tmp_path / "inbox").iterdir()) == []
 
 

@@ -197,7 +197,8 @@ def test_what_is_there_already(world: World, tmp_path: Path, how: str) -> None:
     if how == "never":
         assert bob.wait_for("files_kept")["examples"] == ["tree/a"]
     moved = 3 if how == "never" else len(new) + 3
-    assert alice.wait_for("transfer_sent")["moved"] == bob.wait_for("transfer_received")["moved"] == moved
+    for done in (alice.wait_for("transfer_sent"), bob.wait_for("transfer_received")):
+        assert (done["moved"], done["files"], done["offered"]) == (moved, 1 if how == "never" else 2, 2)
 
 
 def test_some_of_it_is_accepted_at_a_terminal_and_replaces_what_is_there(world: World, tmp_path: Path) -> None:
@@ -220,7 +221,8 @@ def test_some_of_it_is_accepted_at_a_terminal_and_replaces_what_is_there(world: 
         bob.types("r")
         assert bob.process.wait(PATIENCE) == 0
     assert alice.exit_code() == 0
-    assert alice.wait_for("transfer_sent")["files"] == 3
+    sent = alice.wait_for("transfer_sent")
+    assert (sent["files"], sent["failed"], sent["offered"]) == (3, 0, 4)
     assert {path.name: path.read_text() for path in there.parent.iterdir()} == {n: f"new {n}" for n in "acd"}
 
 

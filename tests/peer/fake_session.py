@@ -68,7 +68,15 @@ class Sending:
         """The other side has stored it, but for so many files."""
         manifest = self.tree.manifest
         sent = TransferSent(
-            self.transfer, manifest.label(), manifest.files - failed, manifest.total_bytes, 0, 1.0, None, failed
+            self.transfer,
+            manifest.label(),
+            manifest.files - failed,
+            manifest.total_bytes,
+            0,
+            1.0,
+            None,
+            failed,
+            manifest.files,
         )
         self.end.set_result(sent)
         return sent
@@ -98,7 +106,6 @@ class FakeSession(ShownSession):
     sendings: list[Sending] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
-    unwanted_in: Path | None = None
     cancelled: list[int] = field(default_factory=list)
     _offered: dict[int, TransferOffered] = field(default_factory=dict)
     breaks_at_its_end: list[TransferBroken] = field(default_factory=list)
@@ -153,10 +160,9 @@ class FakeSession(ShownSession):
             raise TransferFailed("it is not offered any more")
         self.accepted.append(Accepted(offered.transfer, place, only, overwrite, in_place))
 
-    def refuse(self, offered: TransferOffered, reason: str = "", *, unwanted_in: Path | None = None) -> None:
+    def refuse(self, offered: TransferOffered, reason: str = "") -> None:
         if self._offered.pop(offered.transfer, None) is not None:
             self.refused.append((offered.transfer, reason))
-            self.unwanted_in = unwanted_in
 
     def cancel(self, transfer: int, reason: str = "") -> None:
         self.cancelled.append(transfer)
@@ -210,7 +216,8 @@ class FakeSession(ShownSession):
         """What was offered has come, but for so many files."""
         manifest = offered.manifest
         files, size = manifest.files - failed, manifest.total_bytes
-        self.happen(TransferReceived(offered.transfer, manifest.label(), (path,), files, size, size, 1.0, None, failed))
+        label, all_files = manifest.label(), manifest.files
+        self.happen(TransferReceived(offered.transfer, label, (path,), files, size, size, 1.0, None, failed, all_files))
         self._receipts.append(offered.transfer)
 
     def receipts_arrive(self) -> None:

@@ -138,6 +138,18 @@ async def test_errand_whose_files_fail_goes_on_to_its_end(scene: Scene, tmp_path
     assert scene.session.abort_reason is None  # the other side has nothing to complain about
     with pytest.raises(TransferFailed, match=r"^1 file was not sent, 2 files were not received: see above$"):
         memory.check_whole()
+    assert memory.has_some
+
+
+async def test_errand_of_which_no_file_arrives(scene: Scene, tmp_path: Path) -> None:
+    file_of(tmp_path, "a")
+    memory = Memory()
+    scene.begin_errand(Wanted(paths=("a",)), memory=memory)
+    (await scene.sending()).stored(failed=1)
+    await scene.end()
+    with pytest.raises(TransferFailed, match=r"^1 file was not sent: see above$") as caught:
+        memory.check_whole()
+    assert caught.value.advice == "Mend what kept it from arriving, and send it again."
 
 
 # Receiving.

@@ -55,17 +55,30 @@ def test_nothing_of_what_was_chosen_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("memory", "says"),
+    ("memory", "says", "advice"),
     [
-        (Memory(unsent=1), "1 file was not sent: see above"),
-        (Memory(unreceived=2), "2 files were not received: see above"),
-        (Memory(unsent=2, unreceived=1), "2 files were not sent, 1 file was not received: see above"),
+        (Memory(unsent=1), "1 file was not sent: see above", "Mend what kept it from arriving, and send it again."),
+        (
+            Memory(unreceived=2),
+            "2 files were not received: see above",
+            "Mend what kept them from arriving, and send them again.",
+        ),
+        (
+            Memory(unsent=2, unreceived=1, has_some=True),
+            "2 files were not sent, 1 file was not received: see above",
+            "The others arrived. Mend what kept these from it, and send them again.",
+        ),
+        (
+            Memory(unreceived=1, has_some=True),
+            "1 file was not received: see above",
+            "The others arrived. Mend what kept this one from it, and send it again.",
+        ),
     ],
 )
-def test_what_is_missing_is_told(memory: Memory, says: str) -> None:
+def test_what_is_missing_is_told(memory: Memory, says: str, advice: str) -> None:
     with pytest.raises(TransferFailed) as caught:
         memory.check_whole()
-    assert str(caught.value) == says
+    assert (str(caught.value), caught.value.advice) == (says, advice)
 
 
 def test_nothing_is_missing() -> None:

@@ -141,8 +141,10 @@ def test_what_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Path("folder", f".{number}").touch()
     Path("folder", "a.tmp").touch()
     Path("folder", "link").symlink_to("/etc")
+    Path("folder", "old").symlink_to("gone")
     assert left_out_lines(scan(["folder"], SendOptions(exclude=("*.tmp",)))) == [
         "left out, hidden: folder/.0, folder/.1, folder/.2 and 2 more",
         "left out, excluded: folder/a.tmp",
         "left out, links that lead out of what is sent: folder/link",
+        "left out, links that lead nowhere: folder/old",
     ]

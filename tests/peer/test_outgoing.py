@@ -187,9 +187,10 @@ async def test_a_refusal_with_its_reason(pair: Pair) -> None:
     pair.file("a", 5)
     task = pair.start("a")
     pair.responder.session.refuse(await pair.responder.wait_for(TransferOffered), "too large")
-    with pytest.raises(Refused, match="the other side did not take a: too large"):
+    with pytest.raises(Refused, match="the other side did not take a: too large") as caught:
         await soon(task)
-    assert pair.initiator.all(TransferBroken) == []
+    transfer = pair.responder.all(TransferOffered)[0].transfer
+    assert pair.initiator.all(TransferBroken) == [TransferBroken(transfer, True, "a", caught.value)]  # type: ignore[arg-type]
     await pair.transfer("b", 5)
 
 

@@ -106,6 +106,16 @@ def test_a_folder_of_folders_is_there(tmp_path: Path, opened: Any) -> None:
     assert (place.wanted, place.kept) == ((), ())
 
 
+def test_what_comes_is_named_wherever_one_is(tmp_path: Path, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path)
+    sent = Sent()
+    sent.file("a", b"abc")
+    place = opened(Folder(Path("in")), sent)
+    assert place.staging.parent == tmp_path / "in"
+    assert place.staging.is_dir()
+
+
 def test_an_open_file(opened: Any) -> None:
     sent = Sent()
     sent.file("a", b"abc")

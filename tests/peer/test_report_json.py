@@ -98,8 +98,8 @@ def test_connected(said: Any) -> None:
     ]
 
 
-SENT = TransferSent(3, "a.txt", 1, 5, 4, 1.23456, Path("/state/receipts/1"), 0)
-RECEIVED = TransferReceived(3, "a/ (2 files)", (Path("/inbox/a (1)"),), 2, 5, 5, 1.0, None, 1)
+SENT = TransferSent(3, "a.txt", 1, 5, 4, 1.23456, Path("/state/receipts/1"), 0, 2)
+RECEIVED = TransferReceived(3, "a/ (2 files)", (Path("/inbox/a (1)"),), 2, 5, 5, 1.0, None, 1, 3)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,7 @@ RECEIVED = TransferReceived(3, "a/ (2 files)", (Path("/inbox/a (1)"),), 2, 5, 5,
                 "moved": 4,
                 "seconds": 1.2346,
                 "failed": 0,
+                "offered": 2,
                 "receipt": "/state/receipts/1",
             },
         ),
@@ -177,6 +178,7 @@ RECEIVED = TransferReceived(3, "a/ (2 files)", (Path("/inbox/a (1)"),), 2, 5, 5,
                 "moved": 5,
                 "seconds": 1.0,
                 "failed": 1,
+                "offered": 3,
                 "receipt": None,
             },
         ),

@@ -50,12 +50,12 @@ def offered(*entries: str | tuple[str, int]) -> TransferOffered:
 
 
 def sent(label: str = "a.txt", files: int = 1, size: int = 1500, **fields: Any) -> TransferSent:
-    event = TransferSent(3, label, files, size, size, 0.25, None, 0)
-    return replace(event, **fields)
+    offered = files + fields.get("failed", 0)
+    return replace(TransferSent(3, label, files, size, size, 1.5, None, 0, offered), **fields)
 
 
 def received(*paths: str, **fields: Any) -> TransferReceived:
-    event = TransferReceived(3, "a.txt", tuple(map(Path, paths)), 1, 1500, 1500, 0.25, None, 0)
+    event = TransferReceived(3, "a.txt", tuple(map(Path, paths)), 1, 1500, 1500, 1.5, None, 0, 1)
     return replace(event, **fields)
 
 
@@ -133,7 +133,7 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
     ("event", "says"),
     [
         (offered(), f"* {PEER.short} offers a.txt (1.5 kB)\n"),
-        (sent(), "* sent a.txt (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n"),
+        (sent(), "* sent a.txt (1.5 kB in 1.5 s, 1.0 kB/s over TCP)\n"),
         (
             sent("photos/ (1204 files)", 1204, 3_200_000_000, seconds=21.0),
             "* sent photos/ (1204 files, 3.2 GB in 0:21, 152 MB/s over TCP)\n",
@@ -145,17 +145,37 @@ def test_who_the_mediator_is(capsys: pytest.CaptureFixture[str], vouched: Vouche
         ),
         (
             sent(files=0, size=0, failed=1),
-            "* sent a.txt (0 files, 0 B in 0.2 s, 0 B/s over TCP); 1 file was not: see above\n",
+            "* sent a.txt (0 files, 0 B in 1.5 s, 0 B/s over TCP); 1 file was not: see above\n",
         ),
-        (sent(seconds=0.0), "* sent a.txt (1.5 kB in 0.0 s)\n"),
-        (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n"),
+        (sent(seconds=0.0), "* sent a.txt (1.5 kB)\n"),
+        (sent(seconds=0.99), "* sent a.txt (1.5 kB)\n"),
+        (sent(seconds=1.0), "* sent a.txt (1.5 kB in 1.0 s, 1.5 kB/s over TCP)\n"),
         (
-            received("/inbox/a.txt", "/inbox/b", label="a.txt and 1 more", files=2),
-            "* received a.txt and 1 more into /inbox (2 files, 1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n",
+            sent("big and 1 more", 51, 153, offered=52),
+            "* sent 51 of 52 files of big and 1 more (153 B in 1.5 s, 102 B/s over TCP); "
+            "the other side did not take the others\n",
+        ),
+        (
+            sent("big/ (52 files)", 50, 153, seconds=0.1, failed=1, offered=52),
+            "* sent 50 of 52 files of big/ (153 B); 1 file was not: see above; "
+            "the other side did not take the others\n",
+        ),
+        (
+            received("/inbox/big", "/inbox/b", label="big and 1 more", files=51, seconds=0.1, offered=52),
+            "* received 51 of 52 files of big and 1 more into /inbox (1.5 kB); the others were not taken\n",
+        ),
+        (
+            received("/inbox/big (1)", label="big/ (52 files)", files=51, seconds=0.1, offered=52),
+            "* received 51 of 52 files of big/ as /inbox/big (1) (1.5 kB); the others were not taken\n",
+        ),
+        (received("/inbox/a.txt"), "* received /inbox/a.txt (1.5 kB in 1.5 s, 1.0 kB/s over TCP)\n"),
+        (
+            received("/inbox/a.txt", "/inbox/b", label="a.txt and 1 more", files=2, offered=2),
+            "* received a.txt and 1 more into /inbox (2 files, 1.5 kB in 1.5 s, 1.0 kB/s over TCP)\n",
         ),
         (
             received(label="standard input", files=1),
-            "* received standard input (1.5 kB in 0.2 s, 6.0 kB/s over TCP)\n",
+            "* received standard input (1.5 kB in 1.5 s, 1.0 kB/s over TCP)\n",
         ),
         (FileFailed(3, True, "photos/a.jpg", TransferFailed("why")), "* photos/a.jpg: why\n"),
         (

@@ -18,6 +18,7 @@ from p2p_peer.transfer import source_file as source_file_module
 from p2p_peer.transfer import tree as tree_module
 from p2p_peer.transfer.sent_journal import SentJournal
 from p2p_peer.transfer.source import BUFFERS, Grew, Unsent
+from p2p_peer.transfer.source_file import SourceFile
 from p2p_peer.transfer.tree import SendOptions, scan
 
 from tests.peer.source_reader import SIZE, SourceReader, open_descriptors, small_blocks
@@ -286,6 +287,18 @@ def change_while_read(reader: SourceReader, change: Callable[[Path], None], path
     reader.drain()
 
 
+def change_when_read_again(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+    """Make a change before the first block of a file that has grown is read for the second time."""
+    real = SourceFile.read_again
+
+    def read_again(file: SourceFile, space: memoryview, offset: int, digest: bytes) -> None:
+        if offset == 0:
+            change()
+        real(file, space, offset, digest)
+
+    monkeypatch.setattr(SourceFile, "read_again", read_again)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [(touch, "changed after it was offered"), (rewrite, "changed after"), (cut, "became shorter after it was offered")],
@@ -323,6 +336,50 @@ def test_a_file_that_grew_before_it_was_read(read: Read, tmp_path: Path, size: i
     reader.start().drain()
     assert reader.notices == [Grew(0)]
     assert reader.content(0) == bytes(size)
+
+
+@pytest.mark.parametrize("size", [SIZE, AHEAD])
+def test_a_file_that_grows_again_while_that_is_looked_at(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = tmp_path / "log"
+    path.write_bytes(bytes(size))
+    reader = read([path])
+    grow(path)
+    change_when_read_again(monkeypatch, lambda: grow(path))
+    reader.start().drain()
+    assert path.stat().st_size == size + 8
+    assert reader.notices == [Grew(0)]
+    assert reader.content(0) == bytes(size)
+
+
+def test_a_file_that_grows_and_is_written_into_while_it_is_read(read: Read, folder: Path) -> None:
+    """Its first bytes are not what was offered, nor what was ever there at once."""
+
+    def grow_and_rewrite(path: Path) -> None:
+        grow(path)
+        rewrite(path)
+
+    reader = read([folder])
+    change_while_read(reader, grow_and_rewrite, folder / "b")
+    assert reader.failed == {"b": f"{folder}/b changed after it was offered"}
+    assert [type(notice) for notice in reader.notices] == [Unsent]
+    assert reader.source.absent == ((2, 1),)
+    assert reader.manifest.first_block(3) - 1 not in reader.blocks  # the last one: nobody takes it for whole
+    assert reader.content(1) == (folder / "a").read_bytes()
+    assert reader.content(3) == (folder / "c").read_bytes()
+
+
+def test_a_small_file_that_grows_and_is_written_into(read: Read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that share a frame with it arrive."""
+    (folder / "b").write_bytes(b"small")
+    reader = read([folder])
+    grow(folder / "b")
+    change_when_read_again(monkeypatch, lambda: rewrite(folder / "b"))
+    reader.start().drain()
+    assert reader.failed == {"b": f"{folder}/b changed after it was offered"}
+    assert list(reader.blocks) == [0, 2]
+    assert reader.source.absent == ((2, 1),)
 
 
 def become_fifo(path: Path) -> None:

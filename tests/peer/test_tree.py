@@ -415,7 +415,7 @@ def test_what_is_neither_file_nor_folder(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["a", "sub/deep", "../photos/a", "..", "../..", "/etc/passwd", "nowhere", "sub/../a"]
+    "target", ["a", "sub/deep", "../photos/a", "..", "../..", "/etc/passwd", "../nowhere", "sub/../a"]
 )
 def test_links(folder: Path, target: str) -> None:
     """Sent are those that cannot lead out of the argument, whatever is there."""
@@ -429,9 +429,18 @@ def test_links(folder: Path, target: str) -> None:
         if entry.kind is LINK
     }
     expected = {"photos/sub/link": "../a", "photos/sub/deep/link": "../../z"}
-    if target in {"a", "sub/deep", "nowhere"}:
+    if target in {"a", "sub/deep"}:
         expected["photos/link"] = target
         assert tree.left_out == {}
     else:
         assert tree.left_out == {Why.LINK: LeftOut(1, (f"{folder}/link",))}
     assert links == expected
+
+
+@pytest.mark.parametrize("target", ["gone", "link", "a/below", "sub/gone/a"])
+def test_links_that_lead_nowhere(folder: Path, target: str) -> None:
+    """Into a folder that is there already, the other side could not make them."""
+    (folder / "link").symlink_to(target)
+    tree = scan([folder])
+    assert "photos/link" not in paths(tree)
+    assert tree.left_out == {Why.NOWHERE: LeftOut(1, (f"{folder}/link",))}

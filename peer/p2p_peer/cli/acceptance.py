@@ -44,11 +44,6 @@ class Acceptance:
             return f"it is {human_size(manifest.total_bytes)}, and at most {human_size(self.max_size)} are taken here"
         return ""
 
-    @property
-    def folder(self) -> Path | None:
-        """Where files go; None if they go to no folder."""
-        return self.place if isinstance(self.place, Path) else None
-
     async def decide(self, manifest: Manifest, only: Collection[int] | None, ask: Ask) -> Overwrite | None:
         """Return what becomes of what is there already; None if somebody was to be asked, and has gone."""
         if self.overwrite is not None or not isinstance(self.place, Path):

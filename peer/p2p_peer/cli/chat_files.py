@@ -114,7 +114,7 @@ class ChatFiles:
         """`/reject [N]`: refuse what is offered."""
         if (found := self._find(argument)) is not None:
             offered = self._offers.pop(found[0])
-            self._connected().refuse(offered, "", unwanted_in=self._terms.folder)
+            self._connected().refuse(offered)
             self._console.notice(f"refused {offer_title(offered.manifest)}")
 
     def cancel(self, argument: str) -> None:

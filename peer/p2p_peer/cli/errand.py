@@ -89,6 +89,7 @@ class Errand:
             if self._sends:
                 sent = await self._session.send(self._wanted.paths, self._wanted.options, offered=self._has_offered)
                 self._memory.is_sent, self._memory.unsent = True, sent.failed
+                self._memory.has_some |= sent.files > 0
             self._session.finish()  # so that two who only receive do not wait for each other
             if self._receives:
                 await self._received
@@ -109,12 +110,14 @@ class Errand:
         match event:
             case TransferOffered():
                 self._offered(event)
-            case TransferReceived(failed=failed) if self._is_ours(event.transfer):
+            case TransferReceived(files=files, failed=failed) if self._is_ours(event.transfer):
                 self._memory.unreceived = failed  # it may have arrived before
+                self._memory.has_some |= files > 0
                 self._memory.has_arrived = True
                 self._settle(None)
-            case TransferReceived(failed=failed):
+            case TransferReceived(files=files, failed=failed):
                 self._memory.unreceived += failed
+                self._memory.has_some |= files > 0
             case ReceiptDelivered(transfer) if self._is_ours(transfer):
                 self._memory.is_received = True
             case TransferBroken(error=error) if self._is_ours(event.transfer):
@@ -241,7 +244,7 @@ class Errand:
             return
         if overwrite is None:
             advice = "To take them, start both sides again."
-            self._session.refuse(offered, unwanted_in=terms.folder if only == () else None)
+            self._session.refuse(offered)
             self._settle(Refused("you did not accept the files", advice=advice))
         else:
             self._take(offered, only, overwrite)

@@ -78,12 +78,13 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "transfer_sent",
-        "transfer, label, files, size, moved, seconds, failed, receipt",
-        "the other side has verified and stored it; receipt is a file that proves it",
+        "transfer, label, files, size, moved, seconds, failed, offered, receipt",
+        "the other side has verified and stored it; files of those offered that neither are there nor failed it did "
+        "not take; receipt is a file that proves it",
     ),
     (
         "transfer_received",
-        "transfer, label, paths, files, size, moved, seconds, failed, receipt",
+        "transfer, label, paths, files, size, moved, seconds, failed, offered, receipt",
         "verified and stored; paths are those at the top",
     ),
     (
@@ -122,9 +123,9 @@ MAN_PAGE: dict[str, Text] = {
         "session that begins there moves to a direct path when one comes up, and one that loses its path finds\n"
         "another: nothing is lost or comes twice.",
         "Files are sent as they are on the disk, with their times and permissions; hidden files in folders are left\n"
-        "out, and links that lead out of what is sent. Every block is verified before it counts. If a program or a\n"
-        "machine dies, the other one waits, and both go on with what is missing. Of what has arrived, both keep a\n"
-        "receipt that is signed.",
+        "out, and links that lead out of what is sent, or nowhere. Every block is verified before it counts. If a\n"
+        "program or a machine dies, the other one waits, and both go on with what is missing. Of what has arrived,\n"
+        "both keep a receipt that is signed.",
         "The first connection to a mediator remembers its key; from then on another key is an error, unless a\n"
         "certificate authority that this computer trusts vouches for it.",
     ),

@@ -66,13 +66,17 @@ class Memory:
     accepted: Accepted | None = None
     unsent: int = 0  # files that came to nothing in transfers that did not
     unreceived: int = 0  # likewise
+    has_some: bool = False  # files have come where they were to go
 
     def check_whole(self) -> None:
         """Raise `TransferFailed` if files have not come where they were to go."""
         counts = (("not sent", self.unsent), ("not received", self.unreceived))
         missing = [f"{counted(count)} {'was' if count == 1 else 'were'} {what}" for what, count in counts if count]
         if missing:
-            advice = "The others arrived. Mend what kept these from it, and send them again."
+            it, them = ("this one", "it") if self.unsent + self.unreceived == 1 else ("these", "them")
+            advice = f"Mend what kept {them} from arriving, and send {them} again."
+            if self.has_some:
+                advice = f"The others arrived. Mend what kept {it} from it, and send {them} again."
             raise TransferFailed(f"{', '.join(missing)}: see above", advice=advice)
 
 

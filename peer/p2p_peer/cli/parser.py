@@ -113,7 +113,10 @@ def chat_parser() -> argparse.ArgumentParser:
     mediator.add_argument("--mediator-id", metavar="ID", help="the id its key must have, whatever is remembered")
     mediator.add_argument("--insecure", action="store_true", help=_INSECURE)
     mediator.add_argument(
-        "--state-dir", metavar="DIR", type=Path, help="where known mediators are remembered (~/.local/state/punchwire)"
+        "--state-dir",
+        metavar="DIR",
+        type=Path,
+        help="where known mediators, receipts, journals and the history are (~/.local/state/punchwire)",
     )
     return parser
 

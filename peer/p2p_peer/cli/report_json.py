@@ -152,6 +152,7 @@ def _done(event: TransferSent | TransferReceived) -> dict[str, Any]:
         "moved": event.moved,
         "seconds": round(event.seconds, 4),
         "failed": event.failed,
+        "offered": event.offered,
         "receipt": None if event.receipt is None else str(event.receipt),
     }
 

@@ -42,6 +42,7 @@ from p2p_peer.transfer.target import free_space
 __all__ = ["TextReport"]
 
 _log = logging.getLogger(__name__)  # for --verbose
+_TELLING = 1.0  # s: the rate of what took less says nothing
 
 
 class TextReport:
@@ -97,11 +98,12 @@ class TextReport:
                 self.notice(f"kept, as they are there already: {', '.join(map(shown_name, examples))}{more}")
             case TransferSent():
                 self._over(event.transfer)
-                self.notice(f"sent {shown_name(without_count(event.label))} {_summary(event, session)}")
+                what = f"{_some_of(event)}{shown_name(without_count(event.label))}"
+                self.notice(f"sent {what} {_summary(event, session, 'the other side did not take the others')}")
                 _log.info("the receipt of transfer %d is %s", event.transfer, event.receipt)
             case TransferReceived():
                 self._over(event.transfer)
-                self.notice(f"received {_where(event)} {_summary(event, session)}")
+                self.notice(f"received {_where(event)} {_summary(event, session, 'the others were not taken')}")
                 _log.info("the receipt of transfer %d is %s", event.transfer, event.receipt)
             case TransferBroken(transfer, outgoing):
                 self._over(transfer)
@@ -181,20 +183,33 @@ class TextReport:
 
 def _where(received: TransferReceived) -> str:
     """Say what has come, and where it is."""
+    some, label = _some_of(received), shown_name(without_count(received.label))
     if len(received.paths) == 1:
         path = received.paths[0]
-        return str(path.with_name(shown_name(path.name)))
-    label = shown_name(without_count(received.label))
+        where = str(path.with_name(shown_name(path.name)))
+        return f"{some}{label} as {where}" if some else where
+    label = some + label
     return f"{label} into {received.paths[0].parent}" if received.paths else label
 
 
-def _summary(done: TransferSent | TransferReceived, session: Session) -> str:
-    """Say how much it was, how fast it went, and what is missing."""
-    files = f"{counted(done.files)}, " if done.files != 1 or done.failed else ""
-    rate = f", {human_size(done.moved / done.seconds)}/s {over(session.path)}" if done.seconds > 0 else ""
-    text = f"({files}{human_size(done.size)} in {took(done.seconds)}{rate})"
+def _some_of(done: TransferSent | TransferReceived) -> str:
+    """Say how many files of how many it was, if some were not taken."""
+    is_all = done.files + done.failed >= done.offered
+    return "" if is_all else f"{done.files} of {counted(done.offered)} of "
+
+
+def _summary(done: TransferSent | TransferReceived, session: Session, not_taken: str) -> str:
+    """Say how much it was, how fast it went, and what is missing: `not_taken` if some were not taken."""
+    some = _some_of(done)
+    files = f"{counted(done.files)}, " if not some and (done.files != 1 or done.failed) else ""
+    rate = ""
+    if done.seconds >= _TELLING:
+        rate = f" in {took(done.seconds)}, {human_size(done.moved / done.seconds)}/s {over(session.path)}"
+    text = f"({files}{human_size(done.size)}{rate})"
     if done.size > done.moved:
         text += f"; {human_size(done.size - done.moved)} were there already"
     if done.failed:
         text += f"; {counted(done.failed)} {'was' if done.failed == 1 else 'were'} not: see above"
+    if some:
+        text += f"; {not_taken}"
     return text

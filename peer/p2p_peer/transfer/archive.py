@@ -60,7 +60,17 @@ class Archive:
         files, size = _stored(manifest, ledger, stored.receipt)
         past = PastTransfer(True, self.peer, outgoing.label, files, size, len(outgoing.lost), None)
         receipt = self._file(past, stored.end, stored.receipt, manifest, ledger)
-        return TransferSent(stored.transfer, past.label, files, size, progress.moved, seconds, receipt, past.failed)
+        return TransferSent(
+            stored.transfer,
+            past.label,
+            files,
+            size,
+            progress.moved,
+            seconds,
+            receipt,
+            past.failed,
+            manifest.files,
+        )
 
     def received(self, incoming: "Incoming", finished: "Finished", receipt: TransferReceipt) -> TransferReceived:
         """File our receipt for a transfer of the other side's; return the event to tell. May take its time."""
@@ -80,6 +90,7 @@ class Archive:
             seconds,
             path,
             past.failed,
+            manifest.files,
         )
 
     def _file(

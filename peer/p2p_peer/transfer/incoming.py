@@ -26,7 +26,7 @@ from p2p_peer.events import (
 )
 from p2p_peer.transfer.archive import Archive
 from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, Finished
-from p2p_peer.transfer.places import Folder, Place
+from p2p_peer.transfer.places import Place
 from p2p_peer.transfer.progress import Progress
 from p2p_peer.unfinished import Unfinished
 
@@ -113,17 +113,10 @@ class IncomingTransfers:
         incoming = self._transfers[transfer] = Incoming(transfer, manifest, progress)
         self._unfinished.begin(self._open(incoming, place, wanted))
 
-    def refuse(self, transfer: int, reason: str, unwanted_in: Path | None = None) -> None:
-        """Do not take a transfer; nothing happens when it is not offered any more.
-
-        What has come of it before into the folder `unwanted_in` is removed.
-        """
-        if transfer in self._offered:
-            manifest = self._offered.pop(transfer)
+    def refuse(self, transfer: int, reason: str) -> None:
+        """Do not take a transfer; nothing happens when it is not offered any more."""
+        if self._offered.pop(transfer, None) is not None:
             self._machine.refuse(transfer, reason)
-            if unwanted_in is not None:
-                forget = Folder(unwanted_in).forget
-                self._unfinished.begin(asyncio.to_thread(forget, manifest, self._archive.peer))
 
     @property
     def opening(self) -> set[int]:

@@ -15,7 +15,7 @@ from p2p_core.printable import printable
 from p2p_core.ranges import Ranges
 from p2p_core.wire.frames import BlocksHeader
 
-from p2p_peer.events import FileFailed, FileGrew, Phase, TransferProgress, TransferStalled
+from p2p_peer.events import FileFailed, FileGrew, Phase, TransferBroken, TransferProgress, TransferStalled
 from p2p_peer.transfer.progress import Progress
 from p2p_peer.transfer.sent_journal import SentJournal
 from p2p_peer.transfer.source import Grew, Source
@@ -122,11 +122,13 @@ class OutgoingTransfers:
         """What was going out has not come whole: the other side will ask for it, or gives up the transfer."""
         self._in_flight = None
 
-    def refused(self, transfer: int, reason: str) -> Refused:
-        """The other side does not take a transfer; return the error to raise."""
+    def refused(self, transfer: int, reason: str) -> TransferBroken:
+        """The other side does not take a transfer; return the event to tell."""
         label = self._transfers[transfer].label
         self.drop(transfer)
-        return Refused(f"the other side did not take {printable(label)}" + (f": {printable(reason)}" if reason else ""))
+        why = f": {printable(reason)}" if reason else ""
+        error = Refused(f"the other side did not take {printable(label)}{why}")
+        return TransferBroken(transfer, outgoing=True, label=label, error=error)
 
     def take(self, transfer: int) -> Outgoing:
         """The other side has stored a transfer: hand it over, and its journal with it, which nobody uses any more."""

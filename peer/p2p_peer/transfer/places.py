@@ -1,18 +1,16 @@
 """Where a transfer can be received: into a folder, or to an open file."""
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from p2p_core.errors import AlreadyThere, TransferFailed
+from p2p_core.errors import AlreadyThere
 from p2p_core.identity import PeerId
 from p2p_core.manifest import Manifest
 from p2p_core.ranges import Ranges, ranges_of
 
 from p2p_peer.transfer.block_writer import BlockWriter, Callbacks, unwritable
-from p2p_peer.transfer.received_journal import staging_names
 from p2p_peer.transfer.sink import Sink
 from p2p_peer.transfer.staging import Staging
 from p2p_peer.transfer.stdout_sink import StdoutSink, Writable
@@ -72,19 +70,7 @@ class Folder:
         sink.start()
         if stock.kept:
             wanted = ranges_of(entry for entry in range(len(manifest)) if stock.states[entry] != State.UNWANTED)
-        return Opened(sink, wanted, have, stock.bytes, stock.kept, self.path / staging.name)
-
-    def forget(self, manifest: Manifest, peer: PeerId) -> None:
-        """Remove what is kept of an earlier try, if nobody goes on with it now; files with names stay. Takes time."""
-        with contextlib.suppress(OSError, TransferFailed):
-            root = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.stat(next(staging_names(peer, manifest)), dir_fd=root, follow_symlinks=False)
-                staging = Staging.open(root, peer, manifest)
-                staging.remove()
-                staging.close()
-            finally:
-                os.close(root)
+        return Opened(sink, wanted, have, stock.bytes, stock.kept, self.path.absolute() / staging.name)
 
 
 def _is_any_file_wanted(manifest: Manifest, stock: Stock) -> bool:

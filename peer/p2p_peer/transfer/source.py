@@ -43,7 +43,7 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Grew:
-    """A file that has grown: what was offered of it is sent, its first `size` bytes."""
+    """A file that has grown, and is else the same: what was offered of it is sent, its first `size` bytes."""
 
     entry: int
 
@@ -258,6 +258,8 @@ class Source:
                 digest = block_digest(space)
             if ordinal == begin + count - 1:
                 file.check_end()
+                if file.has_grown:
+                    self._read_again(index, file, digest)
             if digest == theirs:
                 self._skip(ordinal, length, digest)
             else:
@@ -269,6 +271,22 @@ class Source:
         if file.has_grown and index not in self._grown:
             self._grown.add(index)
             self._tell(Grew(index))
+
+    def _read_again(self, index: int, file: SourceFile, last: bytes) -> None:
+        """See that nobody has written into the blocks of a file that has grown. `last` is the digest of the last one.
+
+        That one is not in the batch yet; afterwards its data are where `_space` has them.
+        """
+        self._flush()
+        manifest, self.is_hashing = self._tree.manifest, True
+        begin, count = manifest.first_block(index), manifest.block_count(index)
+        for ordinal in range(begin, begin + count):
+            self._go_on(index)
+            space = self._space(ordinal, manifest.block_length(ordinal))
+            digest = self.ledger.digest(ordinal) if ordinal < begin + count - 1 else last
+            assert digest is not None
+            file.read_again(space, (ordinal - begin) * manifest.block_size, digest)
+        self.is_hashing = False
 
     def _known(self, index: int, file: SourceFile) -> Ledger | None:
         """Return what an earlier try has read, if it still holds for this file."""

@@ -4,6 +4,7 @@ import os
 import stat
 
 from p2p_core.errors import SourceChanged
+from p2p_core.ledger import block_digest
 
 from p2p_peer.transfer.tree import SourceTree
 
@@ -15,7 +16,8 @@ _ONE_MORE = memoryview(bytearray(1))  # the byte behind what is read; only wheth
 class SourceFile:
     """One file, open. Raises `SourceChanged` as soon as it is not what was offered any more.
 
-    A file that has only grown still is: what was offered are its first bytes.
+    A file that has only grown still is: what was offered are its first bytes. But its time says no more whether they
+    are the same, so they have to be read again.
     """
 
     def __init__(self, tree: SourceTree, index: int, descriptor: int) -> None:
@@ -40,6 +42,12 @@ class SourceFile:
             if count == 0:
                 raise self._changed("became shorter after it was offered")
             space, offset = space[count:], offset + count
+
+    def read_again(self, space: memoryview, offset: int, digest: bytes) -> None:
+        """Fill `space` with a block that has been read before, and had this digest. Raises `OSError`."""
+        self.read(space, offset)
+        if block_digest(space) != digest:
+            raise self._changed("changed after it was offered")
 
     def check_end(self) -> None:
         """Look again, after the last block was read, and whether the size is true. Raises `OSError`."""

@@ -1,7 +1,7 @@
 """What a user wants sent, as a manifest: files and folders as they are on the disk, and standard input.
 
 What is no file or folder is left out, and so are hidden files, unless they are wanted, and links that lead out of what
-is sent; whoever scans can say so. An argument itself is always sent, and followed if it is a link.
+is sent, or nowhere; whoever scans can say so. An argument itself is always sent, and followed if it is a link.
 """
 
 import fnmatch
@@ -56,6 +56,7 @@ class Why(StrEnum):
     EXCLUDED = "excluded"
     SPECIAL = "neither file nor folder"
     LINK = "links that lead out of what is sent"
+    NOWHERE = "links that lead nowhere"
 
 
 @dataclass(slots=True)
@@ -244,10 +245,11 @@ class _Scan:
                 tree.leave_out(Why.SPECIAL, folder, real_name)
                 continue
             target = _as_text(target)
-            if target and not (
-                link_stays_inside(len(above), target) and len(target.encode()) <= limits.MAX_TARGET_BYTES
-            ):
+            if target and not _is_sendable(target, len(above)):
                 tree.leave_out(Why.LINK, folder, real_name)
+                continue
+            if target and not _leads_somewhere(real_name, descriptor):
+                tree.leave_out(Why.NOWHERE, folder, real_name)
                 continue
             if name != real_name:  # then others may come to have the same
                 taken = set(names) if taken is None else taken
@@ -302,6 +304,14 @@ def _kind(mode: int) -> EntryKind | None:
 
 def _is_sendable(target: str, depth: int) -> bool:
     return link_stays_inside(depth, target) and len(target.encode()) <= limits.MAX_TARGET_BYTES
+
+
+def _leads_somewhere(link: str, folder: int) -> bool:
+    try:
+        os.stat(link, dir_fd=folder)
+    except OSError:
+        return False
+    return True
 
 
 def _as_text(name: str) -> str:

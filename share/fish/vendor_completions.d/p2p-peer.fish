@@ -54,7 +54,7 @@ complete -c p2p-peer -n "__p2p_peer_at ':*'" -l no-port-mapping -d 'do not ask t
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l stun -x -d 'ask this STUN server as well, HOST[:PORT][/udp|/tcp] (3478, UDP), and none of the configuration\'s'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l mediator-id -x -d 'the id its key must have, whatever is remembered'
 complete -c p2p-peer -n "__p2p_peer_at ':*'" -l insecure -d 'no TLS to the mediator: it ends somewhere else, and nobody vouches for it'
-complete -c p2p-peer -n "__p2p_peer_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'where known mediators are remembered (~/.local/state/punchwire)'
+complete -c p2p-peer -n "__p2p_peer_at ':*'" -l state-dir -x -a '(__fish_complete_directories)' -d 'where known mediators, receipts, journals and the history are (~/.local/state/punchwire)'
 complete -c p2p-peer -n "__p2p_peer_at ':several'" -F
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a keygen -d 'Make a key pair: DIR/key.pem (0600) and DIR/public.pem.'
 complete -c p2p-peer -n "__p2p_peer_at ':0'" -a fingerprint -d 'Print a key\'s peer id, and words to read to each other.'
