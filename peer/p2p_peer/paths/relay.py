@@ -218,7 +218,11 @@ class _RelayStream:
         return self._write(relay.encode(data))
 
     async def _write(self, message: bytes) -> None:
-        await self.call.write(message)
+        """As `call.write`, which would lose the mediator's reason: docs/decisions/grpc-write.md."""
+        try:
+            await self.call._cython_call.send_serialized_message(message)
+        except grpc.aio.InternalError:
+            raise asyncio.InvalidStateError from None
 
     async def ending(self) -> tuple[grpc.StatusCode, str, str]:
         """Return gRPC's code, the mediator's reason and its sentence, once the stream is over."""
