@@ -145,8 +145,21 @@ async def test_a_state_folder_that_cannot_be_written_to(
     ends = await transferred(pair, "a")
     assert [(end.files, end.receipt) for end in ends] == [(1, None), (1, None)]
     said = [record.getMessage() for record in caplog.records if record.name == archive_module.__name__]
-    assert len(said) == 2
-    assert all(words.startswith("the receipt is not kept: ") for words in said)
+    for words in ("the receipt is not kept: ", "the history does not tell of it: "):
+        assert len([line for line in said if line.startswith(words)]) == 2
+    assert len(said) == 4
+
+
+async def test_a_receipt_that_cannot_be_filed_is_in_the_history_all_the_same(pair: Pair, tmp_path: Path) -> None:
+    pair.file("a", 5)
+    for role in (Role.INITIATOR, Role.RESPONDER):
+        state_dir(tmp_path, role).mkdir(parents=True, exist_ok=True)
+        (state_dir(tmp_path, role) / "receipts").write_text("in its place")
+    ends = await transferred(pair, "a")
+    assert [end.receipt for end in ends] == [None, None]
+    for role in (Role.INITIATOR, Role.RESPONDER):
+        (line,) = history(tmp_path, role)
+        assert (line["label"], line["receipt"]) == ("a", None)
 
 
 @pytest.mark.parametrize("how", ["both leave", "the connection is cut"])

@@ -47,7 +47,7 @@ def _content(path: Path, block_size: int) -> tuple[int, bytes]:
     buffer = memoryview(bytearray(block_size))
     try:
         with open_regular(path) as file:
-            while count := file.readinto(buffer):  # type: ignore[attr-defined]
+            while count := file.readinto(buffer):  # buffered: a whole block, but for the last one
                 size += count
                 digests += block_digest(buffer[:count])
     except OSError as error:

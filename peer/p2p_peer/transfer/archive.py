@@ -117,9 +117,12 @@ class Archive:
         path = None
         try:
             path = store_receipt(self._state_dir, whole, manifest, ledger)
-            add_to_history(self._state_dir, replace(past, receipt=path))
         except PunchwireError as error:
             _log.warning("the receipt is not kept: %s", error)
+        try:
+            add_to_history(self._state_dir, replace(past, receipt=path))
+        except PunchwireError as error:
+            _log.warning("the history does not tell of it: %s", error)
         return path
 
 

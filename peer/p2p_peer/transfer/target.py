@@ -116,8 +116,9 @@ class Walk:
                 os.close(self._open.popitem(last=False)[1])
         return descriptor
 
-    def _make(self, entry: int, parent: int) -> int:
-        raise NotImplementedError
+    def _make(self, entry: int, parent: int) -> int | None:
+        """Make a folder, or go into the one that is there. Whoever only looks makes none."""
+        return self._enter(entry, parent)
 
     def _enter(self, entry: int, parent: int) -> int | None:
         state = self._states[entry]
