@@ -282,6 +282,8 @@ async def _while_it_is_there(departure: "asyncio.Future[None]") -> AsyncIterator
             finally:
                 watching.cancel()
     except TimeoutError:
+        if not patience.expired():  # somebody else's
+            raise
         raise NoPath("the other side left before there was a connection", advice="Start both sides again.") from None
 
 
