@@ -73,7 +73,7 @@ class Keys:
 
     def forget_mediators(self) -> None:
         """Let its peer remember none: a new one may be on a port that an earlier one had."""
-        (self.folder / "state" / "known_mediators.json").unlink(missing_ok=True)
+        (self.folder / "state" / "trust.json").unlink(missing_ok=True)
 
 
 @dataclass

@@ -6,35 +6,23 @@ one of them leaves the two sides with different sessions, and their proofs fail.
 
 import hashlib
 from dataclasses import dataclass
-from enum import Enum
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from p2p_core import limits
 from p2p_core.clocks import check_times
 from p2p_core.errors import LocalProtocolError, OfferRejected, SameKey
-from p2p_core.fields import digest, encode, u16
+from p2p_core.fields import digest, u16
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript
+from p2p_core.punching import PunchPurpose, PunchSecret, PunchTerms
 from p2p_core.wire.offer import Offer
 
-__all__ = ["Agreement", "OtherSession", "PunchPurpose", "Side", "punch_key", "session_id"]
+__all__ = ["Agreement", "OtherSession", "Side", "session_id"]
 
 _SESSION_LABEL = "punchwire session id"
-_PUNCH_LABEL = "punchwire punch key"
 
 
 class OtherSession(Exception):
     """The other side's offer is not for the session that ours is for: one of the two has begun anew."""
-
-
-class PunchPurpose(Enum):
-    """What a punch key authenticates."""
-
-    UDP_PROBE = "udp-probe"
-    TCP_PREAMBLE = "tcp-preamble"
-    REJOIN = "rejoin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +104,7 @@ class Agreement:
 
     def punch_key(self, sender: Role, purpose: PunchPurpose) -> bytes:
         """Return the 32-byte key under which `sender` authenticates its packets for `purpose`."""
-        shares = self.initiator.offer.punch_share + self.responder.offer.punch_share
-        return punch_key(shares, self.session_id, sender, purpose)
+        return self._secret.key(sender, purpose)
 
     def mirrored(self) -> "Agreement":
         """Return what we would hold in the other role.
@@ -125,6 +112,17 @@ class Agreement:
         A mediator that gives both sides the same role leaves each with the mirror image of the other's agreement.
         """
         return Agreement(self.role.other, self.responder, self.initiator)
+
+    @property
+    def terms(self) -> PunchTerms:
+        """What to punch by."""
+        mirror = self.mirrored()._secret
+        return PunchTerms(self.role, self.own.offer, self.other.offer, (self._secret,), mirror)
+
+    @property
+    def _secret(self) -> PunchSecret:
+        shares = self.initiator.offer.punch_share + self.responder.offer.punch_share
+        return PunchSecret(shares, self.session_id)
 
     def transcript(self, path: PathKind, binding: ChannelBinding) -> Transcript:
         """Return the transcript of this channel's key proof, with ourselves as the prover."""
@@ -148,9 +146,3 @@ def session_id(initiator: bytes, responder: bytes, initiator_offer_hash: bytes, 
     """SHA-256 over both peer ids and the hashes of both sealed offers, 32 bytes."""
     version = u16(limits.PROTOCOL_VERSION)
     return digest(_SESSION_LABEL, version, initiator, responder, initiator_offer_hash, responder_offer_hash)
-
-
-def punch_key(shares: bytes, session: bytes, sender: Role, purpose: PunchPurpose) -> bytes:
-    """HKDF-SHA256 (RFC 5869, no salt) of initiator's share ‖ responder's share; one key a direction and purpose."""
-    info = encode(_PUNCH_LABEL, u16(limits.PROTOCOL_VERSION), session, sender.value.encode(), purpose.value.encode())
-    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(shares)

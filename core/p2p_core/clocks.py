@@ -7,7 +7,7 @@ from p2p_core import limits
 from p2p_core.errors import ClocksDiffer
 from p2p_core.wire.offer import Offer
 
-__all__ = ["check_times", "whose_clock"]
+__all__ = ["check_times", "duration", "whose_clock"]
 
 
 def check_times(own: Offer, other: Offer) -> None:
@@ -19,7 +19,7 @@ def check_times(own: Offer, other: Offer) -> None:
         return
     apart = other.issued - own.issued
     raise ClocksDiffer(
-        f"by its offer, the other side's clock is about {_duration(abs(apart))} "
+        f"by its offer, the other side's clock is about {duration(abs(apart))} "
         f"{'ahead of' if apart > 0 else 'behind'} this computer's clock"
     )
 
@@ -33,11 +33,12 @@ def whose_clock(mediator_ahead: float | None) -> str:
             "Let the other side set its clock: this computer's agrees with the mediator's. "
             "If the other's is right, the mediator passed on an old offer."
         )
-    off = f"{_duration(round(abs(mediator_ahead)))} {'behind' if mediator_ahead > 0 else 'ahead of'}"
+    off = f"{duration(round(abs(mediator_ahead)))} {'behind' if mediator_ahead > 0 else 'ahead of'}"
     return f"Set this computer's clock: it is about {off} the mediator's."
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
+    """Return `seconds` in words, in the largest unit of which there are two."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"

@@ -6,15 +6,20 @@
     │   ├── KeyLocked             a key file needs a passphrase, or another one
     │   ├── KeyUnfit              a key of a kind or size that is not accepted
     │   ├── ReceiptUnreadable     a receipt cannot be read, or does not hold
+    │   ├── TokenUnreadable       a text is no token, or not a whole one
     │   └── SameKey               both sides would be the same peer
     ├── MediatorUnreachable       no mediator answers there, or it went away
     ├── NotAuthenticated          somebody is not who they should be
     │   ├── MediatorKeyChanged    the mediator's key is not the one remembered
     │   ├── NotAdmitted           the mediator does not admit our key
+    │   ├── PeerKeyChanged        the other peer's key is not the one remembered
+    │   ├── PeerUnknown           the other peer's key is not remembered, and has to be
     │   ├── Replaced              another process with our key took our place
     │   ├── ProofFailed           a key proof does not verify
     │   ├── OfferRejected         an offer is forged, or not for us
     │   │   └── ClocksDiffer      one side's offer had expired before the other's was made
+    │   ├── TokenRejected         a token is for somebody else, or of somebody else
+    │   │   └── TokenExpired      a token's time is over
     │   ├── WeakKeyExchange       the channel did not get the hybrid key exchange
     │   └── MediatorLied          what the mediator told the two sides does not fit together
     ├── PeerDidNotCome            the other peer did not come in time
@@ -57,6 +62,8 @@ __all__ = [
     "NotAuthenticated",
     "OfferRejected",
     "PeerDidNotCome",
+    "PeerKeyChanged",
+    "PeerUnknown",
     "ProofFailed",
     "ProtocolError",
     "PunchwireError",
@@ -66,6 +73,9 @@ __all__ = [
     "Replaced",
     "SameKey",
     "SourceChanged",
+    "TokenExpired",
+    "TokenRejected",
+    "TokenUnreadable",
     "TransferFailed",
     "UnsafeName",
     "UsageError",
@@ -120,6 +130,13 @@ class ReceiptUnreadable(UsageError):
     advice = "Give the receipt as it was stored; if it was, the other side has one of the same transfer."
 
 
+class TokenUnreadable(UsageError):
+    """A text is no token, or not a whole one."""
+
+    code = "token-unreadable"
+    advice = "Copy the whole token again, from where the other side shows it."
+
+
 class SameKey(UsageError):
     """Both sides would be the same peer."""
 
@@ -160,6 +177,22 @@ class NotAdmitted(NotAuthenticated):
     )
 
 
+class PeerKeyChanged(NotAuthenticated):
+    """The other peer's key is not the one remembered for this address."""
+
+    code = "peer-key-changed"
+    advice = (
+        "Ask the other side, on the phone, whether it has a new key, and compare the words; until then do not connect."
+    )
+
+
+class PeerUnknown(NotAuthenticated):
+    """The other peer's key is not remembered, and only remembered ones were to be let in."""
+
+    code = "peer-unknown"
+    advice = "Leave out --require-known once, or give the other side's public key with --peer-key."
+
+
 class Replaced(NotAuthenticated):
     """Another process with the same key took this one's place at the mediator."""
 
@@ -191,6 +224,20 @@ class ClocksDiffer(OfferRejected):
         "Compare what date -u says on both computers, and set the clock that is wrong. "
         "If both are right, the mediator passed on an old offer."
     )
+
+
+class TokenRejected(NotAuthenticated):
+    """A token is for somebody else, or of somebody else."""
+
+    code = "token-rejected"
+    advice = "Ask the other side for its token again, and whether both have the same phrase."
+
+
+class TokenExpired(TokenRejected):
+    """A token's time is over."""
+
+    code = "token-expired"
+    advice = "Start both sides again: each token is good for some minutes."
 
 
 class WeakKeyExchange(NotAuthenticated):

@@ -32,7 +32,8 @@ RELAY_TICKET_BYTES = 32
 MAX_RELAY_DATA_BYTES = 256 * 1024  # in one message
 
 # Frames.
-MAX_PROOF_FRAME = MAX_SIGNATURE_BYTES  # the only frame taken before the proof has passed
+MAX_PROOF_FRAME = MAX_SIGNATURE_BYTES  # taken before the proof has passed
+MAX_INTRODUCTION = MAX_PUBLIC_KEY_BYTES + 128  # likewise, where there is no mediator: a key and two hashes
 MAX_TEXT_BYTES = 64 * 1024
 MAX_CONTROL_FRAME = 128 * 1024
 MAX_NAME_BYTES = 1024  # on the wire; what is written is shorter, see safe_names

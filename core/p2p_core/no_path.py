@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath
 from p2p_core.proof import PathKind
+from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping as PortMapping
 from p2p_core.wire.offer import Offer
@@ -15,9 +15,9 @@ _NAMES = {PathKind.TCP: "TCP", PathKind.QUIC: "UDP", PathKind.RELAY: "the relay"
 _DEPENDENT = (PortMapping.SEQUENTIAL, PortMapping.RANDOM)
 
 
-def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
+def why_no_path(terms: PunchTerms, tried: Mapping[PathKind, str]) -> NoPath:
     """Return the error; `tried` says of each kind of path what came of it."""
-    own, other = agreement.own.offer, agreement.other.offer
+    own, other = terms.own, terms.other
     if PathKind.RELAY not in tried and (wishes := _wishes_at_odds(own, other)):
         return NoPath(
             f"no connection to the other side is possible: {wishes}",
@@ -25,9 +25,9 @@ def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
             "and without --direct-only.",
         )
     outcomes = [f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()]
-    sides = ((agreement.own, "this computer"), (agreement.other, "the other side"))
+    sides = ((terms.own, "this computer"), (terms.other, "the other side"))
     if PathKind.RELAY not in tried:
-        outcomes += [f"the relay: {whose} wants a direct path" for side, whose in sides if side.offer.direct_only]
+        outcomes += [f"the relay: {whose} wants a direct path" for offer, whose in sides if offer.direct_only]
     what = f"no connection to the other side came up ({'; '.join(outcomes) or 'nothing to try'})"
     if versions := _versions_at_odds(own, other):
         return NoPath(
@@ -35,8 +35,8 @@ def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
             advice="Start both sides again, with a mediator that relays, or where both have the same IP version "
             "(and without --ipv4 or --ipv6).",
         )
-    for side, whose in sides:
-        if not _known_from_outside(side.offer.candidates):
+    for offer, whose in sides:
+        if not _known_from_outside(offer.candidates):
             return NoPath(
                 f"{what}, and {whose} knows no public address of its own",
                 advice="From different networks, both sides must reach a STUN server, such as the mediator's (usually "
@@ -49,9 +49,9 @@ def why_no_path(agreement: Agreement, tried: Mapping[PathKind, str]) -> NoPath:
     )
 
 
-def why_no_better(agreement: Agreement, path: PathKind) -> str:
+def why_no_better(terms: PunchTerms, path: PathKind) -> str:
     """Return a clause that says why `path` is not a better one; empty for TCP, which is the best."""
-    own, other = agreement.own.offer, agreement.other.offer
+    own, other = terms.own, terms.other
     match path:
         case PathKind.RELAY:
             return _why_not_direct(own, other)

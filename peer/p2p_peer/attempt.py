@@ -205,7 +205,7 @@ class _Attempt:
             async with _while_it_is_there(departure):
                 path = await race(
                     gathered,
-                    agreement,
+                    agreement.terms,
                     start,
                     budget=_BUDGET,
                     relay=self._relay(introduction, agreement),
@@ -216,7 +216,7 @@ class _Attempt:
                 raise RelayLimit(self._relaying.exhausted.result()) from error
             raise
         self.path = path.kind
-        why = why_no_better(agreement, path.kind)
+        why = why_no_better(agreement.terms, path.kind)
         with contextlib.ExitStack() as guard:
             guard.callback(path.socket.close)
             self._notify(PathFound(path.kind, path.address, why))

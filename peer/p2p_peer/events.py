@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from p2p_core.errors import PunchwireError
+from p2p_core.identity import PeerId
 from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving, ReceiptDelivered
 from p2p_core.manifest import Manifest
 from p2p_core.proof import PathKind, Role
@@ -23,6 +24,7 @@ __all__ = [
     "FileFailed",
     "FileGrew",
     "FilesKept",
+    "Listening",
     "Matched",
     "MediatorReached",
     "MessageDelivered",
@@ -32,11 +34,15 @@ __all__ = [
     "PathLost",
     "PeerDone",
     "PeerLeaving",
+    "PeerMet",
     "Phase",
     "ReceiptDelivered",
     "SessionEvent",
+    "Standing",
     "StillLooking",
     "StunServerUnusable",
+    "TokenMade",
+    "TokenRead",
     "TransferBroken",
     "TransferOffered",
     "TransferProgress",
@@ -89,6 +95,47 @@ class Matched:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenMade:
+    """Our token is there, for the other side to read; where it is good for one-sided use, we listen from now on."""
+
+    text: str
+    expires: int  # seconds since the epoch
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRead:
+    """The other side's token is read: from now on it is tried to reach it, until one of the two tokens expires."""
+
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Other peers may dial us here, without a mediator."""
+
+    addresses: tuple[Address, ...]
+
+
+class Standing(StrEnum):
+    """Why the key of a peer that no mediator introduced is believed to be the right one."""
+
+    EXPECTED = "expected"  # it was given
+    REMEMBERED = "remembered"
+    FIRST_USE = "first_use"  # nothing speaks for it; it is remembered from now on
+    BY_TOKEN = "by_token"  # noqa: S105 - its token names it: as much as the way is worth on which that came
+
+
+@dataclass(frozen=True, slots=True)
+class PeerMet:
+    """A peer that no mediator introduced has proved its key. Two people may compare the words of the two peer ids."""
+
+    peer: PeerId
+    standing: Standing
+    own: PeerId
+    name: str = ""  # what the user has called it
+
+
+@dataclass(frozen=True, slots=True)
 class PathFound:
     """A path to the other side is up; nobody has proved anything on it yet."""
 
@@ -116,8 +163,12 @@ ConnectEvent = (
     | CandidatesFound
     | Advertised
     | Matched
+    | TokenMade
+    | TokenRead
+    | Listening
     | PathFound
     | Encrypted
+    | PeerMet
     | Authenticated
 )
 

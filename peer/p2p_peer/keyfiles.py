@@ -17,7 +17,7 @@ from p2p_core.identity import (
 
 from p2p_peer.regular_files import read_start
 
-__all__ = ["is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
+__all__ = ["Passphrase", "is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
 
 _Key = TypeVar("_Key", RSAPrivateKey, RSAPublicKey)
 _ANOTHER_FOLDER = "Name a folder that you may write to."
@@ -107,6 +107,8 @@ def _write_new(path: Path, data: bytes, mode: int) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(descriptor)  # a power cut must not leave a name with nothing in it
     except OSError:  # half a key is worse than none
         path.unlink()
         raise

@@ -38,8 +38,6 @@ HAIRPIN_PACKETS = 4  # there and back: a NAT may drop what comes first, and lets
 HAIRPIN_PAUSE = 0.1  # s after each of them; our own router is a few milliseconds away
 STUN_PORT = 54701  # of a mediator; the port behind it is another one over TCP
 
-_NOWHERE = Address(IPv4Address(0), 1)  # where the mediator is, without one
-
 _log = logging.getLogger(__name__)
 
 
@@ -134,7 +132,7 @@ async def look_around(mediator: tuple[str, int] | None, options: ConnectOptions)
     Raises `NoPath` when this computer has no free port, or does not tell its addresses.
     """
     seen = None if mediator is None else await _reached(*mediator, insecure=options.insecure)
-    where = seen.address if isinstance(seen, MediatorSeen) else _NOWHERE
+    where = seen.address if isinstance(seen, MediatorSeen) else None
     servers = options.stun
     if mediator is not None and (isinstance(seen, MediatorSeen) or not await _is_here(mediator[0])):
         servers += stun_servers_of(*mediator)
@@ -188,7 +186,7 @@ async def _protocols(addresses: Iterable[IPAddress] | None) -> tuple[FoundProtoc
     return await find_protocols(ip for ip in addresses if isinstance(ip, IPv4Address))
 
 
-async def _from_outside(options: ConnectOptions, mediator: Address) -> tuple[Outside, Outside, bool | None]:
+async def _from_outside(options: ConnectOptions, mediator: Address | None) -> tuple[Outside, Outside, bool | None]:
     """Return how UDP and TCP look from outside, and what `_hairpin` says."""
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as keep:
@@ -217,7 +215,7 @@ def _is_own(address: Address, gathered: Gathered) -> bool:
     return address.ip.is_loopback or address in {host.address for host in gathered.hosts}
 
 
-async def _hairpin(gathered: Gathered, options: ConnectOptions, mediator: Address) -> bool | None:
+async def _hairpin(gathered: Gathered, options: ConnectOptions, mediator: Address | None) -> bool | None:
     """Say whether two ports behind the NAT reach each other by their public addresses (RFC 5780 §4.5).
 
     None where there is no NAT over IPv4, where it takes another port for each destination, or shows none at all.
@@ -231,7 +229,9 @@ async def _hairpin(gathered: Gathered, options: ConnectOptions, mediator: Addres
     return None
 
 
-async def _reaches_itself(sock: UdpSocket, mapped: Address, options: ConnectOptions, mediator: Address) -> bool | None:
+async def _reaches_itself(
+    sock: UdpSocket, mapped: Address, options: ConnectOptions, mediator: Address | None
+) -> bool | None:
     """Send from another port, whose address outside STUN has to tell first, and from both at once as peers do."""
     try:
         other = UdpSocket.open(socket.AF_INET, 0, Local(bind=options.bind).host(socket.AF_INET))
@@ -262,7 +262,7 @@ async def _reaches_itself(sock: UdpSocket, mapped: Address, options: ConnectOpti
         return False
 
 
-async def _seen_at(sock: UdpSocket, options: ConnectOptions, mediator: Address) -> Address | None:
+async def _seen_at(sock: UdpSocket, options: ConnectOptions, mediator: Address | None) -> Address | None:
     """Return where the STUN server that answers first sees a socket."""
     heard = asyncio.Event()
     reflexive = Reflexive(Transport.UDP, sock.family, sock, (), heard=heard.set)

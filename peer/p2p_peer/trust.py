@@ -1,33 +1,26 @@
-"""Mediators this user has met, by the name they were dialled under: trust on first use, as ssh does it.
+"""Whom this user has met: trust on first use, as ssh does it.
 
-One JSON file, 0600 in a folder 0700, replaced atomically.
+Mediators are remembered by the name they were dialled under, peers by their id, with what the user says of them. All is
+in one file, `trust.json` in the state folder.
 """
 
 import contextlib
-import fcntl
-import json
 import os
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from time import sleep
 
-from p2p_core.errors import Malformed, UsageError
+from p2p_core.errors import LocalProtocolError, Malformed, UsageError
 from p2p_core.identity import PeerId
 
-from p2p_peer.regular_files import read_start
+from p2p_peer.private_file import PrivateFile
+from p2p_peer.remembered import KnownPeer, MediatorId, Remembered, name_fault, read_remembered
 
-__all__ = ["MediatorId", "TrustStore", "default_state_dir"]
+__all__ = ["KnownPeer", "MediatorId", "TrustStore", "default_state_dir"]
 
-_FILE = "known_mediators.json"
-_ANOTHER_FOLDER = "Give --state-dir a folder that you may write to."
-_MAX_FILE_BYTES = 1024 * 1024  # 3000 mediators with the longest names there are
-_LOCK_STEP = 0.05  # s between two tries
-_LOCK_TRIES = 20  # one second: others hold it for milliseconds, and no signal is heard meanwhile
-
-# A mediator id is made and printed as a peer id is: SHA-256 of a SubjectPublicKeyInfo.
-MediatorId = PeerId
+_FILE = "trust.json"
+_LOOK = "Look who is remembered: p2p-peer trust"
+_MAX_FILE_BYTES = 1024 * 1024  # 4000 peers, or 3000 mediators with the longest names there are
 
 
 def default_state_dir() -> Path:
@@ -41,14 +34,18 @@ def default_state_dir() -> Path:
             base = Path.home() / ".local" / "state"
         except RuntimeError as error:
             raise UsageError(
-                "there is no home folder to remember mediators in", advice="Name a folder for it with --state-dir."
+                "there is no home folder to remember anything in", advice="Name a folder for it with --state-dir."
             ) from error
     return base / "punchwire"
 
 
 @dataclass(frozen=True, slots=True)
 class TrustStore:
-    """The mediators remembered in the folder that was chosen, or else in `default_state_dir`."""
+    """Whoever is remembered in the folder that was chosen, or else in `default_state_dir`.
+
+    Each method raises `UsageError` when the file is damaged or cannot be read, and when others may have written it;
+    those that change something, also when it cannot be written.
+    """
 
     chosen: Path | None = None
 
@@ -57,95 +54,126 @@ class TrustStore:
         """The folder. Raises `UsageError` when none was chosen and there is no other."""
         return self.chosen or default_state_dir()
 
-    def known(self, name: str) -> MediatorId | None:
-        """Return the mediator id remembered for `name` ("host:port"). Raises `UsageError` for a damaged file."""
-        return self._parse(self._read().get(name))
-
-    def remember(self, name: str, mediator: MediatorId) -> MediatorId | None:
-        """Remember `mediator` under `name`, and return the other id that was remembered for it until now.
-
-        Raises `UsageError` when the file is damaged or cannot be written.
-        """
-        if self.known(name) == mediator:
-            return None
-        try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._alone():
-                entries = self._read()
-                before = self._parse(entries.get(name))
-                if before == mediator:
-                    return None
-                entries[name] = str(mediator)
-                self._replace(json.dumps(entries, indent=2, sort_keys=True))
-                return before
-        except OSError as error:
-            raise UsageError(f"{self.folder} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER) from error
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let no other process write between what this one reads and what it writes, if that can be had soon.
-
-        Without it two first connections in the same moment may forget one another's mediator, which is then met anew.
-        That is no reason to wait for whoever holds the lock: anybody who may read the folder can take it for good.
-        """
-        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _try_to_lock(descriptor)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _replace(self, text: str) -> None:
-        descriptor, temporary = tempfile.mkstemp(dir=self.folder, prefix=_FILE)  # mkstemp makes it 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).replace(self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-
     @property
     def path(self) -> Path:
         """The file."""
         return self.folder / _FILE
 
-    def _read(self) -> dict[str, str]:
-        try:
-            data = read_start(self.path, _MAX_FILE_BYTES + 1)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be read: {error.strerror}", advice=_ANOTHER_FOLDER) from error
-        if len(data) > _MAX_FILE_BYTES:
-            raise self._damaged()
-        try:
-            entries = json.loads(data.decode("utf-8"))
-        except (ValueError, RecursionError) as error:  # the latter for brackets in brackets in brackets
-            raise self._damaged() from error
-        if not isinstance(entries, dict) or not all(isinstance(value, str) for value in entries.values()):
-            raise self._damaged()
-        return entries
+    # Mediators.
 
-    def _parse(self, text: str | None) -> MediatorId | None:
+    def known(self, name: str) -> MediatorId | None:
+        """Return the mediator id remembered for `name` ("host:port")."""
+        return self._read().mediators.get(name)
+
+    def mediators(self) -> dict[str, MediatorId]:
+        """Return all mediators by name, sorted."""
+        return dict(sorted(self._read().mediators.items()))
+
+    def remember(self, name: str, mediator: MediatorId) -> MediatorId | None:
+        """Remember `mediator` under `name`, and return the other id that was remembered for it until now."""
+        if self.known(name) == mediator:
+            return None
+        with self._changing() as remembered:
+            before = remembered.mediators.get(name)
+            remembered.mediators[name] = mediator
+        return None if before == mediator else before
+
+    def forget_mediator(self, name: str) -> None:
+        """Forget a mediator. Raises `UsageError` when there is none of that name."""
+        with self._changing() as remembered:
+            if remembered.mediators.pop(name, None) is None:
+                raise UsageError(f"no mediator at {name} is remembered", advice=_LOOK)
+
+    # Peers.
+
+    def peer(self, peer_id: PeerId) -> KnownPeer | None:
+        """Return what is remembered of a peer."""
+        return self._read().peers.get(peer_id)
+
+    def peer_at(self, target: str) -> KnownPeer | None:
+        """Return the peer that was met by dialling `target` ("host:port")."""
+        return self._read().at(target)
+
+    def peers(self) -> tuple[KnownPeer, ...]:
+        """Return all peers: those with a name first, sorted by it, then by when they were first met."""
+        return tuple(sorted(self._read().peers.values(), key=_order))
+
+    def met(self, peer_id: PeerId, target: str | None, now: int) -> bool:
+        """Remember that a peer was met `now` (Unix time, s), at `target` if it was dialled; return whether it is new.
+
+        Raises `LocalProtocolError` when another peer is remembered for `target`: that is for the caller to judge first.
+        """
+        with self._changing() as remembered:
+            before = remembered.peers.get(peer_id)
+            peer = before or KnownPeer(peer_id, None, (), verified=False, first_met=now, last_met=now)
+            targets = peer.targets
+            if target is not None and target not in targets:
+                if remembered.at(target) is not None:
+                    raise LocalProtocolError(f"another peer is remembered for {target}")
+                targets = (*targets, target)
+            remembered.peers[peer_id] = replace(peer, targets=targets, last_met=now)
+        return before is None
+
+    def rename(self, peer_id: PeerId, name: str | None) -> None:
+        """Give a peer that is remembered a name, or take it away. Raises `UsageError` for a name it cannot have."""
+        if name is not None and (fault := name_fault(name)) is not None:
+            raise UsageError(f"a peer cannot be named {name!r}: {fault}", advice="Choose a short, plain name.")
+        with self._changing() as remembered:
+            peer = _known(remembered, peer_id)
+            other = None if name is None else remembered.named(name)
+            if other is not None and other.id != peer_id:
+                raise UsageError(f"the peer {other.id} has the name {other.name}", advice="Choose another name.")
+            remembered.peers[peer_id] = replace(peer, name=name)
+
+    def verify(self, peer_id: PeerId, verified: bool = True) -> None:
+        """Remember of a peer that is remembered whether the words of its key were compared."""
+        with self._changing() as remembered:
+            remembered.peers[peer_id] = replace(_known(remembered, peer_id), verified=verified)
+
+    def forget_peer(self, peer_id: PeerId) -> None:
+        """Forget a peer that is remembered."""
+        with self._changing() as remembered:
+            del remembered.peers[_known(remembered, peer_id).id]
+
+    # The file.
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[Remembered]:
+        """Let what is remembered be changed, and write it."""
+        file = PrivateFile(self.path)
+        with file.alone():
+            remembered = self._read()
+            before = remembered.text()
+            yield remembered
+            after = remembered.text()
+            if len(after) > _MAX_FILE_BYTES:
+                raise UsageError(
+                    f"{self.path} is full", advice="Forget some whom you do not meet any more: p2p-peer trust remove"
+                )
+            if after != before:
+                file.replace(after)
+
+    def _read(self) -> Remembered:
+        data = PrivateFile(self.path).read(_MAX_FILE_BYTES + 1)
+        if data is None:
+            return Remembered()
         try:
-            return None if text is None else MediatorId.parse(text)
+            if len(data) > _MAX_FILE_BYTES:
+                raise Malformed("it is too long")
+            return read_remembered(data)
         except Malformed as error:
-            raise self._damaged() from error
-
-    def _damaged(self) -> UsageError:
-        return UsageError(
-            f"{self.path}, where mediators are remembered, is damaged", advice="Remove it to meet mediators anew."
-        )
+            raise UsageError(
+                f"{self.path}, where peers and mediators are remembered, is damaged: {error}",
+                advice="Move it away to meet all of them anew.",
+            ) from error
 
 
-def _try_to_lock(descriptor: int) -> None:
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sleep(_LOCK_STEP)
-        except OSError:  # some file systems, over a network, have no locks on folders
-            return
-        else:
-            return
+def _known(remembered: Remembered, peer_id: PeerId) -> KnownPeer:
+    peer = remembered.peers.get(peer_id)
+    if peer is None:
+        raise UsageError(f"no peer {peer_id} is remembered", advice=_LOOK)
+    return peer
+
+
+def _order(peer: KnownPeer) -> tuple[bool, str, int, PeerId]:
+    return peer.name is None, (peer.name or "").casefold(), peer.first_met, peer.id

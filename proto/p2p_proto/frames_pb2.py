@@ -24,45 +24,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16p2p_proto/frames.proto\x12\x0cpunchwire.v1\"T\n\x0bTextMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1e\n\nMessageAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"T\n\rTransferOffer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nblock_size\x18\x04 \x01(\r\",\n\x07\x45ntries\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x0c\"8\n\x04Have\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"T\n\x0eTransferAnswer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06wanted\x18\x04 \x01(\x0c\"=\n\nFileFailed\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x65ntry\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\"+\n\tStreamEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\x08Verified\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04next\x18\x02 \x01(\r\"P\n\x0bTransferEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"_\n\x0fTransferReceipt\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x16\n\x0ereceived_at_ms\x18\x02 \x01(\x04\x12\x0f\n\x07missing\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"*\n\x06\x43\x61ncel\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x06\n\x04\x44one\"\x17\n\x05\x43lose\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x04\x45\x63ho\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08received\x18\x02 \x01(\x04\"C\n\x06Resume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\'\n\ttransfers\x18\x02 \x03(\x0b\x32\x14.punchwire.v1.Wanted\".\n\x06Wanted\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x12\n\nnext_block\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16p2p_proto/frames.proto\x12\x0cpunchwire.v1\"V\n\x0cIntroduction\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x12\n\nread_token\x18\x04 \x01(\x0c\"T\n\x0bTextMessage\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x02 \x01(\x04\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"\x1e\n\nMessageAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"T\n\rTransferOffer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x12\n\nblock_size\x18\x04 \x01(\r\",\n\x07\x45ntries\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x0c\"8\n\x04Have\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x66irst\x18\x02 \x01(\r\x12\x0f\n\x07\x64igests\x18\x03 \x01(\x0c\"T\n\x0eTransferAnswer\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06wanted\x18\x04 \x01(\x0c\"=\n\nFileFailed\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\r\n\x05\x65ntry\x18\x02 \x01(\r\x12\x0e\n\x06reason\x18\x03 \x01(\t\"+\n\tStreamEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04size\x18\x02 \x01(\x04\"*\n\x08Verified\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04next\x18\x02 \x01(\r\"P\n\x0bTransferEnd\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0c\n\x04root\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61\x62sent\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"_\n\x0fTransferReceipt\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x16\n\x0ereceived_at_ms\x18\x02 \x01(\x04\x12\x0f\n\x07missing\x18\x03 \x01(\x0c\x12\x11\n\tsignature\x18\x04 \x01(\x0c\"*\n\x06\x43\x61ncel\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x06\n\x04\x44one\"\x17\n\x05\x43lose\x12\x0e\n\x06reason\x18\x01 \x01(\t\"$\n\x04\x45\x63ho\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x10\n\x08received\x18\x02 \x01(\x04\"C\n\x06Resume\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\'\n\ttransfers\x18\x02 \x03(\x0b\x32\x14.punchwire.v1.Wanted\".\n\x06Wanted\x12\x10\n\x08transfer\x18\x01 \x01(\r\x12\x12\n\nnext_block\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'p2p_proto.frames_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TEXTMESSAGE']._serialized_start=40
-  _globals['_TEXTMESSAGE']._serialized_end=124
-  _globals['_MESSAGEACK']._serialized_start=126
-  _globals['_MESSAGEACK']._serialized_end=156
-  _globals['_TRANSFEROFFER']._serialized_start=158
-  _globals['_TRANSFEROFFER']._serialized_end=242
-  _globals['_ENTRIES']._serialized_start=244
-  _globals['_ENTRIES']._serialized_end=288
-  _globals['_HAVE']._serialized_start=290
-  _globals['_HAVE']._serialized_end=346
-  _globals['_TRANSFERANSWER']._serialized_start=348
-  _globals['_TRANSFERANSWER']._serialized_end=432
-  _globals['_FILEFAILED']._serialized_start=434
-  _globals['_FILEFAILED']._serialized_end=495
-  _globals['_STREAMEND']._serialized_start=497
-  _globals['_STREAMEND']._serialized_end=540
-  _globals['_VERIFIED']._serialized_start=542
-  _globals['_VERIFIED']._serialized_end=584
-  _globals['_TRANSFEREND']._serialized_start=586
-  _globals['_TRANSFEREND']._serialized_end=666
-  _globals['_TRANSFERRECEIPT']._serialized_start=668
-  _globals['_TRANSFERRECEIPT']._serialized_end=763
-  _globals['_CANCEL']._serialized_start=765
-  _globals['_CANCEL']._serialized_end=807
-  _globals['_DONE']._serialized_start=809
-  _globals['_DONE']._serialized_end=815
-  _globals['_CLOSE']._serialized_start=817
-  _globals['_CLOSE']._serialized_end=840
-  _globals['_ECHO']._serialized_start=842
-  _globals['_ECHO']._serialized_end=878
-  _globals['_RESUME']._serialized_start=880
-  _globals['_RESUME']._serialized_end=947
-  _globals['_WANTED']._serialized_start=949
-  _globals['_WANTED']._serialized_end=995
+  _globals['_INTRODUCTION']._serialized_start=40
+  _globals['_INTRODUCTION']._serialized_end=126
+  _globals['_TEXTMESSAGE']._serialized_start=128
+  _globals['_TEXTMESSAGE']._serialized_end=212
+  _globals['_MESSAGEACK']._serialized_start=214
+  _globals['_MESSAGEACK']._serialized_end=244
+  _globals['_TRANSFEROFFER']._serialized_start=246
+  _globals['_TRANSFEROFFER']._serialized_end=330
+  _globals['_ENTRIES']._serialized_start=332
+  _globals['_ENTRIES']._serialized_end=376
+  _globals['_HAVE']._serialized_start=378
+  _globals['_HAVE']._serialized_end=434
+  _globals['_TRANSFERANSWER']._serialized_start=436
+  _globals['_TRANSFERANSWER']._serialized_end=520
+  _globals['_FILEFAILED']._serialized_start=522
+  _globals['_FILEFAILED']._serialized_end=583
+  _globals['_STREAMEND']._serialized_start=585
+  _globals['_STREAMEND']._serialized_end=628
+  _globals['_VERIFIED']._serialized_start=630
+  _globals['_VERIFIED']._serialized_end=672
+  _globals['_TRANSFEREND']._serialized_start=674
+  _globals['_TRANSFEREND']._serialized_end=754
+  _globals['_TRANSFERRECEIPT']._serialized_start=756
+  _globals['_TRANSFERRECEIPT']._serialized_end=851
+  _globals['_CANCEL']._serialized_start=853
+  _globals['_CANCEL']._serialized_end=895
+  _globals['_DONE']._serialized_start=897
+  _globals['_DONE']._serialized_end=903
+  _globals['_CLOSE']._serialized_start=905
+  _globals['_CLOSE']._serialized_end=928
+  _globals['_ECHO']._serialized_start=930
+  _globals['_ECHO']._serialized_end=966
+  _globals['_RESUME']._serialized_start=968
+  _globals['_RESUME']._serialized_end=1035
+  _globals['_WANTED']._serialized_start=1037
+  _globals['_WANTED']._serialized_end=1083
 # @@protoc_insertion_point(module_scope)

@@ -19,6 +19,39 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class Introduction(_message.Message):
+    """Where no mediator has introduced the two, before the key proof."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    READ_TOKEN_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    public_key: _builtins.bytes
+    """DER SubjectPublicKeyInfo"""
+    nonce: _builtins.bytes
+    """32 bytes, for the key proof"""
+    read_token: _builtins.bytes
+    """SHA-256 of the receiver's token, if the sender has read that; else empty"""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        public_key: _builtins.bytes = ...,
+        nonce: _builtins.bytes = ...,
+        read_token: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "public_key", b"public_key", "read_token", b"read_token", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Introduction: _TypeAlias = Introduction  # noqa: Y015
+
+@_typing.final
 class TextMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -339,7 +339,7 @@ def two_nodes(
     for node, other in (nodes, nodes[::-1]):
         held = node.held = Agreement.between(node.role, sides[node.role], sides[node.role.other])
         node.machine = UdpPunch(
-            held,
+            held.terms,
             dialable(held.other.offer.candidates, Transport.UDP, own=held.own.offer.candidates),
             [4],
             observed=Address.of(other.public_ip, 12345),

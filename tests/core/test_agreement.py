@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 from p2p_core import limits
-from p2p_core.agreement import Agreement, OtherSession, PunchPurpose, Side, punch_key, session_id
+from p2p_core.agreement import Agreement, OtherSession, Side, session_id
+from p2p_core.punching import PunchPurpose, PunchSecret
 from p2p_core.errors import ClocksDiffer, LocalProtocolError, OfferRejected, ProofFailed, SameKey
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role, prove, verify
 
@@ -69,12 +70,12 @@ def test_every_part_of_the_session_id_counts() -> None:
 
 
 def test_every_part_of_a_punch_key_counts() -> None:
-    plain = punch_key(b"a" * 64, b"s" * 32, Role.INITIATOR, PunchPurpose.TCP_PREAMBLE)
+    plain = PunchSecret(b"a" * 64, b"s" * 32).key(Role.INITIATOR, PunchPurpose.TCP_PREAMBLE)
     others = {
-        punch_key(b"b" * 64, b"s" * 32, Role.INITIATOR, PunchPurpose.TCP_PREAMBLE),
-        punch_key(b"a" * 64, b"t" * 32, Role.INITIATOR, PunchPurpose.TCP_PREAMBLE),
-        punch_key(b"a" * 64, b"s" * 32, Role.RESPONDER, PunchPurpose.TCP_PREAMBLE),
-        punch_key(b"a" * 64, b"s" * 32, Role.INITIATOR, PunchPurpose.UDP_PROBE),
+        PunchSecret(b"b" * 64, b"s" * 32).key(Role.INITIATOR, PunchPurpose.TCP_PREAMBLE),
+        PunchSecret(b"a" * 64, b"t" * 32).key(Role.INITIATOR, PunchPurpose.TCP_PREAMBLE),
+        PunchSecret(b"a" * 64, b"s" * 32).key(Role.RESPONDER, PunchPurpose.TCP_PREAMBLE),
+        PunchSecret(b"a" * 64, b"s" * 32).key(Role.INITIATOR, PunchPurpose.UDP_PROBE),
     }
     assert plain not in others
     assert len(others) == 4

@@ -4,6 +4,7 @@ import pytest
 from p2p_core.agreement import Agreement
 from p2p_core.no_path import why_no_better, why_no_path
 from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
@@ -16,11 +17,11 @@ UDP = Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.UDP, Address.of("192.0
 TRIED = {PathKind.TCP: "192.0.2.1:61000: no answer, within 8 s", PathKind.RELAY: "the mediator relays nothing"}
 
 
-def between(own: dict[str, object], other: dict[str, object]) -> Agreement:
+def between(own: dict[str, object], other: dict[str, object]) -> PunchTerms:
     plain = agreement(Role.RESPONDER)
     return Agreement.between(
         Role.RESPONDER, replace(plain.own, offer=offer(**own)), replace(plain.other, offer=offer(**other))
-    )
+    ).terms
 
 
 def at(*candidates: Candidate, **more: object) -> dict[str, object]:

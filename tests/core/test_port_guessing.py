@@ -5,6 +5,7 @@ import pytest
 from p2p_core.agreement import Agreement
 from p2p_core.machines.port_guessing import GUESSES, PREDICTED, EasySide, HardSide, birthday, predicted
 from p2p_core.proof import Role
+from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
@@ -26,20 +27,20 @@ def held(
     step: int = 0,
     own_seen: tuple[Candidate, ...] = seen(OWN, 40000),
     other_seen: tuple[Candidate, ...] = seen(OTHER, 50000),
-) -> Agreement:
+) -> PunchTerms:
     ours, theirs = side(role), side(role.other)
     return Agreement.between(
         role,
         replace(ours, offer=replace(ours.offer, udp_mapping=own, candidates=own_seen)),
         replace(theirs, offer=replace(theirs.offer, udp_mapping=other, candidates=other_seen, udp_port_step=step)),
-    )
+    ).terms
 
 
 # Prediction.
 
 
-def ports(agreement: Agreement, observed: Address | None = OBSERVED) -> list[int]:
-    addresses = predicted(agreement, observed)
+def ports(terms: PunchTerms, observed: Address | None = OBSERVED) -> list[int]:
+    addresses = predicted(terms, observed)
     assert {address.host for address in addresses} <= {OTHER}
     return [address.port for address in addresses]
 
@@ -92,8 +93,8 @@ def test_nothing_is_guessed_of_an_address_that_the_mediator_does_not_see(observe
 def test_nothing_is_guessed_of_an_address_that_is_not_offered() -> None:
     for elsewhere in (seen("192.0.2.99", 5), seen(OTHER, 5, kind=CandidateKind.MAPPED), ()):
         assert predicted(held(Mapping.INDEPENDENT, Mapping.SEQUENTIAL, step=1, other_seen=elsewhere), OBSERVED) == []
-        agreement = held(Mapping.INDEPENDENT, Mapping.RANDOM, other_seen=elsewhere)
-        assert birthday(agreement, OBSERVED, 0.0, Random(1).random) is None
+        terms = held(Mapping.INDEPENDENT, Mapping.RANDOM, other_seen=elsewhere)
+        assert birthday(terms, OBSERVED, 0.0, Random(1).random) is None
 
 
 @pytest.mark.parametrize("mapping", [Mapping.INDEPENDENT, Mapping.RANDOM, Mapping.UNKNOWN])

@@ -5,7 +5,8 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from p2p_core.agreement import Agreement, PunchPurpose
+from p2p_core.agreement import Agreement
+from p2p_core.punching import PunchPurpose
 from p2p_core.errors import MediatorLied, NoPath
 from p2p_core.machines import tcp_punch
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
@@ -35,7 +36,7 @@ def punch(
 ) -> TcpPunch:
     nonces = itertools.count(1)
     return TcpPunch(
-        held or agreement(role),
+        (held or agreement(role)).terms,
         targets,
         start=start,
         round_trip=round_trip,

@@ -7,7 +7,8 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from p2p_core.agreement import Agreement, PunchPurpose
+from p2p_core.agreement import Agreement
+from p2p_core.punching import PunchPurpose
 from p2p_core.errors import MediatorLied
 from p2p_core.machines import port_guessing
 from p2p_core.machines.udp_punch import (
@@ -163,7 +164,7 @@ def test_a_router_that_answers_itself_is_met_when_both_start_together_and_not_wh
 def machine_of(internet: Internet, index: int, start: float) -> UdpPunch:
     node, other = internet.nodes[index], internet.nodes[1 - index]
     return UdpPunch(
-        node.held,
+        node.held.terms,
         dialable(node.held.other.offer.candidates, Transport.UDP, own=node.held.own.offer.candidates),
         [4],
         observed=Address.of(other.public_ip, 1),
@@ -210,7 +211,7 @@ def punch(
     dice = Random(1)
     nonces = itertools.count(1)
     return UdpPunch(
-        held or agreement(role),
+        (held or agreement(role)).terms,
         targets,
         versions,
         observed=observed,

@@ -417,7 +417,7 @@ def test_a_mediator_whose_key_changed_and_one_whose_certificate_was_renewed(
         f"the key of the mediator at 127.0.0.1:{port} has changed: it was {first}, it is now {world.mediator.id}. "
         "Somebody may be in its place"
     )
-    assert error["advice"].endswith(f"remove 127.0.0.1:{port} from {world.alice.folder}/state/known_mediators.json")
+    assert error["advice"].endswith(f"p2p-peer trust remove 127.0.0.1:{port} --state-dir {world.alice.folder}/state")
     assert world.start_alice("--wait", "0.1", "--mediator-id", world.mediator.id).exit_code() == 5
 
 
@@ -497,15 +497,16 @@ def test_where_nothing_can_be_received(command: Command, tmp_path: Path, folder:
 
 def test_a_state_folder_that_cannot_be_written_to(world: World, command: Command) -> None:
     where = LOCALHOST, str(world.mediator.port)
-    sentence = "/dev/null/state/known_mediators.json cannot be read: Not a directory"
+    sentence = "/dev/null/state/trust.json cannot be read: Not a directory"
     command.fails(where, "--state-dir", "/dev/null/state", code="usage", exit_code=2, sentence=sentence)
 
 
 @pytest.mark.parametrize("content", ["{", "[" * 200_000], ids=["cut off", "brackets in brackets"])
 def test_a_damaged_state_file(world: World, command: Command, tmp_path: Path, content: str) -> None:
-    (tmp_path / "known_mediators.json").write_text(content)
+    (tmp_path / "trust.json").write_text(content)
+    (tmp_path / "trust.json").chmod(0o600)
     where = LOCALHOST, str(world.mediator.port)
-    sentence = f"{tmp_path}/known_mediators.json, where mediators are remembered, is damaged"
+    sentence = f"{tmp_path}/trust.json, where peers and mediators are remembered, is damaged: it is no JSON"
     command.fails(where, "--state-dir", tmp_path, code="usage", exit_code=2, sentence=sentence)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from p2p_core import limits
-from p2p_core.agreement import Agreement, PunchPurpose
+from p2p_core.agreement import Agreement
+from p2p_core.punching import PunchPurpose
 from p2p_core.sealing import seal_offer
 from p2p_core.wire import rejoin
 from p2p_core.wire.offer import Offer

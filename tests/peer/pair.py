@@ -120,7 +120,7 @@ def punching(
     """Begin to punch towards ports of this machine, `after` seconds from now."""
     addresses = [Address.of(host, number) for number in targets]
     start = asyncio.get_running_loop().time() + after
-    return TcpPunching(port, held, addresses, start=start, round_trip=0.001, budget=PacketBudget())
+    return TcpPunching(port, held.terms, addresses, start=start, round_trip=0.001, budget=PacketBudget())
 
 
 async def path_of(racer: Racer) -> PeerPath:

@@ -14,7 +14,9 @@ from p2p_core.wire.offer import Mapping
 from p2p_core.wire.stun import BindingRequest, BindingResponse
 from p2p_peer.gather import candidates, reflexive, stun, udp_socket
 from p2p_peer.gather.candidates import Gathered, gather
+from p2p_peer.gather.interfaces import Local
 from p2p_peer.gather.port_mapping.mapping import Mappings, PortMapping
+from p2p_peer.gather.punch_port import PunchPort
 from p2p_peer.gather.udp_socket import UdpSocket
 from p2p_peer.mediator import StunServer
 from p2p_peer.options import ConnectOptions
@@ -61,7 +63,7 @@ async def keep() -> AsyncIterator[AsyncExitStack]:
 def run(keep: AsyncExitStack) -> Gather:
     """Gather with a mediator on this machine; everything stays open until the end of the test."""
 
-    async def run(*named: StunServer, mediator: Address = HERE, **options: Any) -> Gathered:
+    async def run(*named: StunServer, mediator: Address | None = HERE, **options: Any) -> Gathered:
         port_mapping = options.pop("mapping", None)
         return await soon(gather(ConnectOptions(**options), mediator, named, keep, port_mapping))
 
@@ -149,6 +151,39 @@ async def test_the_users_own_servers_are_asked_as_well(run: Gather) -> None:
 async def test_loopback_only_where_the_mediator_is_on_it(run: Gather, mediator: str, local: list[str]) -> None:
     found = await run(mediator=Address.of(mediator, 54700))
     assert found.candidates() == hosts(found, OWN, *local)
+
+
+@pytest.mark.parametrize(
+    ("bind", "expected"),
+    [(None, [OWN]), (IPv4Address(OWN), [OWN]), (IPv4Address(LOCAL), [LOCAL]), (IPv6Address("::1"), ["::1"])],
+)
+async def test_without_a_mediator_loopback_is_for_who_binds_to_it(
+    run: Gather, monkeypatch: pytest.MonkeyPatch, bind: IPv4Address | IPv6Address | None, expected: list[str]
+) -> None:
+    monkeypatch.setattr(Local, "host", lambda *_: LOCAL if bind is None or bind.version == 4 else "::1")
+    found = await run(mediator=None, bind=bind, ip_version=6 if expected == ["::1"] else 4)
+    assert found.candidates() == hosts(found, *expected)
+
+
+async def test_without_a_mediator_the_users_servers_are_asked(run: Gather) -> None:
+    async with udp_stun_server(seen_at(5000)) as own:
+        found = await run(mediator=None, stun=(udp(own),))
+        assert found.candidates()[0] == reflexive_at(Transport.UDP, 5000)
+
+
+async def test_udp_takes_the_number_that_tcp_has(run: Gather) -> None:
+    found = await run()
+    assert {sock.number for sock in found.udp_sockets} == {found.tcp_port.number}
+
+
+async def test_udp_takes_another_number_where_that_one_is_taken(run: Gather, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((LOCAL, 0))
+        number = taken.getsockname()[1]
+        monkeypatch.setattr(PunchPort, "open", lambda local: PunchPort(number, (), local))
+        four, six = (await run()).udp_sockets
+    assert four.number not in (0, number)
+    assert six.number == number
 
 
 @pytest.mark.parametrize(
@@ -315,6 +350,13 @@ async def test_what_the_router_maps_is_a_candidate(run: Gather, interfaces: list
     assert router.asked == [(found.udp_sockets[0].number, found.tcp_port.number, [IPv4Address(OWN)])]
 
 
+async def test_without_a_mediator_the_router_is_asked(run: Gather) -> None:
+    router = FakePortMapping()
+    router.done.set()
+    found = await run(mediator=None, mapping=router)
+    assert router.asked == [(found.udp_sockets[0].number, found.tcp_port.number, [IPv4Address(OWN)])]
+
+
 async def test_a_slow_router_is_news(run: Gather, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidates, "GATEWAY_PATIENCE", 0.0)
     router = FakePortMapping()
@@ -327,7 +369,13 @@ async def test_a_slow_router_is_news(run: Gather, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(
-    "forbids", [{"port_mapping": False, "mediator": DISTANT}, {"mediator": HERE}, {"ip_version": 6, "mediator": HERE}]
+    "forbids",
+    [
+        {"port_mapping": False, "mediator": DISTANT},
+        {"mediator": HERE},
+        {"ip_version": 6, "mediator": HERE},
+        {"mediator": None, "bind": IPv4Address(LOCAL)},
+    ],
 )
 async def test_no_router_is_asked(run: Gather, forbids: dict[str, Any]) -> None:
     router = FakePortMapping()

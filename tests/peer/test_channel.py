@@ -327,7 +327,7 @@ async def in_tls(path: Path, role: Role) -> TlsSocket:
 
 
 async def wait(tls: TlsSocket, what: Wait = Wait.READ) -> None:
-    await channel_module._until(tls, what)
+    await channel_module.until(tls, what)
 
 
 async def handshake(tls: TlsSocket) -> None:

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from p2p_core.agreement import OtherSession, PunchPurpose
+from p2p_core.agreement import OtherSession
+from p2p_core.punching import PunchPurpose
 from p2p_core.errors import ConnectionLost, MediatorUnreachable, NoPath, PeerDidNotCome, PunchwireError, Replaced
 from p2p_core.identity import PeerId
 from p2p_core.proof import PathKind, Role

@@ -62,7 +62,7 @@ async def results(*ends: "asyncio.Task[Channel]") -> list[Any]:
 
 
 async def wait(stream: QuicStream, what: Wait = Wait.READ) -> None:
-    await soon(channel_module._until(stream, what))
+    await soon(channel_module.until(stream, what))
 
 
 async def write(stream: QuicStream, data: bytes) -> None:

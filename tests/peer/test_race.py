@@ -64,7 +64,7 @@ class Ways:
         return asyncio.create_task(
             race(
                 gathered,
-                with_candidates(agreement(role)),
+                with_candidates(agreement(role)).terms,
                 start,
                 budget=PacketBudget(),
                 relay=lambda: self.relay,

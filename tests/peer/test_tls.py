@@ -33,11 +33,11 @@ async def ends() -> AsyncIterator[tuple[Channel, Channel]]:
 
 
 async def readable(tls: TlsSocket) -> None:
-    await soon(channel_module._until(tls, Wait.READ))
+    await soon(channel_module.until(tls, Wait.READ))
 
 
 async def writable(tls: TlsSocket) -> None:
-    await soon(channel_module._until(tls, Wait.WRITE))
+    await soon(channel_module.until(tls, Wait.WRITE))
 
 
 @pytest.mark.parametrize("piece", [7, 1000, 16 * 1024, 64 * 1024])
@@ -188,7 +188,7 @@ async def hands_shaken(session: SSL.Session | None) -> tuple[TlsSocket, TlsSocke
 async def shake_hands(tls: TlsSocket) -> None:
     for step in (tls.handshake_to_binding, tls.handshake_to_end):
         while (wait := step()) is not None:
-            await channel_module._until(tls, wait)
+            await channel_module.until(tls, wait)
 
 
 def test_before_the_handshake_there_is_no_key_exchange() -> None:

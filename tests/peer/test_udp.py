@@ -54,7 +54,7 @@ class Scene:
     ) -> UdpPunching:
         punching = UdpPunching(
             sockets,
-            held,
+            held.terms,
             targets,
             start=asyncio.get_running_loop().time() + wait,
             round_trip=0.001,

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2p_core import fields, word_list
-from p2p_core.agreement import PunchPurpose, punch_key, session_id
+from p2p_core.agreement import session_id
+from p2p_core.punching import PunchPurpose, PunchSecret
 from p2p_core.errors import PunchwireError
 from p2p_core.identity import PeerId, public_der
 from p2p_core.ledger import Ledger, block_digest, file_root
@@ -242,7 +243,7 @@ def _offers() -> dict[str, bytes | str]:
     body = offer.encode(OFFER)
     pair = PeerId.of(key(0).public_key()), PeerId.of(key(1).public_key())
     keys = {
-        f"punch-key-{role.value}-{purpose.value}": punch_key(b"".join(SHARES), SESSION, role, purpose)
+        f"punch-key-{role.value}-{purpose.value}": PunchSecret(b"".join(SHARES), SESSION).key(role, purpose)
         for purpose in PunchPurpose
         for role in Role
     }
@@ -258,7 +259,7 @@ def _offers() -> dict[str, bytes | str]:
 def _preambles() -> dict[str, bytes | str]:
     shares = b"".join(SHARES)
     return {
-        name: preamble.encode(punch_key(shares, SESSION, preamble.role, PunchPurpose.TCP_PREAMBLE))
+        name: preamble.encode(PunchSecret(shares, SESSION).key(preamble.role, PunchPurpose.TCP_PREAMBLE))
         for name, preamble in PREAMBLES.items()
     }
 
@@ -266,14 +267,14 @@ def _preambles() -> dict[str, bytes | str]:
 def _probes() -> dict[str, bytes | str]:
     shares = b"".join(SHARES)
     return {
-        name: probe.encode(punch_key(shares, SESSION, probe.role, PunchPurpose.UDP_PROBE))
+        name: probe.encode(PunchSecret(shares, SESSION).key(probe.role, PunchPurpose.UDP_PROBE))
         for name, probe in PROBES.items()
     }
 
 
 def _rejoin() -> dict[str, bytes | str]:
     return {
-        "rejoin-initiator": rejoin.encode(7, punch_key(b"".join(SHARES), SESSION, Role.INITIATOR, PunchPurpose.REJOIN))
+        "rejoin-initiator": rejoin.encode(7, PunchSecret(b"".join(SHARES), SESSION).key(Role.INITIATOR, PunchPurpose.REJOIN))
     }
 
 

@@ -9,10 +9,10 @@ birthdays do. Both go only to an IP address that the other side signed *and* the
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from p2p_core.agreement import Agreement, Side
 from p2p_core.proof import Role
+from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Address, CandidateKind, Transport
-from p2p_core.wire.offer import Mapping
+from p2p_core.wire.offer import Mapping, Offer
 
 __all__ = ["BIRTHDAY_TIME", "CountingSide", "EasySide", "HardSide", "birthday", "counting", "predicted", "takes_luck"]
 
@@ -31,7 +31,7 @@ MAX_OPENED = 3 * SOCKETS  # carrier NATs grant a subscriber 1 000 ports and more
 _FIRST_PORT, _PORTS = 1024, 65536 - 1024
 
 
-def predicted(agreement: Agreement, observed: Address | None) -> list[Address]:
+def predicted(terms: PunchTerms, observed: Address | None) -> list[Address]:
     """Return the addresses the other side's NAT maps it to next, most likely first; none where it does not count.
 
     If both NATs count, each probe takes a port as well: our p-th probe leaves from our p-th next port, or a few
@@ -39,32 +39,32 @@ def predicted(agreement: Agreement, observed: Address | None) -> list[Address]:
     With the initiator probing ports 1, 2, 3, … and the responder 1, 3, 5, …, just one pair meets whatever was taken
     in between: where the initiator lost m and the responder n, the probe with number m + 2n + 1.
     """
-    other, step = agreement.other.offer, agreement.other.offer.udp_port_step
-    seen = _reflexive(agreement.other, observed)
+    other, step = terms.other, terms.other.udp_port_step
+    seen = _reflexive(terms.other, observed)
     if other.udp_mapping is not Mapping.SEQUENTIAL or not step or not seen:
         return []
     last = max(seen, key=lambda address: address.port * step)
-    both = agreement.own.offer.udp_mapping is Mapping.SEQUENTIAL
-    stride = 2 if both and agreement.role is Role.RESPONDER else 1
+    both = terms.own.udp_mapping is Mapping.SEQUENTIAL
+    stride = 2 if both and terms.role is Role.RESPONDER else 1
     ports = (last.port + step * (1 + stride * count) for count in range(PREDICTED))
     return [Address(last.ip, _FIRST_PORT + (port - _FIRST_PORT) % _PORTS) for port in ports]
 
 
 def birthday(
-    agreement: Agreement, observed: Address | None, start: float, random: Callable[[], float]
+    terms: PunchTerms, observed: Address | None, start: float, random: Callable[[], float]
 ) -> "EasySide | HardSide | None":
     """Return our part in birthday probing from `start` (s) on, or None where just one side is not random."""
-    if not takes_luck(agreement, observed):
+    if not takes_luck(terms, observed):
         return None
-    seen, until = _reflexive(agreement.other, observed), start + BIRTHDAY_TIME
-    if _is_hard(agreement.other):
+    seen, until = _reflexive(terms.other, observed), start + BIRTHDAY_TIME
+    if _is_hard(terms.other):
         return EasySide(seen[0], start, until, random)
     return HardSide(seen[:HARD_TARGETS], start + LEAD, until)
 
 
-def takes_luck(agreement: Agreement, observed: Address | None) -> bool:
+def takes_luck(terms: PunchTerms, observed: Address | None) -> bool:
     """Say whether just one side's ports are random, and known well enough to be guessed at."""
-    own, other = agreement.own, agreement.other
+    own, other = terms.own, terms.other
     one_is_hard = (_is_easy(own) and _is_hard(other)) or (_is_hard(own) and _is_easy(other))
     return one_is_hard and bool(_reflexive(other, observed))
 
@@ -170,31 +170,31 @@ class CountingSide:
         return 1
 
 
-def counting(agreement: Agreement, observed: Address | None, start: float) -> CountingSide | None:
+def counting(terms: PunchTerms, observed: Address | None, start: float) -> CountingSide | None:
     """Return what else to try from `start` (s) on, if our NAT counts and the other side is where STUN saw it."""
-    seen = _reflexive(agreement.other, observed)
-    if agreement.own.offer.udp_mapping is not Mapping.SEQUENTIAL or not seen:
+    seen = _reflexive(terms.other, observed)
+    if terms.own.udp_mapping is not Mapping.SEQUENTIAL or not seen:
         return None
     return CountingSide(seen[:HARD_TARGETS], start, start + FRESH_TIME)
 
 
-def _is_hard(side: Side) -> bool:
-    return side.offer.udp_mapping is Mapping.RANDOM
+def _is_hard(side: Offer) -> bool:
+    return side.udp_mapping is Mapping.RANDOM
 
 
-def _is_easy(side: Side) -> bool:
+def _is_easy(side: Offer) -> bool:
     """Whether a side is reached at the port that STUN saw; if one server alone was asked, it is worth a try."""
-    mapping = side.offer.udp_mapping
-    kinds = {candidate.kind for candidate in side.offer.candidates if candidate.transport is Transport.UDP}
+    mapping = side.udp_mapping
+    kinds = {candidate.kind for candidate in side.candidates if candidate.transport is Transport.UDP}
     seen = CandidateKind.SERVER_REFLEXIVE in kinds
     return mapping is Mapping.INDEPENDENT or (mapping is Mapping.UNKNOWN and seen)
 
 
-def _reflexive(side: Side, observed: Address | None) -> list[Address]:
+def _reflexive(side: Offer, observed: Address | None) -> list[Address]:
     """Return where STUN servers saw a side's UDP socket, as far as the mediator sees it at that IP address too."""
     return [
         candidate.address
-        for candidate in side.offer.candidates
+        for candidate in side.candidates
         if candidate.transport is Transport.UDP
         and candidate.kind in (CandidateKind.SERVER_REFLEXIVE, CandidateKind.HOST)
         and observed is not None

@@ -25,12 +25,14 @@ from p2p_core.statements import Speaker
 from p2p_core.wire.frames import (
     BlocksHeader,
     Cancel,
+    Chosen,
     Close,
     Done,
     Entries,
     FileFailed,
     Frame,
     Have,
+    Introduction,
     KeyProof,
     MessageAck,
     Ping,
@@ -207,8 +209,10 @@ class SessionMachine:
                 self._channels.answered(frame, now, self._messages.awaits)
             case Resume():
                 self._resumed(frame, now)
-            case KeyProof():
+            case KeyProof() | Introduction():
                 raise RemoteProtocolError("a second key proof on one channel")
+            case Chosen():
+                raise RemoteProtocolError("a channel was chosen that is in use already")
         self._note_receipts()
         self._maybe_close()
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from p2p_core.agreement import Agreement, PunchPurpose
 from p2p_core.errors import Malformed, MediatorLied, NoPath, PunchwireError
 from p2p_core.proof import Role
+from p2p_core.punching import PunchPurpose, PunchTerms
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import Preamble, PreambleKind
 from p2p_core.wire.punch_record import NONCE_BYTES, RECORD_BYTES
@@ -112,7 +112,7 @@ class TcpPunch:
 
     def __init__(
         self,
-        agreement: Agreement,
+        terms: PunchTerms,
         targets: Iterable[Address],
         *,
         start: float,
@@ -121,7 +121,7 @@ class TcpPunch:
         fresh_nonce: Callable[[int], bytes],
     ) -> None:
         """Punch towards `targets` from `start` (s). `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes."""
-        self._role = agreement.role
+        self._role = terms.role
         self._random = random
         self._fresh_nonce = fresh_nonce
         self._cycle = max(MIN_CYCLE, 2 * round_trip)
@@ -131,9 +131,9 @@ class TcpPunch:
         self._actions: deque[Action] = deque()
         self._over = False
         purpose = PunchPurpose.TCP_PREAMBLE
-        self._send_key = agreement.punch_key(self._role, purpose)
-        self._receive_key = agreement.punch_key(self._role.other, purpose)
-        self._mirror_key = agreement.mirrored().punch_key(self._role, purpose)
+        self._send_key = terms.send_key(purpose)
+        self._receive_keys = terms.receive_keys(purpose)
+        self._mirror_keys = terms.mirror_keys(purpose)
 
     def next_action(self) -> Action | None:
         """Return what the driver is to do next, or None."""
@@ -199,7 +199,7 @@ class TcpPunch:
         record = bytes(held.data)
         held.data.clear()
         try:
-            preamble = Preamble.decode(record, self._receive_key)
+            preamble = Preamble.decode(record, *self._receive_keys)
         except Malformed:
             self._stranger(connection, record)
             return
@@ -221,7 +221,7 @@ class TcpPunch:
 
     def _stranger(self, connection: int, record: bytes) -> None:
         try:
-            Preamble.decode(record, self._mirror_key)
+            Preamble.decode(record, *self._mirror_keys)
         except Malformed:
             self._drop(connection)
             return

@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from p2p_core.agreement import Agreement, PunchPurpose
 from p2p_core.errors import Malformed, MediatorLied, PunchwireError
 from p2p_core.machines.port_guessing import CountingSide, EasySide, HardSide, birthday, counting, predicted
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
+from p2p_core.punching import PunchPurpose, PunchTerms
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.probe import Probe, ProbeKind
 from p2p_core.wire.punch_record import NONCE_BYTES
@@ -106,7 +106,7 @@ class UdpPunch:
 
     def __init__(
         self,
-        agreement: Agreement,
+        terms: PunchTerms,
         targets: Iterable[Address],
         versions: Sequence[int],
         *,
@@ -122,7 +122,7 @@ class UdpPunch:
         `observed` is where the mediator sees the other side; without it no port is guessed. `round_trip` is in
         seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes.
         """
-        self._role = agreement.role
+        self._role = terms.role
         self._budget = budget
         self._random = random
         self._fresh_nonce = fresh_nonce
@@ -138,20 +138,20 @@ class UdpPunch:
         self._over = self._is_exhausted = False
         self._begin = start
         self._end = start + PLAIN_TIME  # when there is nothing left to try; later if something comes up
-        self._predicted = predicted(agreement, observed)
+        self._predicted = predicted(terms, observed)
         self._add(self._predicted, PREDICTION_INTERVAL, PREDICTION_TIME)
         self._add(targets, PLAIN_INTERVAL, PLAIN_TIME)
         alone = start + max(PLAIN_ALONE, 2 * round_trip)
-        self._guesser = birthday(agreement, observed, alone, random) or counting(agreement, observed, alone)
+        self._guesser = birthday(terms, observed, alone, random) or counting(terms, observed, alone)
         self._guesses = ""  # what was guessed, for people
         if self._guesser is not None and self._guesser.version not in self._socket_of:
             self._guesser = None
         if self._guesser is not None:
             self._end = max(self._end, self._guesser.until)
         purpose = PunchPurpose.UDP_PROBE
-        self._send_key = agreement.punch_key(self._role, purpose)
-        self._receive_key = agreement.punch_key(self._role.other, purpose)
-        self._mirror_key = agreement.mirrored().punch_key(self._role, purpose)
+        self._send_key = terms.send_key(purpose)
+        self._receive_keys = terms.receive_keys(purpose)
+        self._mirror_keys = terms.mirror_keys(purpose)
 
     def next_action(self) -> Action | None:
         """Return what the driver is to do next, or None."""
@@ -188,7 +188,7 @@ class UdpPunch:
         if self._over:
             return
         try:
-            said = Probe.decode(data, self._receive_key)
+            said = Probe.decode(data, *self._receive_keys)
         except Malformed:
             self._stranger(Pair(socket, source), data, now)
             return
@@ -328,7 +328,7 @@ class UdpPunch:
 
     def _stranger(self, pair: Pair, data: bytes, now: float) -> None:
         try:
-            Probe.decode(data, self._mirror_key)
+            Probe.decode(data, *self._mirror_keys)
         except Malformed:
             return
         self._send_probe(pair, now)  # so that the other side finds out as well, which may have missed what came before

@@ -45,9 +45,11 @@ class _Phase(Enum):
 
 
 class FrameReader:
-    """Reads frames. Until `open()` is called only a key proof is let through: nothing else is acted on."""
+    """Reads frames. Until `open()` is called only what proves a key is let through: nothing else is acted on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, introduced: bool = True) -> None:
+        """Read from the other side; not `introduced` by a mediator, it may say whose key it is going to prove."""
+        self._first = (Kind.KEY_PROOF,) if introduced else (Kind.KEY_PROOF, Kind.INTRODUCTION)
         self._small = memoryview(bytearray(limits.MAX_CONTROL_FRAME))
         self._opened = False
         self._phase = _Phase.HEADER
@@ -110,7 +112,7 @@ class FrameReader:
 
     def _header_complete(self) -> Frame | None:
         self._kind, length = frames.parse_header(self._space)
-        if not self._opened and self._kind != Kind.KEY_PROOF:
+        if not self._opened and self._kind not in self._first:
             raise RemoteProtocolError(f"a frame of kind {self._kind:#04x} before the key proof")
         if self._kind == Kind.BLOCKS:
             if self._missing:

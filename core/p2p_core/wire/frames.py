@@ -30,12 +30,14 @@ __all__ = [
     "HEADER_BYTES",
     "BlocksHeader",
     "Cancel",
+    "Chosen",
     "Close",
     "Done",
     "Entries",
     "FileFailed",
     "Frame",
     "Have",
+    "Introduction",
     "KeyProof",
     "Kind",
     "MessageAck",
@@ -88,8 +90,14 @@ class Kind(IntEnum):
     FILE_FAILED = 0x10
     STREAM_END = 0x11
     VERIFIED = 0x12
+    INTRODUCTION = 0x13
+    CHOSEN = 0x14
     BLOCKS = 0x40
     PART = 0x41
+
+
+_LONGEST = {Kind.KEY_PROOF: limits.MAX_PROOF_FRAME, Kind.INTRODUCTION: limits.MAX_INTRODUCTION, Kind.CHOSEN: 0}
+"""Bytes of a body, where not `MAX_CONTROL_FRAME`: of what is taken from strangers, and what has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,20 @@ class KeyProof:
     """The first frame on every channel, and the only one before the proof has passed. Its body is the signature."""
 
     signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """Before the proof, where no mediator has introduced the two: docs/protocol/introduction.md."""
+
+    public_key: bytes  # DER SubjectPublicKeyInfo
+    nonce: bytes  # 32 bytes, for the key proof
+    read_token: bytes = b""  # SHA-256 of the receiver's token, if the sender has read that
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Of several connections between the two, this one is kept: the session's initiator says so, after the proofs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +265,8 @@ class Resume:
 
 Frame = (
     KeyProof
+    | Introduction
+    | Chosen
     | TextMessage
     | MessageAck
     | TransferOffer
@@ -317,7 +341,7 @@ def parse_header(data: bytes | memoryview) -> tuple[int, int]:
     elif kind == Kind.PART:
         if not 0 < length < limits.MAX_BLOCK_SIZE:
             raise Malformed(f"a part of {length} bytes")
-    elif length > (limits.MAX_PROOF_FRAME if kind == Kind.KEY_PROOF else limits.MAX_CONTROL_FRAME):
+    elif length > _LONGEST.get(kind, limits.MAX_CONTROL_FRAME):
         raise Malformed(f"a frame of kind {kind:#04x} with {length} bytes")
     return kind, length
 
@@ -341,11 +365,19 @@ def encode(frame: Frame) -> bytes:
 
 
 def _body(frame: Frame) -> tuple[Kind, bytes]:
+    message: Message
     match frame:
         case KeyProof(signature):
             return Kind.KEY_PROOF, signature
+        case Introduction(public_key, nonce, read_token):
+            kind = Kind.INTRODUCTION
+            message = pb.Introduction(
+                version=limits.PROTOCOL_VERSION, public_key=public_key, nonce=nonce, read_token=read_token
+            )
+        case Chosen():
+            return Kind.CHOSEN, b""
         case TextMessage(sequence, sent_at_ms, text, signature):
-            message: Message = pb.TextMessage(sequence=sequence, sent_at_ms=sent_at_ms, text=text, signature=signature)
+            message = pb.TextMessage(sequence=sequence, sent_at_ms=sent_at_ms, text=text, signature=signature)
             kind = Kind.MESSAGE
         case MessageAck(sequence):
             kind, message = Kind.MESSAGE_ACK, pb.MessageAck(sequence=sequence)
@@ -402,6 +434,10 @@ def _decode(kind: int, body: bytes) -> Frame:
     match kind:
         case Kind.KEY_PROOF:
             return KeyProof(body)
+        case Kind.INTRODUCTION:
+            return _read_introduction(pb.Introduction.FromString(body))
+        case Kind.CHOSEN:
+            return Chosen()
         case Kind.MESSAGE:
             message = pb.TextMessage.FromString(body)
             if len(message.text.encode()) > limits.MAX_TEXT_BYTES:
@@ -459,6 +495,14 @@ def _decode(kind: int, body: bytes) -> Frame:
             transfers = tuple((wanted.transfer, wanted.next_block) for wanted in resume.transfers)
             return Resume(resume.received, transfers)
     raise Malformed(f"a frame of unknown kind {kind:#04x}")
+
+
+def _read_introduction(body: pb.Introduction) -> Introduction:
+    if body.version != limits.PROTOCOL_VERSION:
+        raise Malformed(f"an introduction of version {body.version}; this program speaks {limits.PROTOCOL_VERSION}")
+    if len(body.nonce) != limits.NONCE_BYTES or len(body.read_token) not in (0, limits.HASH_BYTES):
+        raise Malformed("an introduction with a nonce or a token's hash of the wrong length")
+    return Introduction(body.public_key, body.nonce, body.read_token)
 
 
 def check_offer(offer: TransferOffer) -> None:

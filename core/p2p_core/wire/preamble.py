@@ -46,9 +46,9 @@ class Preamble:
         return punch_record.pack(_MAGIC, self.kind, self.role, self.nonce, key)
 
     @classmethod
-    def decode(cls, data: bytes, key: bytes) -> "Preamble":
-        """Read 40 bytes. Raises `Malformed` when they are no preamble, or not one made under `key`."""
-        kind, role, nonce = punch_record.unpack(data, _MAGIC, key, "preamble")
+    def decode(cls, data: bytes, *keys: bytes) -> "Preamble":
+        """Read 40 bytes. Raises `Malformed` when they are no preamble, or not one made under one of `keys`."""
+        kind, role, nonce = punch_record.unpack(data, _MAGIC, keys, "preamble")
         if kind not in _KIND_OF:
             raise Malformed("a preamble of an unknown kind")
         return cls(_KIND_OF[kind], role, nonce)

@@ -47,9 +47,9 @@ class Probe:
         return punch_record.pack(_MAGIC, self.kind, self.role, self.nonce, key)
 
     @classmethod
-    def decode(cls, data: bytes, key: bytes) -> "Probe":
-        """Read one datagram. Raises `Malformed` when it is none of them, or not one made under `key`."""
-        kind, role, nonce = punch_record.unpack(data, _MAGIC, key, "probe")
+    def decode(cls, data: bytes, *keys: bytes) -> "Probe":
+        """Read one datagram. Raises `Malformed` when it is none of them, or not one made under one of `keys`."""
+        kind, role, nonce = punch_record.unpack(data, _MAGIC, keys, "probe")
         if kind not in _KIND_OF:
             raise Malformed("a probe of an unknown kind")
         return cls(_KIND_OF[kind], role, nonce)

@@ -10,6 +10,7 @@
 
 import hmac
 import struct
+from collections.abc import Iterable
 
 from p2p_core.errors import Malformed
 from p2p_core.proof import Role
@@ -30,10 +31,10 @@ def pack(magic: bytes, kind: int, role: Role, nonce: bytes, key: bytes) -> bytes
     return content + _mac(key, content)
 
 
-def unpack(data: bytes, magic: bytes, key: bytes, what: str) -> tuple[int, Role, bytes]:
-    """Return kind, role and nonce. Raises `Malformed` when `data` is no record called `what`, or not under `key`."""
+def unpack(data: bytes, magic: bytes, keys: Iterable[bytes], what: str) -> tuple[int, Role, bytes]:
+    """Return kind, role and nonce. Raises `Malformed` when `data` is no record called `what` under one of `keys`."""
     content, mac = data[: _LAYOUT.size], data[_LAYOUT.size :]
-    if len(data) != RECORD_BYTES or not hmac.compare_digest(mac, _mac(key, content)):
+    if len(data) != RECORD_BYTES or not any(hmac.compare_digest(mac, _mac(key, content)) for key in keys):
         raise Malformed(f"not a {what} of this session")
     found, kind, role, nonce = _LAYOUT.unpack(content)
     if found != magic or role not in _ROLE_OF:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from p2p_core.agreement import Agreement
 from p2p_core.errors import ConnectionLost, ProofFailed, RemoteProtocolError
@@ -16,17 +17,19 @@ from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.proof import PathKind, Role, Transcript, prove, verify
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.frame_reader import FrameReader
-from p2p_core.wire.frames import KeyProof, encode
+from p2p_core.wire.frames import Chosen, Frame, Introduction, KeyProof, encode
 
 from p2p_peer.channel.stream import Stream, StreamEnded, Wait
 from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.paths.base import Path
 
-__all__ = ["Channel", "establish", "prepare_quic"]
+__all__ = ["HANDSHAKE_TIME", "Channel", "establish", "prepare_quic", "read_frame", "send_frame", "stream_on", "until"]
 
 HANDSHAKE_TIME = 10.0  # s for it and both proofs: three round trips on the slowest link, and two RSA signatures
 
 _log = logging.getLogger(__name__)
+
+_First = TypeVar("_First", Introduction, KeyProof, Chosen)  # what is read of a channel before a session has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ async def establish(
     `encrypted` is called between the handshake and the proofs.
     Raises `ConnectionLost`, `WeakKeyExchange`, `ProofFailed`, or `RemoteProtocolError`.
     """
-    stream = _stream_on(path, agreement.role)
+    stream = stream_on(path, agreement.role)
     try:
         async with asyncio.timeout(HANDSHAKE_TIME):
             transcript = await _bind(stream, path, agreement)
@@ -92,7 +95,8 @@ async def establish(
     return Channel(path, stream, reader)
 
 
-def _stream_on(path: Path, role: Role) -> Stream:
+def stream_on(path: Path, role: Role) -> Stream:
+    """Begin TLS or QUIC on a path, as the client if we are the initiator. The path's socket is the stream's now."""
     if path.kind is PathKind.QUIC:
         from p2p_peer.channel.quic import QuicStream  # 22 ms of every start, if it were imported there
 
@@ -102,7 +106,7 @@ def _stream_on(path: Path, role: Role) -> Stream:
 
 async def _bind(stream: Stream, path: Path, agreement: Agreement) -> Transcript:
     while (wait := stream.handshake_to_binding()) is not None:
-        await _until(stream, wait)
+        await until(stream, wait)
     return agreement.transcript(path.kind, stream.binding())
 
 
@@ -112,9 +116,9 @@ async def _prove(
     _log.info("TLS 1.3 with %s; proving our key", stream.key_exchange)
     stream.send_behind_finished(encode(KeyProof(prove(key, transcript))))
     while (wait := stream.handshake_to_end()) is not None:
-        await _until(stream, wait)
+        await until(stream, wait)
     reader = FrameReader()
-    proof = await _read_proof(stream, reader)
+    proof = await read_frame(stream, reader, KeyProof)
     try:
         verify(other_key, transcript.by(agreement.role.other), proof.signature)
     except ProofFailed:
@@ -124,7 +128,8 @@ async def _prove(
     return reader
 
 
-async def _read_proof(stream: Stream, reader: FrameReader) -> KeyProof:
+async def read_frame(stream: Stream, reader: FrameReader, kind: type[_First]) -> _First:
+    """Return the next frame, which has to be of this kind. Raises `ConnectionLost` and `RemoteProtocolError`."""
     while True:
         space = reader.space()
         assert space is not None  # only a block is waited for, and none may come yet
@@ -133,12 +138,30 @@ async def _read_proof(stream: Stream, reader: FrameReader) -> KeyProof:
         except StreamEnded:
             raise ConnectionLost("the other side ended the connection before it had proved its key") from None
         if count is None:
-            await _until(stream, Wait.READ)
-        elif isinstance(frame := reader.filled(count), KeyProof):
+            await until(stream, Wait.READ)
+        elif (frame := reader.filled(count)) is not None:
+            if not isinstance(frame, kind):
+                raise RemoteProtocolError(f"{_name(frame)} where {_name(kind)} was due")
             return frame
 
 
-async def _until(stream: Stream, wait: Wait) -> None:
+def _name(frame: object) -> str:
+    kind = frame if isinstance(frame, type) else type(frame)
+    return f"a frame {kind.__name__}"
+
+
+async def send_frame(stream: Stream, frame: Frame) -> None:
+    """Send a frame before a session has the channel. Raises `ConnectionLost`."""
+    data = memoryview(encode(frame))
+    while data:
+        written = stream.write(data)
+        if written is None:
+            await until(stream, Wait.WRITE)
+        else:
+            data = data[written:]
+
+
+async def until(stream: Stream, wait: Wait) -> None:
     """Wait until the stream may go on."""
     ready = asyncio.Event()
     watch = stream.on_readable if wait is Wait.READ else stream.on_writable

@@ -98,7 +98,8 @@ class QuicStream:
         """Send `data` with the flight that carries our Finished."""
         self._check()
         assert self._connection is not None
-        self._connection.send_stream_data(self._outward, data)
+        if data:
+            self._connection.send_stream_data(self._outward, data)
         self._may_send = True
         self._go_on()
 

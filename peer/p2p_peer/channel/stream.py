@@ -37,7 +37,7 @@ class Stream(Protocol):
         """Return the channel binding, then. Raises `WeakKeyExchange` unless the key exchange is `KEY_EXCHANGE`."""
 
     def send_behind_finished(self, data: bytes) -> None:
-        """Send `data`, a key proof, with the flight that carries our Finished (RFC 8446 §4.4.4)."""
+        """Send `data`, a key proof or nothing, with the flight that carries our Finished (RFC 8446 §4.4.4)."""
 
     def handshake_to_end(self) -> Wait | None:
         """Take the handshake to its end. None when it is there."""

@@ -62,7 +62,7 @@ class TlsSocket:
     def send_behind_finished(self, data: bytes) -> None:
         """Send `data`, small enough for a socket's buffer, with the flight that carries our Finished."""
         try:
-            if self._responder:
+            if self._responder and data:
                 openssl.write_behind_finished(self._connection, data)
             else:
                 self._connection.sendall(data)

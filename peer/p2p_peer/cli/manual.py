@@ -137,7 +137,11 @@ MAN_PAGE: dict[str, Text] = {
         *((f"{name} ({fields})" if fields else name, when) for name, fields, when in EVENTS),
     ),
     "FILES": (
-        ("~/.local/state/punchwire/known_mediators.json", "the mediators that are remembered, by host and port"),
+        ("~/.local/state/punchwire/trust.json", "the peers and mediators that are remembered; trust shows it"),
+        (
+            "~/.local/state/punchwire/identity",
+            "the key pair that is made where none is given, by direct; as in DIR of keygen",
+        ),
         ("~/.local/state/punchwire/history.jsonl", "a line for each transfer that is over"),
         ("~/.local/state/punchwire/receipts", "what both sides signed about each, for verify"),
         (

@@ -90,7 +90,7 @@ def _ignore(unheard: Unheard) -> None:
 
 async def gather(
     options: ConnectOptions,
-    mediator: Address,
+    mediator: Address | None,
     named: Iterable[StunServer],
     keep: AsyncExitStack,
     port_mapping: PortMapping | None = None,
@@ -104,14 +104,17 @@ async def gather(
     `budget`, which is for the servers that the mediator names. `unheard` is told of each server that tells nothing.
     `mediator` is where the mediator answered, `named` the STUN servers it names, each with a host. If the mediator is
     this machine, the other peer may be here too; else no server on this machine is asked that the mediator names, as it
-    may mean another service. Returns within `ANSWER_TIME`, and mostly after one or two round trips. Raises `NoPath`
+    may mean another service. Without a mediator (None) the other peer is here if `options` bind us to this machine.
+    Returns within `ANSWER_TIME`, and mostly after one or two round trips. Raises `NoPath`
     when this machine has no port or does not tell its addresses.
     """
     local = Local(options.ip_version, options.bind)
-    addresses = _addresses(local, mediator)
+    meeting_at = options.bind if mediator is None else mediator.ip
+    here = meeting_at if meeting_at is not None and meeting_at.is_loopback else None  # the other peer is as well
+    addresses = _addresses(local, here)
     port = PunchPort.open(local)
     keep.callback(port.close)
-    sockets = tuple(_udp_sockets(local, keep))
+    sockets = tuple(_udp_sockets(local, port.number, keep))
     hosts = _hosts(addresses, port, sockets)
     tcp_stun = TcpStun(port.socket_towards)
     keep.callback(tcp_stun.close)
@@ -130,8 +133,7 @@ async def gather(
         *(Reflexive(Transport.UDP, one.family, one, own, heard=heard) for one in sockets),
     )
     asking = ask_all(reflexive, options.stun, named, mediator, budget, failed=unheard)
-    # With the mediator on this machine, the other peer is as well, or this is a trial.
-    may_map = options.port_mapping and not mediator.ip.is_loopback
+    may_map = options.port_mapping and here is None
     mappings = _mapped(port_mapping, hosts) if port_mapping is not None and may_map else None
     mapping = [] if mappings is None else mappings.tasks
     for task in mapping:
@@ -143,17 +145,21 @@ async def gather(
     return Gathered(hosts, reflexive, mappings, port, sockets, changed)
 
 
-def _addresses(local: Local, mediator: Address) -> list[IPAddress]:
+def _addresses(local: Local, here: IPAddress | None) -> list[IPAddress]:
     found = [ip for ip in local_addresses() if local.allows(ip)]
-    if mediator.ip.is_loopback and local.allows(mediator.ip):
-        found.append(mediator.ip)
+    if here is not None and local.allows(here):
+        found.append(here)
     return list(dict.fromkeys(found))
 
 
-def _udp_sockets(local: Local, keep: AsyncExitStack) -> Iterator[UdpSocket]:
+def _udp_sockets(local: Local, number: int, keep: AsyncExitStack) -> Iterator[UdpSocket]:
+    """Open a socket of each family at port `number`, the one that TCP has: a token is the shorter for it."""
     for family in local.families:
         try:
-            sock = UdpSocket.open(family, 0, local.host(family))
+            try:
+                sock = UdpSocket.open(family, number, local.host(family))
+            except OSError:  # somebody else's
+                sock = UdpSocket.open(family, 0, local.host(family))
         except OSError as error:
             _log.info("no UDP over %s: %s", family.name, error.strerror)
             continue

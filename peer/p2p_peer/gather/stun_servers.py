@@ -42,16 +42,16 @@ def ask_all(
     ports: Sequence[Reflexive],
     own: Sequence[StunServer],
     named: Iterable[StunServer],
-    mediator: Address,
+    mediator: Address | None,
     budget: PacketBudget | None = None,
     *,
     failed: Callable[[Unheard], None] = _ignore,
 ) -> list["asyncio.Task[None]"]:
     """Ask all servers for all ports of their transport; return a task for each.
 
-    `mediator` is where the mediator answered, see `gather`; `budget` is for the servers that it names. `failed` is told
-    of each server that told nothing. TCP is asked first: where a NAT takes the ports of both transports from one
-    sequence, the last one that UDP shows is then where the sequence goes on.
+    `mediator` is where the mediator answered, if there is one, see `gather`; `budget` is for the servers that it names.
+    `failed` is told of each server that told nothing. TCP is asked first: where a NAT takes the ports of both
+    transports from one sequence, the last one that UDP shows is then where the sequence goes on.
     """
     asking = _Asking(ports, mediator, budget or PacketBudget(), failed)
     named = list(named)
@@ -65,9 +65,14 @@ def ask_all(
 
 class _Asking:
     def __init__(
-        self, ports: Sequence[Reflexive], mediator: Address, budget: PacketBudget, failed: Callable[[Unheard], None]
+        self,
+        ports: Sequence[Reflexive],
+        mediator: Address | None,
+        budget: PacketBudget,
+        failed: Callable[[Unheard], None],
     ) -> None:
-        self._ports, self._mediator, self._budget, self._failed = ports, mediator, budget, failed
+        self._ports, self._budget, self._failed = ports, budget, failed
+        self._mediator = None if mediator is None else mediator.ip
         self._resolving: dict[str, asyncio.Task[list[str]]] = {}
 
     async def ask(self, server: StunServer, *, trusted: bool) -> None:
@@ -99,7 +104,7 @@ class _Asking:
 
     async def _ask_at(self, server: Address, transport: Transport, trusted: bool) -> bool:
         """Ask one server at one address, and say whether it answered."""
-        if not trusted and not may_dial(server, loopback=self._mediator.ip.is_loopback):
+        if not trusted and not may_dial(server, loopback=self._mediator is not None and self._mediator.is_loopback):
             _log.info("STUN server %s is not asked: the mediator has no business to name such an address", server)
             return False
         family = socket.AF_INET6 if server.ip.version == 6 else socket.AF_INET
@@ -124,7 +129,7 @@ class _Asking:
         except Malformed:
             hosts = await self._hosts(server.host)
         addresses = [Address.of(host, server.port) for host in hosts]
-        addresses.sort(key=lambda address: address.ip != self._mediator.ip)
+        addresses.sort(key=lambda address: address.ip != self._mediator)
         return list({address.ip.version: address for address in reversed(addresses)}.values())
 
     async def _hosts(self, name: str) -> list[str]:

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from p2p_core.agreement import Agreement
 from p2p_core.machines.choosing import Choosing
 from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.no_path import why_no_path
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchTerms
 from p2p_core.targets import dialable
 from p2p_core.wire.candidate import Address, Transport
 
@@ -53,7 +53,7 @@ class Start:
 
 async def race(
     gathered: Gathered,
-    agreement: Agreement,
+    terms: PunchTerms,
     start: Start,
     *,
     budget: PacketBudget,
@@ -66,13 +66,13 @@ async def race(
     taken: it was tried, and broke at once.
     """
     with ExitStack() as stack:
-        return await _Race(gathered, agreement, start, budget, relay, without, stack).run()
+        return await _Race(gathered, terms, start, budget, relay, without, stack).run()
 
 
 @dataclass(slots=True)
 class _Race:
     gathered: Gathered
-    agreement: Agreement
+    terms: PunchTerms
     start: Start
     budget: PacketBudget
     relay: Callable[[], Racer] | None
@@ -86,25 +86,25 @@ class _Race:
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
 
     def __post_init__(self) -> None:
-        birthday = takes_luck(self.agreement, self.start.observed)
+        birthday = takes_luck(self.terms, self.start.observed)
         self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday)
 
     async def run(self) -> Path:
         self._begin()
         while (path := self._taken()) is None:
             if self._choosing.is_hopeless:
-                raise why_no_path(self.agreement, self._why)
+                raise why_no_path(self.terms, self._why)
             await self._event()
         self._path = path
         return path
 
     def _begin(self) -> None:
-        direct = self.gathered.candidates() and self.agreement.other.offer.candidates
-        without = self.without if self.agreement.role is Role.INITIATOR else frozenset()
+        direct = self.gathered.candidates() and self.terms.other.candidates
+        without = self.without if self.terms.role is Role.INITIATOR else frozenset()
         if direct and PathKind.TCP not in without and self.gathered.tcp_port is not None:
             dialling = TcpPunching(
                 self.gathered.tcp_port,
-                self.agreement,
+                self.terms,
                 self._targets(Transport.TCP),
                 start=self.start.at,
                 round_trip=self.start.round_trip,
@@ -114,7 +114,7 @@ class _Race:
         if direct and PathKind.QUIC not in without and self.gathered.udp_sockets:
             punching = UdpPunching(
                 self.gathered.udp_sockets,
-                self.agreement,
+                self.terms,
                 self._targets(Transport.UDP),
                 start=self.start.at,
                 round_trip=self.start.round_trip,
@@ -170,7 +170,7 @@ class _Race:
                 self._choosing.found(kind, now)
             if racer.exhausted.done() and kind not in self._why:
                 self._gone(kind, racer.exhausted.result())
-        if self.agreement.role is Role.INITIATOR and (chosen := self._choosing.choice(now)) is not None:
+        if self.terms.role is Role.INITIATOR and (chosen := self._choosing.choice(now)) is not None:
             _log.debug("%s is nominated", chosen.value)
             return self._racers[chosen].nominate()
         return None
@@ -181,5 +181,5 @@ class _Race:
         self._choosing.gone(kind)
 
     def _targets(self, transport: Transport) -> list[Address]:
-        offered, own = self.agreement.other.offer.candidates, self.agreement.own.offer.candidates
+        offered, own = self.terms.other.candidates, self.terms.own.candidates
         return dialable(offered, transport, own=own, observed=self.start.observed)

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath, PunchwireError
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Address
 
 from p2p_peer.gather.punch_port import PunchPort
@@ -52,7 +52,7 @@ class TcpPunching:
     def __init__(
         self,
         port: PunchPort,
-        agreement: Agreement,
+        terms: PunchTerms,
         targets: Iterable[Address],
         *,
         start: float,
@@ -64,9 +64,9 @@ class TcpPunching:
         self.found: asyncio.Future[None] = self._loop.create_future()
         self.nominated: asyncio.Future[Path] = self._loop.create_future()
         self.exhausted: asyncio.Future[str] = self._loop.create_future()
-        self._port, self._role, self._budget = port, agreement.role, budget
+        self._port, self._role, self._budget = port, terms.role, budget
         self._machine = TcpPunch(
-            agreement, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
+            terms, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
         )
         self._dials: dict[Address, asyncio.Task[None]] = {}
         self._told: dict[Address, str] = {}  # what was last logged of each dial: it goes the same way many times over

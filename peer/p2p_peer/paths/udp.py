@@ -9,10 +9,10 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 
-from p2p_core.agreement import Agreement
 from p2p_core.machines.udp_punch import Action, Close, Exhausted, Fail, Found, Open, Pair, Send, UdpPunch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Address
 
 from p2p_peer.gather.udp_socket import UdpSocket
@@ -41,7 +41,7 @@ class UdpPunching:
     def __init__(
         self,
         sockets: Sequence[UdpSocket],
-        agreement: Agreement,
+        terms: PunchTerms,
         targets: Sequence[Address],
         *,
         start: float,
@@ -51,12 +51,12 @@ class UdpPunching:
     ) -> None:
         """Punch towards `targets` from `start` on the event loop's clock; `observed` is the mediator's view of them."""
         self._loop = asyncio.get_running_loop()
-        self._role = agreement.role
+        self._role = terms.role
         self.found: asyncio.Future[None] = self._loop.create_future()
         self.nominated: asyncio.Future[Path] = self._loop.create_future()
         self.exhausted: asyncio.Future[str] = self._loop.create_future()
         self._machine = UdpPunch(
-            agreement,
+            terms,
             targets,
             [6 if held.family == socket.AF_INET6 else 4 for held in sockets],
             observed=observed,

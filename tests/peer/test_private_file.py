@@ -1,0 +1,177 @@
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from p2p_core.errors import UsageError
+from p2p_peer import private_file
+from p2p_peer.private_file import PrivateFile
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> PrivateFile:
+    return PrivateFile(tmp_path / "state" / "punchwire" / "file.json")
+
+
+def write(file: PrivateFile, data: bytes) -> None:
+    with file.alone():
+        file.replace(data)
+
+
+def test_reads_what_was_written(file: PrivateFile) -> None:
+    assert file.read(100) is None
+    assert not file.path.parent.exists()
+    write(file, b"first")
+    write(file, b"second")
+    assert (file.read(100), file.read(3)) == (b"second", b"sec")
+
+
+def test_only_its_owner_may_look(file: PrivateFile) -> None:
+    write(file, b"")
+    assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert list(file.path.parent.iterdir()) == [file.path]
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666, 0o777])
+def test_what_others_can_write_is_not_believed(file: PrivateFile, mode: int) -> None:
+    write(file, b"mine")
+    file.path.chmod(mode)
+    with pytest.raises(UsageError, match=f"other users of this computer can write to {file.path}") as caught:
+        file.read(100)
+    assert caught.value.advice.endswith(f"chmod 600 {file.path}")
+    file.path.chmod(0o644)  # they may know it
+    assert file.read(100) == b"mine"
+
+
+def test_what_belongs_to_another_is_not_believed(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(file, b"mine")
+    monkeypatch.setattr(private_file.os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(UsageError, match=f"{file.path} belongs to another user"):
+        file.read(100)
+
+
+def test_a_pipe_and_a_device_are_not_waited_for(file: PrivateFile) -> None:
+    file.path.parent.mkdir(parents=True)
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(file.path)
+        with pytest.raises(UsageError, match=f"{file.path} cannot be read: it is not a regular file"):
+            file.read(100)
+        file.path.unlink()
+
+
+def test_a_folder_in_its_place(file: PrivateFile) -> None:
+    file.path.mkdir(parents=True)
+    with pytest.raises(UsageError, match=f"{file.path} cannot be read: it is a folder"):
+        file.read(100)
+    with pytest.raises(UsageError, match=f"{file.path.parent} cannot be written to"):
+        write(file, b"")
+    assert list(file.path.parent.iterdir()) == [file.path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    file = PrivateFile(tmp_path / "state" / "punchwire" / "file.json")
+    with pytest.raises(UsageError, match=r"state/punchwire cannot be written to: Not a directory"):
+        write(file, b"")
+
+
+def test_replaced_whole_or_not_at_all(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(file, b"old")
+
+    def replace(self: Path, target: Path) -> None:
+        assert self.read_bytes() == b"new"
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(private_file.Path, "replace", replace)
+    with pytest.raises(UsageError, match="No space left on device"):
+        write(file, b"new")
+    assert [path.read_bytes() for path in file.path.parent.iterdir()] == [b"old"]
+
+
+def test_on_the_disk_before_it_has_its_name(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(private_file.os, "fsync", lambda descriptor: (done.append("sync"), sync(descriptor)))
+    monkeypatch.setattr(private_file.Path, "replace", lambda one, other: (done.append("replace"), replace(one, other)))
+    write(file, b"new")
+    assert done == ["sync", "replace"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from p2p_peer.private_file import PrivateFile
+
+setattr(Path, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL)) if sys.argv[2] == "replace" else setattr(
+    os, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+file = PrivateFile(Path(sys.argv[1]))
+with file.alone():
+    file.replace(b"new")
+"""
+
+
+@pytest.mark.parametrize("at", ["fsync", "replace"])
+def test_killed_before_it_has_its_name(file: PrivateFile, at: str) -> None:
+    write(file, b"old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(file.path), at], timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert file.read(100) == b"old"
+    write(file, b"newer")  # its lock has gone with it
+    assert file.read(100) == b"newer"
+
+
+# The lock.
+
+
+@pytest.fixture
+def held(file: PrivateFile) -> Iterator[int]:
+    """Somebody else holds the lock: a descriptor of its own is as good as a process of its own."""
+    file.path.parent.mkdir(parents=True)
+    descriptor = os.open(file.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.usefixtures("held")
+def test_a_lock_that_is_never_given_back_is_not_waited_for_long(
+    file: PrivateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(private_file, "sleep", naps.append)
+    write(file, b"mine")
+    assert file.read(100) == b"mine"
+    assert sum(naps) == pytest.approx(1.0)
+    assert max(naps) < 0.1
+
+
+def test_a_lock_is_waited_for(file: PrivateFile, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else gets it before all is written."""
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            fcntl.flock(held, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(private_file, "sleep", nap)
+    with file.alone():
+        assert len(naps) == 3
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_file_system_without_locks(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(descriptor: int, how: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(private_file.fcntl, "flock", flock)
+    write(file, b"mine")
+    assert file.read(100) == b"mine"
