@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 import pyte
+from pyte.screens import Char
 
 from tests.programs import PATIENCE, end
 
@@ -64,6 +65,12 @@ class Terminal:
         """What stands on the screen, and above it: lines without the blanks at their ends."""
         with self._changed:
             return self._lines()
+
+    def cells(self) -> list[list[Char]]:
+        """What stands on the screen, and above it, cell by cell: the character and its colours."""
+        with self._changed:
+            rows = (*self._screen.history.top, *(self._screen.buffer[row] for row in range(LINES)))
+            return [[row[column] for column in range(COLUMNS)] for row in rows]
 
     def shows(self, text: str) -> None:
         """Wait until a line that has `text` in it stands below what was waited for before."""

@@ -30,15 +30,18 @@ class PacketBudget:
     def __init__(self) -> None:
         self._unanswered: dict[IPv4Address | IPv6Address, _Unanswered] = {}  # the one sent to last comes last
 
-    def spend(self, ip: IPv4Address | IPv6Address, now: float) -> bool:
-        """Say whether one more packet may go to `ip` at `now` (s), and count it if so."""
+    def spend(self, ip: IPv4Address | IPv6Address, now: float, *, leave: int = 0) -> bool:
+        """Say whether one more packet may go to `ip` at `now` (s), and count it if so.
+
+        What can wait leaves some for what cannot: `leave` packets stay unspent.
+        """
         self._forget(now)
         held = self._unanswered.get(ip)
         if held is None:
             if len(self._unanswered) >= MAX_ADDRESSES:
                 return False
             held = _Unanswered(0, now)
-        elif held.count >= MAX_UNANSWERED:
+        elif held.count >= MAX_UNANSWERED - leave:
             return False
         else:
             del self._unanswered[ip]

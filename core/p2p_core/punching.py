@@ -53,6 +53,7 @@ class PunchTerms:
     other: Offer  # without candidates, while the other side's token is not known
     secrets: tuple[PunchSecret, ...]
     mirror: PunchSecret | None = None  # under which the other side sends, if a mediator gave both sides our role
+    by_token: bool = False  # the other side's token vouches for its addresses, as no mediator sees it
 
     def send_key(self, purpose: PunchPurpose) -> bytes:
         """Return the key of what we send."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from p2p_peer.app import connect
     from p2p_peer.events import (
+        AddressServiceUnusable,
         Admitted,
         Advertised,
         Authenticated,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Address": "p2p_core.wire.candidate",
+    "AddressServiceUnusable": "p2p_peer.events",
     "Admitted": "p2p_peer.events",
     "Advertised": "p2p_peer.events",
     "Authenticated": "p2p_peer.events",
@@ -118,6 +120,7 @@ _HOME = {
 
 __all__ = [
     "Address",
+    "AddressServiceUnusable",
     "Admitted",
     "Advertised",
     "Authenticated",

@@ -15,11 +15,11 @@ from p2p_core.agreement import Agreement, OtherSession
 from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.no_path import why_no_better
-from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind
 
 from p2p_peer.channel.channel import HANDSHAKE_TIME, Channel, establish, prepare_quic
 from p2p_peer.events import (
+    AddressServiceUnusable,
     Advertised,
     Authenticated,
     CandidatesFound,
@@ -36,6 +36,7 @@ from p2p_peer.mediation import Mediation
 from p2p_peer.mediator import Introduction
 from p2p_peer.meeting import Meeting, Parties
 from p2p_peer.options import ConnectOptions, Paths
+from p2p_peer.paths.base import BUDGET
 from p2p_peer.paths.race import Racer, Start, race
 from p2p_peer.paths.relay import Relaying, RelayLimit
 
@@ -47,8 +48,6 @@ RELAY_END_TIME = 2.0  # s for what was said last to get through a relay, and for
 OTHER_SESSION_PAUSE = 1.0  # s for the other side to end a session that we know nothing of
 OTHER_SESSION_TRIES = 90  # as often; it gives such a session up within a minute, by the keeper's RECOVERY_TIME
 FIRST_TRIES = 3  # paths that may break before they are a channel, until the first attempt is given up
-
-_BUDGET = PacketBudget()  # one for all attempts of this process, whoever they are with
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +82,10 @@ def _told_once(notify: Callable[[ConnectEvent], None]) -> Callable[[ConnectEvent
 
     def tell(event: ConnectEvent) -> None:
         what = event if isinstance(event, StunServerUnusable) else type(event)
-        if isinstance(event, StunServerUnusable | CandidatesFound | Advertised) and what in told:
+        if (
+            isinstance(event, StunServerUnusable | AddressServiceUnusable | CandidatesFound | Advertised)
+            and what in told
+        ):
             return
         told.add(what)
         notify(event)
@@ -207,7 +209,7 @@ class _Attempt:
                     gathered,
                     agreement.terms,
                     start,
-                    budget=_BUDGET,
+                    budget=BUDGET,
                     relay=self._relay(introduction, agreement),
                     without=self._without,
                 )
@@ -246,7 +248,14 @@ class _Attempt:
         setting = self._setting
         where = mediation.identity.address
         return await gather(
-            setting.options, where, named, keep, setting.port_mapping, budget=_BUDGET, unheard=self._unheard
+            setting.options,
+            where,
+            named,
+            keep,
+            setting.port_mapping,
+            budget=BUDGET,
+            unheard=self._unheard,
+            service_failed=lambda why: self._notify(AddressServiceUnusable(why)),
         )
 
     def _unheard(self, unheard: Unheard) -> None:

@@ -1,6 +1,7 @@
 """What a user has chosen once and for all: `~/.config/punchwire/config.toml`. It need not be there.
 
 stun = ["stun.example.org:3478", "[2001:db8::1]/tcp"]
+address_service = "https://address.example.org"
 """
 
 import os
@@ -13,16 +14,17 @@ from typing import Any
 from p2p_core.errors import Malformed, UsageError
 from p2p_core.wire.candidate import Address, Transport
 
+from p2p_peer.gather.http_get import Url
 from p2p_peer.mediator import StunServer
 from p2p_peer.regular_files import read_start
 
-__all__ = ["Config", "default_config", "read_config", "stun_server"]
+__all__ = ["Config", "address_service_url", "default_config", "read_config", "stun_server"]
 
 STUN_PORT = 3478  # RFC 8489 §18.6
 _MAX_FILE_BYTES = 64 * 1024
 _STUN = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+))(?::([0-9]{1,5}))?(?:/(udp|tcp))?")
 _STUN_FORM = "HOST[:PORT][/udp|/tcp], such as stun.example.org:3478 or [2001:db8::1]/tcp"
-_SETTINGS = ("stun",)
+_SETTINGS = ("stun", "address_service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Config:
     """The settings."""
 
     stun: tuple[StunServer, ...] = ()
+    address_service: str | None = None  # a URL
 
 
 def default_config() -> Path | None:
@@ -82,6 +85,18 @@ def stun_server(text: str) -> StunServer:
     return StunServer(bracketed or name, port, Transport(transport or "udp"))
 
 
+def address_service_url(text: str) -> str:
+    """Return the URL of an address service as it is, if it can be one. Raises `UsageError`."""
+    try:
+        Url.of(text)
+    except Malformed as error:
+        raise UsageError(
+            f"the address service cannot be asked: {error}",
+            advice="It is a URL that answers with nothing but your address, such as https://address.example.org.",
+        ) from error
+    return text
+
+
 def _checked(settings: dict[str, Any], text: str, path: Path) -> Config:
     for key in settings:
         if key not in _SETTINGS:
@@ -95,7 +110,17 @@ def _checked(settings: dict[str, Any], text: str, path: Path) -> Config:
             found.append(stun_server(server))
         except UsageError as error:
             raise _wrong(path, text, server, str(error)) from error
-    return Config(stun=tuple(found))
+    service = settings.get("address_service")
+    if service is not None:
+        if not isinstance(service, str):
+            raise _wrong(
+                path, text, "address_service", 'address_service is a URL, such as "https://address.example.org"'
+            )
+        try:
+            address_service_url(service)
+        except UsageError as error:
+            raise _wrong(path, text, "address_service", str(error)) from error
+    return Config(tuple(found), service)
 
 
 def _wrong(path: Path, text: str, what: str, why: str) -> UsageError:

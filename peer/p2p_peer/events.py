@@ -15,6 +15,7 @@ from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity
 
 __all__ = [
+    "AddressServiceUnusable",
     "Admitted",
     "Advertised",
     "Authenticated",
@@ -29,6 +30,7 @@ __all__ = [
     "MediatorReached",
     "MessageDelivered",
     "MessageReceived",
+    "NotReached",
     "PathChanged",
     "PathFound",
     "PathLost",
@@ -49,6 +51,7 @@ __all__ = [
     "TransferReceived",
     "TransferSent",
     "TransferStalled",
+    "TurnedAway",
 ]
 
 
@@ -69,6 +72,13 @@ class StunServerUnusable:
     """A STUN server that the user has named cannot be asked: it has no address, or none of our IP versions."""
 
     server: StunServer
+    why: str  # a clause
+
+
+@dataclass(frozen=True, slots=True)
+class AddressServiceUnusable:
+    """The address service that the user has named was asked, as no STUN server answered, and told no address."""
+
     why: str  # a clause
 
 
@@ -116,6 +126,22 @@ class Listening:
     addresses: tuple[Address, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NotReached:
+    """The peer that was dialled, without a mediator, cannot be reached; it may still come to where we listen."""
+
+    target: str  # "host:port"
+    why: str  # a clause
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """A peer came to where we listen, with a key that is not believed; others are waited for."""
+
+    address: Address
+    error: PunchwireError
+
+
 class Standing(StrEnum):
     """Why the key of a peer that no mediator introduced is believed to be the right one."""
 
@@ -160,12 +186,15 @@ ConnectEvent = (
     MediatorReached
     | Admitted
     | StunServerUnusable
+    | AddressServiceUnusable
     | CandidatesFound
     | Advertised
     | Matched
     | TokenMade
     | TokenRead
     | Listening
+    | NotReached
+    | TurnedAway
     | PathFound
     | Encrypted
     | PeerMet

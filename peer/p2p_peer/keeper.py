@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession
-from p2p_core.punching import PunchPurpose
 from p2p_core.errors import ConnectionLost, Malformed, MediatorUnreachable, PeerDidNotCome, PunchwireError
 from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchPurpose
 from p2p_core.wire import rejoin
 
 from p2p_peer.attempt import Attempts, Made

@@ -34,7 +34,5 @@ class ConnectOptions:
     bind: IPv4Address | IPv6Address | None = None  # an address of this machine, to meet from; None: all of them
     port_mapping: bool = True  # ask the router to open ports (PCP, NAT-PMP, UPnP)
     stun: tuple[StunServer, ...] = ()  # asked before those that the mediator names
-    address_service: str | None = (
-        None  # a URL that tells our public address, asked where no STUN server answers
-    )
+    address_service: str | None = None  # a URL that tells our public address, asked where no STUN server answers
     limit_rate: int | None = None  # bytes of files a second, that are sent

@@ -4,8 +4,10 @@ import argparse
 import os
 from dataclasses import dataclass
 
+from p2p_peer.cli import flags as peer_flags
 from p2p_peer.cli import manual as peer_manual
 from p2p_peer.cli import parser as peer_parser
+from p2p_peer.cli import trust_flags
 from p2p_server import cli as server_cli
 from p2p_server import logs as server_logs
 from p2p_server import manual as server_manual
@@ -16,16 +18,21 @@ FILE, FOLDER, HOST = "file", "folder", "host"
 
 # What can stand for a metavar; for one that is not here, nothing can be known.
 KINDS = {
+    "CERT": FILE,
     "DIR": FOLDER,
+    "DOING": " ".join(trust_flags.TRUST),
+    "FILE": FILE,
     "FORMAT": " ".join(server_logs.FORMATS),
     "HOST": HOST,
-    "HOW": " ".join(peer_parser.OVERWRITE),
+    "HOW": " ".join(peer_flags.OVERWRITE),
     "KEY": FILE,
     "KEYPAIR": FILE,
     "LEVEL": " ".join(server_logs.LEVELS),
+    "MODE": "0 1 2",
     "PATH": FILE,
     "PEERKEY": FILE,
     "PEM": FILE,
+    "TARGET": HOST,
 }
 
 Text = tuple[str | tuple[str, str], ...]

@@ -9,21 +9,25 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from functools import partial
 from random import Random
 
 from p2p_core.agreement import Agreement, Side
 from p2p_core.machines.udp_punch import Close, Exhausted, Fail, Found, Open, Pair, Send, UdpPunch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
+from p2p_core.punching import PunchSecret, PunchTerms
 from p2p_core.targets import dialable
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
-from tests.core.two_peers import side
+from tests.core.two_peers import offer, side
 
-__all__ = ["KINDS", "Internet", "Link", "Nat", "Node", "Ports", "Sees", "two_nodes"]
+__all__ = ["KINDS", "Internet", "Link", "Nat", "Node", "Ports", "Sees", "by_token", "two_nodes"]
 
 SERVERS = Address.of("203.0.113.10", 54700), Address.of("203.0.113.11", 54700)
+LIFE = 30.0  # s a mapping stays without packets from inside: the shortest there are
+KEEPALIVE = 15.0  # s between questions to a STUN server while tokens travel
 QUIC = b"\xc0 the first packet of a handshake"
 
 
@@ -68,30 +72,41 @@ KINDS: dict[str, tuple[Kind, ...]] = {
 }
 
 
+@dataclass(slots=True)
+class Clock:
+    """What everybody's clock shows, in seconds."""
+
+    now: float = 0.0
+
+
 class Nat:
     """One NAT with one public address."""
 
-    def __init__(self, public: str, kind: Kind, dice: Random) -> None:
+    def __init__(self, public: str, kind: Kind, dice: Random, clock: Clock) -> None:
         self.ip = Address.of(public, 1).ip
         self._kind = kind
         self._dice = dice
+        self._clock = clock
         self._next = 30000
         self._ports: dict[tuple[Address, Address | None], int] = {}  # of a private address, towards one or all
         self._inside: dict[int, Address] = {}
-        self._sent: set[tuple[int, Address]] = set()
-        self._spoilt: set[tuple[int, Address]] = set()
+        self._used: dict[tuple[Address, Address | None], float] = {}  # the same, when
+        self._sent: dict[tuple[int, Address], float] = {}  # when last
+        self._spoilt: dict[tuple[int, Address], float] = {}  # when last
 
     def out(self, private: Address, remote: Address) -> Address:
         """Return what `private` looks like to `remote` from now on."""
         by_destination = self._kind.ports in (Ports.SEQUENTIAL, Ports.RANDOM)
         flow = (private, remote)
+        self._forget(flow)
+        self._forget((private, None))
         key = flow if by_destination or flow in self._ports else (private, None)
         if key not in self._ports:
             self._map(key, private.port)
-        if (self._ports[key], remote) in self._spoilt and flow not in self._ports:
+        if self._is_fresh(self._spoilt, (self._ports[key], remote)) and flow not in self._ports:
             key = flow
             self._map(key, self._drawn())
-        self._sent.add((self._ports[key], remote))
+        self._sent[self._ports[key], remote] = self._used[key] = self._clock.now
         return Address(self.ip, self._ports[key])
 
     def into(self, port: int, remote: Address) -> Address | None:
@@ -106,13 +121,21 @@ class Nat:
             )
         )
         if not allowed and self._kind.spoils:
-            self._spoilt.add((port, remote))
+            self._spoilt[port, remote] = self._clock.now
         return self._inside.get(port) if allowed else None
 
     def _sent_from(self, port: int, remote: Address) -> list[tuple[int, Address]]:
-        if (port, remote) in self._sent:
+        if self._is_fresh(self._sent, (port, remote)):
             return [(port, remote)]
-        return list(self._sent) if self._kind.sees is Sees.ADDRESS else []
+        return [to for to in self._sent if self._kind.sees is Sees.ADDRESS and self._is_fresh(self._sent, to)]
+
+    def _is_fresh(self, times: dict[tuple[int, Address], float], key: tuple[int, Address]) -> bool:
+        return key in times and self._clock.now - times[key] < LIFE
+
+    def _forget(self, key: tuple[Address, Address | None]) -> None:
+        """Drop a mapping that was not used for too long."""
+        if key in self._ports and self._clock.now - self._used[key] >= LIFE:
+            del self._inside[self._ports.pop(key)]
 
     def _map(self, key: tuple[Address, Address | None], private_port: int) -> None:
         port = private_port
@@ -147,6 +170,7 @@ class Node:
     nats: list[Nat]  # outwards
     dice: Random
     start: float = 0.0
+    listens_from: float = 0.0
     role: Role = Role.INITIATOR
     sockets: dict[int, Address] = field(default_factory=dict)
     most_sockets: int = 0
@@ -156,6 +180,7 @@ class Node:
     error: Exception | None = None
     nominated: Pair | None = None
     held: Agreement = field(init=False)
+    budget: PacketBudget = field(default_factory=PacketBudget)
     machine: UdpPunch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -208,13 +233,17 @@ class Node:
 class Internet:
     """Runs the nodes until the responder is nominated on a pair, both are exhausted, or one fails."""
 
-    def __init__(self, initiator: Node, responder: Node, link: Link, dice: Random) -> None:
+    def __init__(self, initiator: Node, responder: Node, link: Link, dice: Random, clock: Clock) -> None:
         self.nodes = (initiator, responder)
-        self.now = 0.0
+        self.clock = clock
         self._link = link
         self._dice = dice
         self._numbers = itertools.count()
         self._events: list[tuple[float, int, Callable[[], None]]] = []
+
+    @property
+    def now(self) -> float:
+        return self.clock.now
 
     def run(self, until: float = 60.0) -> None:
         for _ in range(200_000):
@@ -229,7 +258,7 @@ class Internet:
             deadlines = [deadline for node in self.nodes if (deadline := node.machine.deadline()) is not None]
             due = min([*deadlines, *(event[0] for event in self._events[:1])], default=until)
             assert due >= self.now, "a deadline in the past is never met"
-            self.now = due
+            self.clock.now = due
             if self.now >= until:
                 return
             if self._events and self._events[0][0] <= self.now:
@@ -239,6 +268,11 @@ class Internet:
                     if (deadline := node.machine.deadline()) is not None and deadline <= self.now:
                         node.machine.on_deadline(self.now)
         raise AssertionError("the machines go round and round")
+
+    def keep_alive(self, node: Node) -> None:
+        """Ask a STUN server now and then, from here on."""
+        node.outward(node.sockets[0], SERVERS[0])
+        self.later(KEEPALIVE, partial(self.keep_alive, node))
 
     def later(self, delay: float, what: Callable[[], None]) -> None:
         heapq.heappush(self._events, (self.now + delay, next(self._numbers), what))
@@ -271,7 +305,7 @@ class Internet:
                 if data == QUIC:
                     if node.machine.is_nominated(Pair(number, source)):
                         node.nominated = Pair(number, source)
-                else:
+                elif self.now >= node.listens_from:
                     node.machine.receive(number, data, source, self.now)
                 return
 
@@ -320,12 +354,12 @@ def two_nodes(
     They start up to `skew` seconds apart; up to `others` mappings are taken by other programs behind the same NAT
     after each has asked its STUN servers.
     """
-    dice = Random(f"{initiator} {responder} {seed}")
+    dice, clock = Random(f"{initiator} {responder} {seed}"), Clock()
     nodes: list[Node] = []
     for number, (name, role) in enumerate(((initiator, Role.INITIATOR), (responder, Role.RESPONDER)), 1):
         kinds = KINDS[name]
         publics = [f"100.64.{number}.2", f"203.0.113.{100 + number}"][-len(kinds) :]
-        nats = [Nat(public, kind, dice) for public, kind in zip(publics, kinds, strict=bool(kinds))] if kinds else []
+        nats = [Nat(public, kind, dice, clock) for public, kind in zip(publics, kinds, strict=bool(kinds))] if kinds else []
         ip = f"10.{number}.0.10" if kinds else f"203.0.113.{200 + number}"
         if same_lan and nodes:
             nats = nodes[0].nats
@@ -345,8 +379,48 @@ def two_nodes(
             observed=Address.of(other.public_ip, 12345),
             start=node.start,
             round_trip=2 * link.delay,
-            budget=PacketBudget(),
+            budget=node.budget,
             random=dice.random,
             fresh_nonce=dice.randbytes,
         )
-    return Internet(nodes[0], nodes[1], link, dice)
+    return Internet(nodes[0], nodes[1], link, dice, clock)
+
+
+def by_token(
+    initiator: str,
+    responder: str,
+    seed: int,
+    *,
+    read_at: tuple[float | None, float | None],
+    listens: bool = False,
+    wait: float = 600.0,
+) -> Internet:
+    """Return two peers with a token each, made now, who read the other's so many seconds later, or never.
+
+    With `listens` they listen before that too.
+    """
+    internet = two_nodes(initiator, responder, seed, skew=0.0)
+    secrets = {role: PunchSecret(role.value.encode(), b"s" * 32) for role in Role}
+    for node, other, read in zip(internet.nodes, internet.nodes[::-1], read_at, strict=True):
+        own = PunchTerms(node.role, node.held.own.offer, offer(), (secrets[node.role],), by_token=True)
+        both = replace(own, other=node.held.other.offer, secrets=(secrets[other.role], secrets[node.role]))
+        targets = dialable(both.other.candidates, Transport.UDP, own=both.own.candidates)
+        at_once = read is not None and not listens
+        node.start = read or 0.0
+        node.listens_from = node.start if at_once else 0.0
+        node.machine = UdpPunch(
+            both if at_once else own,
+            targets if at_once else [],
+            [4],
+            observed=None,
+            start=node.start if at_once else 0.0,
+            round_trip=0.08,
+            budget=node.budget,
+            random=node.dice.random,
+            fresh_nonce=node.dice.randbytes,
+            until=wait,
+        )
+        if read is not None and listens:
+            internet.later(read, partial(node.machine.learn, both, targets, read))
+        internet.keep_alive(node)
+    return internet

@@ -4,9 +4,9 @@ from dataclasses import replace
 import pytest
 from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession, Side, session_id
-from p2p_core.punching import PunchPurpose, PunchSecret
 from p2p_core.errors import ClocksDiffer, LocalProtocolError, OfferRejected, ProofFailed, SameKey
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role, prove, verify
+from p2p_core.punching import PunchPurpose, PunchSecret
 
 from tests.core.two_peers import INITIATOR_KEY, NOW, RESPONDER_KEY, agreement, offer, side
 

@@ -204,3 +204,30 @@ def test_every_second_of_all_entries_fits_a_frame() -> None:
     every_second = tuple((entry, 1) for entry in range(0, limits.MAX_ENTRIES, 2))
     end = TransferEnd(1, bytes(32), every_second, bytes(limits.MAX_SIGNATURE_BYTES))
     assert frames.decode(Kind.TRANSFER_END, frames.encode(end)[HEADER_BYTES:]) == end
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pb.Introduction(version=2, public_key=b"key", nonce=bytes(32)),
+        pb.Introduction(public_key=b"key", nonce=bytes(32)),
+        pb.Introduction(version=1, public_key=b"key", nonce=bytes(31)),
+        pb.Introduction(version=1, public_key=b"key", nonce=bytes(32), read_token=bytes(31)),
+    ],
+)
+def test_a_bad_introduction(body: pb.Introduction) -> None:
+    with pytest.raises(Malformed):
+        frames.decode(frames.Kind.INTRODUCTION, body.SerializeToString())
+
+
+def test_an_introduction_has_bounds() -> None:
+    assert frames.parse_header(frames.frame_header(frames.Kind.INTRODUCTION, limits.MAX_INTRODUCTION))
+    for kind, length in ((frames.Kind.INTRODUCTION, limits.MAX_INTRODUCTION + 1), (frames.Kind.CHOSEN, 1)):
+        with pytest.raises(Malformed):
+            frames.parse_header(frames.frame_header(kind, length))
+
+
+def test_the_longest_introduction_fits() -> None:
+    longest = frames.Introduction(bytes(limits.MAX_PUBLIC_KEY_BYTES), bytes(32), bytes(32))
+    kind, length = frames.parse_header(frames.encode(longest)[: frames.HEADER_BYTES])
+    assert (kind, length <= limits.MAX_INTRODUCTION) == (frames.Kind.INTRODUCTION, True)

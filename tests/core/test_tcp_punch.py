@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core.agreement import Agreement
-from p2p_core.punching import PunchPurpose
 from p2p_core.errors import MediatorLied, NoPath
 from p2p_core.machines import tcp_punch
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.proof import Role
+from p2p_core.punching import PunchPurpose
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import Preamble, PreambleKind
 from p2p_core.wire.punch_record import RECORD_BYTES

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core.agreement import Agreement
-from p2p_core.punching import PunchPurpose
 from p2p_core.errors import MediatorLied
 from p2p_core.machines import port_guessing
 from p2p_core.machines.udp_punch import (
@@ -26,6 +25,7 @@ from p2p_core.machines.udp_punch import (
 )
 from p2p_core.packet_budget import MAX_UNANSWERED, PacketBudget
 from p2p_core.proof import Role
+from p2p_core.punching import PunchPurpose
 from p2p_core.targets import dialable
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping

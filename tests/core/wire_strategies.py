@@ -9,8 +9,9 @@ from p2p_core.ranges import ranges_of
 from p2p_core.wire import frames
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping, Offer
+from p2p_core.wire.token import MAX_LIFE, Token, fitting
 
-__all__ = ["ADDRESSES", "CANDIDATES", "DIGESTS", "FRAMES", "OFFERS", "PORTS", "mutated"]
+__all__ = ["ADDRESSES", "CANDIDATES", "DIGESTS", "FRAMES", "OFFERS", "PORTS", "TOKENS", "mutated"]
 
 U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 BYTES_32 = st.binary(min_size=32, max_size=32)
@@ -39,6 +40,24 @@ _FURTHER_OFFERS = st.builds(
     st.integers(1, 2**32 - 1),
 )
 OFFERS = _FIRST_OFFERS | _FURTHER_OFFERS
+TOKENS = st.builds(
+    lambda life, step, issued, *rest, udp_mapping, tcp_mapping: Token(
+        issued,
+        issued + life,
+        *rest,
+        udp_mapping,
+        tcp_mapping,
+        step if udp_mapping is Mapping.SEQUENTIAL else 0,
+    ),
+    st.integers(1, MAX_LIFE),
+    st.integers(-128, 127),
+    U32,
+    st.binary(min_size=12, max_size=12),
+    st.binary(min_size=16, max_size=16),
+    st.lists(CANDIDATES, max_size=limits.MAX_CANDIDATES).map(fitting),
+    udp_mapping=st.sampled_from(Mapping),
+    tcp_mapping=st.sampled_from(Mapping),
+)
 
 _NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=40)
 ENTRIES = st.builds(
@@ -55,6 +74,8 @@ DIGESTS = st.lists(BYTES_32, min_size=1, max_size=4).map(b"".join)
 RANGES = st.sets(st.integers(0, limits.MAX_ENTRIES - 1), max_size=8).map(lambda numbers: ranges_of(sorted(numbers)))
 FRAMES: st.SearchStrategy[frames.Frame] = st.one_of(
     st.builds(frames.KeyProof, SIGNATURES),
+    st.builds(frames.Introduction, st.binary(max_size=limits.MAX_PUBLIC_KEY_BYTES), BYTES_32, st.just(b"") | BYTES_32),
+    st.just(frames.Chosen()),
     st.builds(frames.TextMessage, U64, U64, TEXTS, SIGNATURES),
     st.builds(frames.MessageAck, U64),
     st.builds(

@@ -2,8 +2,8 @@
 
     python stun_alone.py ADDRESS ADDRESS      (the two addresses of a host on the public segment)
 
-It answers over UDP at ports 54700 and 54701, over TCP at 54701 and 54702,
-and prints, when it does, the flags that make `p2p-peer` ask there.
+It answers at the mediator's ports: UDP 54700 and 54701, TCP 54701 and 54702. When it does, it prints the flags that
+make `p2p-peer` ask there.
 """
 
 import asyncio

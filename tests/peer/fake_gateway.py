@@ -1,6 +1,7 @@
 """A gateway on loopback that answers as a test wants it to: datagrams, and HTTP."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,9 +78,11 @@ class WebServer:
 
 
 @asynccontextmanager
-async def web_server(answer: Callable[[str, bytes], bytes | None]) -> AsyncIterator[WebServer]:
+async def web_server(
+    answer: Callable[[str, bytes], bytes | None], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[WebServer]:
     server = WebServer(answer)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(server.serve, host, 0, ssl=tls)
     server.port = listening.sockets[0].getsockname()[1]
     try:
         yield server

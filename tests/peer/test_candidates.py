@@ -12,7 +12,8 @@ from p2p_core.errors import NoPath
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 from p2p_core.wire.stun import BindingRequest, BindingResponse
-from p2p_peer.gather import candidates, reflexive, stun, udp_socket
+from p2p_peer.gather import address_service, candidates, reflexive, stun, udp_socket
+from p2p_peer.gather.address_service import AddressService
 from p2p_peer.gather.candidates import Gathered, gather
 from p2p_peer.gather.interfaces import Local
 from p2p_peer.gather.port_mapping.mapping import Mappings, PortMapping
@@ -26,6 +27,7 @@ from tests.peer.stun_server import Answer, stun_server, udp_stun_server
 
 PUBLIC = "203.0.113.5"
 OWN, OWN6, LOCAL = "192.0.2.7", "2001:db8::7", "127.0.0.1"
+SERVICE_TELLS = "8.8.4.4"  # a global address: those for documentation are not
 DISTANT, HERE = Address.of("203.0.113.1", 54700), Address.of(LOCAL, 54700)
 
 Gather = Callable[..., Any]
@@ -381,6 +383,112 @@ async def test_no_router_is_asked(run: Gather, forbids: dict[str, Any]) -> None:
     router = FakePortMapping()
     await run(mapping=router, **forbids)
     assert router.asked == []
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An address service that is asked at any URL; the IP versions that it is asked over."""
+    over: list[int] = []
+
+    async def get(url: object, family: int, source: object) -> bytes:
+        over.append(6 if family == socket.AF_INET6 else 4)
+        return b"2620:fe::9" if family == socket.AF_INET6 else SERVICE_TELLS.encode()
+
+    monkeypatch.setattr(address_service, "get", get)
+    return over
+
+
+def guessed(found: Gathered) -> set[Candidate]:
+    assert found.tcp_port is not None
+    numbers = ((Transport.TCP, found.tcp_port.number), (Transport.UDP, found.udp_sockets[0].number))
+    return {
+        Candidate(CandidateKind.SERVER_REFLEXIVE, transport, Address.of(SERVICE_TELLS, number))
+        for transport, number in numbers
+    }
+
+
+SERVICE: dict[str, Any] = {"mediator": None, "address_service": "https://address.example/"}
+
+
+async def test_the_address_service_is_asked_where_there_is_no_stun_server(run: Gather, service: list[int]) -> None:
+    found = await run(**SERVICE)
+    assert set(found.candidates()) == {*guessed(found), *hosts(found, OWN)}
+    assert found.candidates()[2:] == hosts(found, OWN)
+    assert found.udp_mapping is found.tcp_mapping is Mapping.UNKNOWN
+    assert service == [4]
+    assert not found.changed.is_set()
+
+
+async def test_the_address_service_is_asked_once_no_stun_server_answers(
+    run: Gather, service: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(udp_socket, "ANSWER_TIME", 0.05)
+    asked_before: list[list[int]] = []
+
+    def silent(request: BindingRequest, source: Address) -> None:
+        asked_before.append(service.copy())
+
+    async with udp_stun_server(silent) as server:
+        found = await run(**SERVICE, stun=(udp(server),))
+    assert guessed(found) <= set(found.candidates())
+    assert asked_before[0] == []
+    assert all(before == [] for before in asked_before)
+    assert service == [4]
+
+
+@pytest.mark.parametrize("blocked", list(Transport))
+async def test_the_address_service_is_not_asked_where_stun_answers_over_one_transport(
+    run: Gather, service: list[int], monkeypatch: pytest.MonkeyPatch, blocked: Transport
+) -> None:
+    for module in (stun, udp_socket):
+        monkeypatch.setattr(module, "ANSWER_TIME", 0.05)
+    answers: dict[Transport, Answer] = {way: seen_at(5000) for way in Transport}
+    answers[blocked] = lambda *_: None
+    asked: list[tuple[set[int], bool]] = []
+    real = AddressService.ask
+
+    async def ask(self: AddressService, seen: set[int]) -> bool:
+        told = await real(self, seen)
+        asked.append((seen, told))
+        return told
+
+    monkeypatch.setattr(AddressService, "ask", ask)
+    async with stun_server(answers[Transport.TCP]) as one, udp_stun_server(answers[Transport.UDP]) as two:
+        found = await run(**SERVICE, stun=(tcp(one), udp(two)))
+        await until(lambda: asked == [({4}, False)])
+    assert service == []
+    assert len(found.candidates()) == 3
+
+
+async def test_without_its_url_no_address_service_is_asked(run: Gather, service: list[int]) -> None:
+    found = await run(mediator=None)
+    assert (found.candidates(), service) == (hosts(found, OWN), [])
+
+
+@pytest.mark.parametrize("here", [{"mediator": HERE}, {"mediator": None, "bind": IPv4Address(LOCAL)}])
+async def test_no_address_service_is_asked_for_one_machine(
+    run: Gather, service: list[int], here: dict[str, Any]
+) -> None:
+    await run(**SERVICE | here)
+    assert service == []
+
+
+async def test_the_address_service_is_asked_over_ipv6_while_stun_answers_over_ipv4(
+    run: Gather, service: list[int], interfaces: list[IPv4Address | IPv6Address]
+) -> None:
+    interfaces.append(IPv6Address(OWN6))
+    async with udp_stun_server(seen_at(5000)) as server:
+        found = await run(**SERVICE, stun=(udp(server),))
+        await soon(found.changed.wait())
+    assert service == [6]
+    assert [candidate.address.ip.version for candidate in found.candidates()] == [4, 6, 6, 4, 4, 6, 6]
+
+
+async def test_why_the_address_service_tells_nothing(keep: AsyncExitStack) -> None:
+    why: list[str] = []
+    options = ConnectOptions(address_service="http://127.0.0.1:1/", ip_version=4)
+    await soon(gather(options, None, (), keep, service_failed=why.append))
+    assert [one.partition(" (")[0] for one in why] == ["it is not reached"]
 
 
 async def test_everything_ends_with_the_stack() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from p2p_core.errors import UsageError
 from p2p_core.wire.candidate import Transport
-from p2p_peer.config import Config, default_config, read_config, stun_server
+from p2p_peer.config import Config, address_service_url, default_config, read_config, stun_server
 from p2p_peer.mediator import StunServer
 
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -60,6 +60,35 @@ def test_a_configuration(tmp_path: Path) -> None:
     assert read_config(path) == Config((StunServer("a.example", 3478, UDP), StunServer("b.example", 1, TCP)))
 
 
+@pytest.mark.parametrize(
+    "url", ["https://address.example.org", "http://192.0.2.1:8080/ip?format=json", "https://[2001:db8::1]/"]
+)
+def test_an_address_service(tmp_path: Path, url: str) -> None:
+    assert address_service_url(url) == url
+    path = tmp_path / "config.toml"
+    path.write_text(f'address_service = "{url}"\nstun = ["a.example"]\n')
+    assert read_config(path) == Config((StunServer("a.example", 3478, UDP),), url)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "a URL has 1 to 2048 visible ASCII characters"),
+        ("address.example.org", "it begins neither with https:// nor with http://"),
+        ("ftp://address.example.org/", "it begins neither with https:// nor with http://"),
+        ("https:///ip", "it names no computer"),
+        ("https://me:secret@address.example.org", "a name or a password does not belong into it"),
+        ("https://address.example.org:99999", "that is no URL"),
+        ("https://" + "a" * 2041, "a URL has 1 to 2048 visible ASCII characters"),
+    ],
+)
+def test_no_address_service(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        address_service_url(text)
+    assert str(caught.value) == f"the address service cannot be asked: {why}"
+    assert "https://address.example.org" in caught.value.advice
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "stun = []\n"])
 def test_an_empty_one(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
@@ -81,7 +110,15 @@ def test_none(tmp_path: Path) -> None:
         (b"# a b\nstun = [\n'a',\n'a b',\n]\n", r"config\.toml, line 4: 'a b' is not a STUN server"),
         (b"stun = ['\\u0061:0']\n", r"config\.toml, line 1: '.+' is not a STUN server"),
         (b'stun = ["\\u0061:0"]\n', r"config\.toml: 'a:0' is not a STUN server"),
-        (b"stun = []\nnust = []\n", r"config\.toml, line 2: there is no setting 'nust'; there is stun"),
+        (
+            b"stun = []\nnust = []\n",
+            r"config\.toml, line 2: there is no setting 'nust'; there is stun, address_service",
+        ),
+        (b"stun = []\naddress_service = 1\n", r"config\.toml, line 2: address_service is a URL, such as"),
+        (
+            b"address_service = 'ftp://a'\n",
+            r"config\.toml, line 1: the address service cannot be asked: it begins neither",
+        ),
         (b"stun = ['\xff']\n", r"config\.toml is not UTF-8"),
         (b"stun = " + b"[" * 60000, r"config\.toml is not TOML"),
         (b"#" * 70000, r"config\.toml is too large"),

@@ -8,7 +8,7 @@ import p2p_peer
 import pytest
 
 NAMES = """
-    Address Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted Entry
+    Address AddressServiceUnusable Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted Entry
     EntryKind FileFailed FileGrew FilesKept Manifest Matched MediatorId MediatorIdentity MediatorReached
     MessageDelivered MessageReceived Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving
     Phase PunchwireError ReceiptDelivered Role SendOptions Session SessionEvent StillLooking StunServer

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from p2p_core.errors import UsageError
 from p2p_core.wire.candidate import Transport
-from p2p_peer.cli.network_flags import bound_address, chosen_paths, ip_version, stun_servers
+from p2p_peer.cli.network_flags import address_service, bound_address, chosen_paths, ip_version, stun_servers
 from p2p_peer.cli.parser import parse
 from p2p_peer.mediator import StunServer
 from p2p_peer.options import Paths
@@ -78,6 +78,19 @@ def test_stun_servers_are_those_of_the_flags_or_of_the_configuration(configured:
         StunServer("b", 3478, Transport.TCP),
         StunServer("c", 1, Transport.UDP),
     )
+
+
+def by_token(*flags: str) -> Any:
+    return parse(["token", *flags])
+
+
+def test_the_address_service_is_that_of_the_flag_or_of_the_configuration(configured: Callable[[str], None]) -> None:
+    assert address_service(by_token()) is None
+    configured('address_service = "https://a.example/"\n')
+    assert address_service(by_token()) == "https://a.example/"
+    assert address_service(by_token("--address-service", "http://b.example/")) == "http://b.example/"
+    with pytest.raises(UsageError, match="the address service cannot be asked: it begins neither"):
+        address_service(by_token("--address-service", "b.example"))
 
 
 def test_a_broken_configuration_is_told(configured: Callable[[str], None]) -> None:

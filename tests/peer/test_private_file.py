@@ -108,8 +108,7 @@ import os, signal, sys
 from pathlib import Path
 from p2p_peer.private_file import PrivateFile
 
-setattr(Path, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL)) if sys.argv[2] == "replace" else setattr(
-    os, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+setattr({"fsync": os, "replace": Path}[sys.argv[2]], sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
 file = PrivateFile(Path(sys.argv[1]))
 with file.alone():
     file.replace(b"new")

@@ -11,6 +11,7 @@ from p2p_peer.cli import outputs
 from p2p_peer.cli.console_lines import LineConsole
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.events import (
+    AddressServiceUnusable,
     Advertised,
     FileFailed,
     FileGrew,
@@ -307,6 +308,11 @@ def test_a_stun_server_whose_name_is_wrong(capsys: pytest.CaptureFixture[str]) -
     server = StunServer("stun.invalid", 3478, Transport.UDP)
     TextReport(LineConsole()).connecting(StunServerUnusable(server, "its name does not resolve"))
     assert capsys.readouterr().err == "* the STUN server stun.invalid is not asked: its name does not resolve\n"
+
+
+def test_an_address_service_that_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    TextReport(LineConsole()).connecting(AddressServiceUnusable("no answer within 2 s"))
+    assert capsys.readouterr().err == "* the address service tells nothing: no answer within 2 s\n"
 
 
 def test_nor_do_notices_and_endings(capsys: pytest.CaptureFixture[str]) -> None:

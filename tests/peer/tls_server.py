@@ -107,15 +107,21 @@ def _general(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-@asynccontextmanager
-async def tls_server(shows: Shown, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Serve on `host`; yield the port."""
+def server_context(shows: Shown) -> ssl.SSLContext:
+    """What a server shows it with."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_alpn_protocols(["h2"])
     with tempfile.NamedTemporaryFile() as file:  # the ssl module takes keys only from files
         path = Path(file.name)
         path.write_bytes(shows.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + shows.pem)
         context.load_cert_chain(path)
+    return context
+
+
+@asynccontextmanager
+async def tls_server(shows: Shown, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Serve on `host`; yield the port."""
+    context = server_context(shows)
+    context.set_alpn_protocols(["h2"])
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with closing(writer), suppress(OSError):

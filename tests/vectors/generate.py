@@ -7,19 +7,20 @@ What is randomised (a PSS signature, a sealed offer) is made once and kept as lo
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from p2p_core import fields, word_list
+from p2p_core import fields, unmediated, word_list
 from p2p_core.agreement import session_id
-from p2p_core.punching import PunchPurpose, PunchSecret
 from p2p_core.errors import PunchwireError
 from p2p_core.identity import PeerId, public_der
 from p2p_core.ledger import Ledger, block_digest, file_root
 from p2p_core.manifest import TOP, Entry, EntryKind, Manifest
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Purpose, Role, Transcript, prove, verify
+from p2p_core.punching import PunchPurpose, PunchSecret
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.statements import Speaker
-from p2p_core.wire import frames, journal, offer, rejoin, stun
+from p2p_core.token_sealing import seal_token, token_key
+from p2p_core.wire import frames, journal, offer, rejoin, stun, token
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.preamble import Preamble, PreambleKind
 from p2p_core.wire.probe import Probe, ProbeKind
@@ -37,6 +38,8 @@ __all__ = [
     "RANDOMISED",
     "STATEMENTS",
     "STUN",
+    "TOKEN",
+    "TOKEN_OF_PORTS",
     "TRANSCRIPTS",
     "deterministic",
 ]
@@ -52,6 +55,7 @@ def of(byte: int, count: int = 32) -> bytes:
 
 INITIATOR, RESPONDER, SESSION = of(0x01), of(0x02), of(0x05)
 OFFER_HASHES = of(0x06), of(0x07)
+NONCES = of(0x03), of(0x04)
 SHARES = of(0x11), of(0x12)
 
 
@@ -149,6 +153,9 @@ FRAMES: dict[str, frames.Frame] = {
     "frame-ping": frames.Ping(7),
     "frame-pong": frames.Pong(7, 300),
     "frame-resume": frames.Resume(300, ((1, 5), (2, 0))),
+    "frame-introduction": frames.Introduction(b"\x0a\x0b\x0c", NONCES[0]),
+    "frame-introduction-token-read": frames.Introduction(b"\x0a\x0b\x0c", NONCES[0], OFFER_HASHES[0]),
+    "frame-chosen": frames.Chosen(),
 }
 BLOCKS = b"hello", b"goodbye"
 
@@ -256,6 +263,18 @@ def _offers() -> dict[str, bytes | str]:
     }
 
 
+def _unmediated() -> dict[str, bytes | str]:
+    """Session ids of those who have introduced themselves."""
+    initiator, responder = (
+        unmediated.Newcomer(PeerId(peer), nonce) for peer, nonce in zip((INITIATOR, RESPONDER), NONCES, strict=True)
+    )
+    token_read = replace(initiator, token_hash=OFFER_HASHES[0])
+    return {
+        "session-id-unmediated": unmediated.session_id(initiator, responder),
+        "session-id-unmediated-token": unmediated.session_id(token_read, responder),
+    }
+
+
 def _preambles() -> dict[str, bytes | str]:
     shares = b"".join(SHARES)
     return {
@@ -274,7 +293,56 @@ def _probes() -> dict[str, bytes | str]:
 
 def _rejoin() -> dict[str, bytes | str]:
     return {
-        "rejoin-initiator": rejoin.encode(7, PunchSecret(b"".join(SHARES), SESSION).key(Role.INITIATOR, PunchPurpose.REJOIN))
+        "rejoin-initiator": rejoin.encode(
+            7, PunchSecret(b"".join(SHARES), SESSION).key(Role.INITIATOR, PunchPurpose.REJOIN)
+        )
+    }
+
+
+def _at(kind: CandidateKind, ip: str, tcp: int | None, udp: int | None) -> tuple[Candidate, ...]:
+    ports = ((Transport.TCP, tcp), (Transport.UDP, udp))
+    return tuple(Candidate(kind, transport, Address.of(ip, port)) for transport, port in ports if port)
+
+
+PHRASE = "blue cat"
+TOKEN = token.Token(
+    ISSUED,
+    ISSUED + 600,
+    of(0x11, 12),
+    of(0x22, 16),
+    (
+        *_at(CandidateKind.SERVER_REFLEXIVE, "198.51.100.7", 61000, 62000),
+        *_at(CandidateKind.HOST, "192.168.1.2", 50000, 50000),
+        *_at(CandidateKind.HOST, "2001:db8::1", 50000, 50000),
+    ),
+    udp_mapping=offer.Mapping.SEQUENTIAL,
+    tcp_mapping=offer.Mapping.INDEPENDENT,
+    udp_port_step=2,
+)
+TOKEN_OF_PORTS = token.Token(
+    ISSUED,
+    ISSUED + 3600,
+    of(0x33, 12),
+    of(0x44, 16),
+    (
+        *_at(CandidateKind.MAPPED, "203.0.113.5", 7, 7),
+        *_at(CandidateKind.HOST, "203.0.113.6", 7, None),
+        *_at(CandidateKind.HOST, "203.0.113.7", None, 7),
+        *_at(CandidateKind.SERVER_REFLEXIVE, "2001:db8::2", None, 8),
+        *_at(CandidateKind.HOST, "::1", 9, 8),
+    ),
+)
+
+
+def _tokens() -> dict[str, bytes | str]:
+    key = token_key(PHRASE, ISSUED // token.SLOT)
+    sealed = seal_token(TOKEN, key)
+    return {
+        "token-content": token.encode(TOKEN),
+        "token-key": key,
+        "token-text": sealed.text,
+        "token-hash": sealed.digest,
+        "token-content-ports": token.encode(TOKEN_OF_PORTS),
     }
 
 
@@ -284,9 +352,11 @@ def deterministic() -> dict[str, bytes | str]:
         **_identities(),
         **{name: transcript.encode() for name, transcript in TRANSCRIPTS.items()},
         **_offers(),
+        **_unmediated(),
         **_preambles(),
         **_probes(),
         **_rejoin(),
+        **_tokens(),
         **{name: message.encode() for name, message in STUN.items()},
         **{name: frames.encode(frame) for name, frame in FRAMES.items()},
         "frame-blocks": _blocks(12),

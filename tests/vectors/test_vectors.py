@@ -9,7 +9,8 @@ from p2p_core.identity import PeerId, public_der, public_from_der
 from p2p_core.ledger import block_digest
 from p2p_core.proof import verify
 from p2p_core.sealing import open_offer
-from p2p_core.wire import frames, offer, stun
+from p2p_core.token_sealing import open_token
+from p2p_core.wire import frames, offer, stun, token, token_text
 from p2p_core.wire.frame_reader import BlocksEnd, BlocksStart, FrameReader
 from p2p_core.wire.journal import JournalReader
 from p2p_core.wire.preamble import Preamble
@@ -18,7 +19,10 @@ from p2p_core.wire.probe import Probe
 from tests.keys import key
 from tests.vectors import generate, independent, pages
 
-OWN_PAGES = ("identity.md", "key-proof.md", "offer.md", "punching.md", "session.md", "transfer.md")
+OWN_PAGES = tuple(
+    f"{name}.md"
+    for name in ("identity", "key-proof", "offer", "punching", "session", "transfer", "token", "introduction")
+)
 GOLDEN = [name for page in OWN_PAGES for name in pages.names(page)]
 
 
@@ -66,6 +70,14 @@ def test_offers_are_read_from_the_page() -> None:
     assert offer.decode(pages.read("offer-body")) == generate.OFFER
     sealed = pages.read("offer-sealed")
     assert open_offer(sealed, key(1), key(0).public_key()) == generate.OFFER
+
+
+def test_tokens_are_read_from_the_page() -> None:
+    sealed = token_text.parse(pages.read_text("token-text"))
+    assert open_token(sealed, pages.read("token-key")) == generate.TOKEN
+    assert sealed.digest == pages.read("token-hash")
+    assert token.decode(pages.read("token-content"), generate.ISSUED) == generate.TOKEN
+    assert token.decode(pages.read("token-content-ports"), generate.ISSUED) == generate.TOKEN_OF_PORTS
 
 
 @pytest.mark.parametrize("name", generate.PREAMBLES)

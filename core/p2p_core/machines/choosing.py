@@ -27,6 +27,10 @@ class Choosing:
     birthday: bool = False  # whether one side's NAT makes UDP a matter of luck
     _found: dict[PathKind, float] = field(default_factory=dict)
 
+    def heard(self, now: float) -> None:
+        """Count from now: the other side is there, for which we have waited."""
+        self.start = now
+
     def found(self, kind: PathKind, now: float) -> None:
         """A path of this kind can be nominated."""
         self.awaited.discard(kind)

@@ -3,7 +3,8 @@
 A NAT with address-dependent mapping gives every new destination a new port, so the port a STUN server saw is not the
 one the other peer has to reach. Where ports follow each other, the next ones are probed (prediction). Where they are
 random, the side behind that NAT opens many sockets, and the other side probes many ports: some pair meets, as
-birthdays do. Both go only to an IP address that the other side signed *and* the mediator sees it at.
+birthdays do. Both go only to an IP address that the other side signed *and* the mediator sees it at, or that its token
+names.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,11 @@ __all__ = ["BIRTHDAY_TIME", "CountingSide", "EasySide", "HardSide", "birthday", 
 
 PREDICTED = 24  # ports; what else this and other programs open meanwhile takes some of them, on both sides
 BIRTHDAY_TIME = 5.0  # s; by then ten pairs have met on average, so that one in 20 000 tries fails
-GUESSES = 2500  # ports the easy side probes, at most
-GUESSES_PER_TICK, GUESS_TICK = 5, 0.01  # 500 a second: no home router is troubled by that
+SPRAY = 500  # ports the easy side probes in a second
+GUESSES_PER_TICK, GUESS_TICK = 5, 0.01  # no home router is troubled by that
+SPRAYS = (0.0, 1.0, 2.0, 3.0, 4.0)  # s from the start at which one begins
+PATIENT_SPRAYS = (0.0, 10.0, 25.0, 50.0, 100.0)  # of one that does not know when the other side begins, nor if it has
+GUESSES = len(SPRAYS) * SPRAY
 SOCKETS = 256  # the hard side has open at once; with 500 guesses a second, two pairs meet each second
 SOCKETS_PER_TICK, SOCKET_TICK = 10, 0.01  # s; all of them in a quarter of a second
 LEAD = 0.6  # s the easy side is ahead: a router with an open input chain spoils what comes too early, see HardSide
@@ -27,6 +31,7 @@ FRESH_SOCKETS, FRESH_PAUSE = 3, 0.25  # s; of the 24 predicted ports, three sock
 FRESH_TIME = 2.0  # s for the last one to be heard
 HARD_TARGETS = 2  # addresses each socket of the hard side probes: an easy NAT has one, a second if it just moved
 RENEWAL = 1.0  # s after which the hard side takes other sockets, and thus other ports
+PATIENT_RENEWAL = 25.0  # s; the shortest UDP mappings seen last 30 s
 MAX_OPENED = 3 * SOCKETS  # carrier NATs grant a subscriber 1 000 ports and more, and give them back late
 _FIRST_PORT, _PORTS = 1024, 65536 - 1024
 
@@ -40,7 +45,7 @@ def predicted(terms: PunchTerms, observed: Address | None) -> list[Address]:
     in between: where the initiator lost m and the responder n, the probe with number m + 2n + 1.
     """
     other, step = terms.other, terms.other.udp_port_step
-    seen = _reflexive(terms.other, observed)
+    seen = _seen(terms, observed)
     if other.udp_mapping is not Mapping.SEQUENTIAL or not step or not seen:
         return []
     last = max(seen, key=lambda address: address.port * step)
@@ -51,22 +56,32 @@ def predicted(terms: PunchTerms, observed: Address | None) -> list[Address]:
 
 
 def birthday(
-    terms: PunchTerms, observed: Address | None, start: float, random: Callable[[], float]
+    terms: PunchTerms,
+    observed: Address | None,
+    start: float,
+    random: Callable[[], float],
+    wait: float | None = None,
 ) -> "EasySide | HardSide | None":
-    """Return our part in birthday probing from `start` (s) on, or None where just one side is not random."""
+    """Return our part in birthday probing from `start` (s) on, or None where just one side is not random.
+
+    With `wait` (s, a moment) the other side may begin at any time until then.
+    """
     if not takes_luck(terms, observed):
         return None
-    seen, until = _reflexive(terms.other, observed), start + BIRTHDAY_TIME
+    seen = _seen(terms, observed)
+    until = start + BIRTHDAY_TIME if wait is None else wait
     if _is_hard(terms.other):
-        return EasySide(seen[0], start, until, random)
-    return HardSide(seen[:HARD_TARGETS], start + LEAD, until)
+        return EasySide(seen[0], start, until, random, SPRAYS if wait is None else PATIENT_SPRAYS)
+    if wait is None:
+        return HardSide(seen[:HARD_TARGETS], start + LEAD, until)
+    return HardSide(seen[:HARD_TARGETS], start, until, PATIENT_RENEWAL, most=None)
 
 
 def takes_luck(terms: PunchTerms, observed: Address | None) -> bool:
     """Say whether just one side's ports are random, and known well enough to be guessed at."""
     own, other = terms.own, terms.other
     one_is_hard = (_is_easy(own) and _is_hard(other)) or (_is_hard(own) and _is_easy(other))
-    return one_is_hard and bool(_reflexive(other, observed))
+    return one_is_hard and bool(_seen(terms, observed))
 
 
 @dataclass(slots=True)
@@ -77,8 +92,13 @@ class EasySide:
     due: float
     until: float
     random: Callable[[], float]
+    sprays: tuple[float, ...] = SPRAYS  # s from the start at which one begins
     count: int = 0
+    _begin: float = field(init=False)
     _ports: list[int] = field(default_factory=lambda: list(range(_FIRST_PORT, _FIRST_PORT + _PORTS)))
+
+    def __post_init__(self) -> None:
+        self._begin = self.due
 
     @property
     def version(self) -> int:
@@ -93,8 +113,11 @@ class EasySide:
     def step(self, now: float) -> list[Address]:
         """Return the addresses to probe now, and set `due` to when to come back."""
         self.due = max(self.due + GUESS_TICK, now)  # what a slow moment missed is not made good in a burst
-        number = min(GUESSES_PER_TICK, GUESSES - self.count)
+        number = GUESSES_PER_TICK
         self.count += number
+        if self.count % SPRAY == 0:
+            sprays = self.sprays[self.count // SPRAY :]
+            self.due = max(self.due, self._begin + sprays[0]) if sprays else self.until
         return [Address(self.seen.ip, self._draw()) for _ in range(number)]
 
     def _draw(self) -> int:
@@ -105,7 +128,7 @@ class EasySide:
 
 @dataclass(slots=True)
 class HardSide:
-    """Sends one probe from each of many sockets, and begins again with new ones after `RENEWAL` seconds.
+    """Sends one probe from each of many sockets, and begins again with new ones after `renewal` seconds.
 
     Not the same ones again: where the other side's router answered a probe itself because nothing had been sent to
     that port before, the pair is spoilt for good; new ones meet the ports that were probed meanwhile.
@@ -114,6 +137,8 @@ class HardSide:
     targets: list[Address]
     due: float
     until: float
+    renewal: float = RENEWAL
+    most: int | None = MAX_OPENED  # None: as many as the packet budget lets
     count: int = 0
 
     @property
@@ -135,7 +160,7 @@ class HardSide:
         """Return how many sockets to open and probe from now, and set `due` to when to come back."""
         number = min(SOCKETS_PER_TICK, SOCKETS - self.count % SOCKETS)
         self.count += number
-        self.due = self.until if self.count == MAX_OPENED else now + (RENEWAL if self.renews else SOCKET_TICK)
+        self.due = self.until if self.count == self.most else now + (self.renewal if self.renews else SOCKET_TICK)
         return number
 
 
@@ -172,7 +197,7 @@ class CountingSide:
 
 def counting(terms: PunchTerms, observed: Address | None, start: float) -> CountingSide | None:
     """Return what else to try from `start` (s) on, if our NAT counts and the other side is where STUN saw it."""
-    seen = _reflexive(terms.other, observed)
+    seen = _seen(terms, observed)
     if terms.own.udp_mapping is not Mapping.SEQUENTIAL or not seen:
         return None
     return CountingSide(seen[:HARD_TARGETS], start, start + FRESH_TIME)
@@ -190,13 +215,20 @@ def _is_easy(side: Offer) -> bool:
     return mapping is Mapping.INDEPENDENT or (mapping is Mapping.UNKNOWN and seen)
 
 
-def _reflexive(side: Offer, observed: Address | None) -> list[Address]:
-    """Return where STUN servers saw a side's UDP socket, as far as the mediator sees it at that IP address too."""
+def _seen(terms: PunchTerms, observed: Address | None) -> list[Address]:
+    """Return where STUN servers saw the other side's UDP socket, as far as the mediator sees it at that IP address too.
+
+    With tokens that is the first address that its token names so, or one of its own that is public.
+    """
+    candidates = [candidate for candidate in terms.other.candidates if candidate.transport is Transport.UDP]
+    if terms.by_token:
+        reflexive = [one.address for one in candidates if one.kind is CandidateKind.SERVER_REFLEXIVE]
+        public = [one.address for one in candidates if one.kind is CandidateKind.HOST and one.address.ip.is_global]
+        observed = next(iter(reflexive + public), None)
     return [
         candidate.address
-        for candidate in side.candidates
-        if candidate.transport is Transport.UDP
-        and candidate.kind in (CandidateKind.SERVER_REFLEXIVE, CandidateKind.HOST)
+        for candidate in candidates
+        if candidate.kind in (CandidateKind.SERVER_REFLEXIVE, CandidateKind.HOST)
         and observed is not None
         and candidate.address.ip == observed.ip
     ]

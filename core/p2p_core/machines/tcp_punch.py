@@ -5,6 +5,8 @@ Ford, Srisuresh & Kegel, "Peer-to-Peer Communication Across Network Address Tran
 connections may come up; both sides say hello on each, and the initiator nominates the first on which the other's
 hello verifies.
 
+Where the other side may begin much later, we go on slowly until then: `patience`.
+
 The driver carries out the actions of `next_action()` and reports what happened. Connections are numbered by it.
 """
 
@@ -14,6 +16,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from p2p_core.errors import Malformed, MediatorLied, NoPath, PunchwireError
+from p2p_core.machines.patience import KEPT, pause
+from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchTerms
 from p2p_core.wire.candidate import Address
@@ -28,7 +32,11 @@ CYCLE_SPREAD = 0.25  # of the cycle, either way: two sides in step could miss ea
 REFUSED_PAUSE = 0.05  # s, ± half: an RST from a NAT whose mapping does not exist yet; it will in a moment
 QUICK_RETRIES = 20  # a second of those, then as seldom as after other failures: it may be a third party, and no NAT
 FAILED_PAUSE = 0.5  # s: no route, no such address: rarely cured, cheap to try again
+PATIENT_INTERVAL = 5.0  # s; one at least falls into the 8 s for which the other side dials quickly
+PATIENT_DIALS = 400  # to one IP address in all; the packet budget counts three packets each
+PATIENT_DIALS_WITH_LUCK = 25  # as many where UDP ports are guessed
 MAX_CONNECTIONS = 64  # accepted, and not yet chosen or dropped; strangers may knock, they may not exhaust us
+NEVER = float("inf")
 
 
 class Outcome(Enum):
@@ -42,9 +50,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Start to connect to `address` from the punch port."""
+    """Start to connect to `address` from the punch port, if `leave` packets of the budget stay unspent."""
 
     address: Address
+    leave: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +128,52 @@ class TcpPunch:
         round_trip: float,
         random: Callable[[], float],
         fresh_nonce: Callable[[int], bytes],
+        until: float | None = None,
     ) -> None:
-        """Punch towards `targets` from `start` (s). `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes."""
+        """Punch towards `targets` from `start` (s). `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes.
+
+        `until` (s) is when the other side may begin at the latest, if that is not at `start`.
+        """
         self._role = terms.role
         self._random = random
         self._fresh_nonce = fresh_nonce
         self._cycle = max(MIN_CYCLE, 2 * round_trip)
-        self._end = start + PUNCH_TIME
-        self._targets = {address: _Target(start) for address in targets}
+        self._begin = self._end = self._quick = start
+        self._pause = FAILED_PAUSE  # s between dials once an address had its time
+        self._until = until
+        self._targets: dict[Address, _Target] = {}
         self._connections: dict[int, _Connection] = {}
         self._actions: deque[Action] = deque()
         self._over = False
+        self._aim(terms, targets, start)
+
+    def learn(self, terms: PunchTerms, targets: Iterable[Address], now: float) -> None:
+        """Begin anew with what is known of the other side from now on. What came up so far stays."""
+        if not self._over:
+            self._aim(terms, targets, now)
+
+    def hurry(self, now: float) -> None:
+        """Dial quickly again: the other side is there. Dials under way keep their time."""
+        if self._over:
+            return
+        self._quick = now + PUNCH_TIME
+        self._end = max(self._end, self._quick)
+        for target in self._targets.values():
+            target.refusals = 0
+            if target.due < NEVER:
+                target.due = min(target.due, now + self._cycle if target.dialling else now)
+
+    def _aim(self, terms: PunchTerms, targets: Iterable[Address], now: float) -> None:
         purpose = PunchPurpose.TCP_PREAMBLE
         self._send_key = terms.send_key(purpose)
         self._receive_keys = terms.receive_keys(purpose)
         self._mirror_keys = terms.mirror_keys(purpose)
+        self._targets |= {address: _Target(now) for address in targets if address not in self._targets}
+        self._quick = now + PUNCH_TIME  # until when we dial quickly
+        self._end = max(self._quick, self._until or self._quick)
+        if self._until is not None:
+            dials = PATIENT_DIALS_WITH_LUCK if takes_luck(terms, None) else PATIENT_DIALS
+            self._pause = pause(PATIENT_INTERVAL, dials, self._targets, self._until - now)
 
     def next_action(self) -> Action | None:
         """Return what the driver is to do next, or None."""
@@ -149,15 +189,16 @@ class TcpPunch:
             return
         if now >= self._end:
             tried = "; ".join(f"{address}: {target.last.value}" for address, target in self._targets.items())
-            self._fail(NoPath(f"{tried or 'no address to dial'}, within {PUNCH_TIME:.0f} s"))
+            self._fail(NoPath(f"{tried or 'no address to dial'}, within {now - self._begin:.0f} s"))
             return
         for address, target in self._targets.items():
             if now < target.due:
                 continue
             if target.dialling:
                 self._actions.append(Abort(address))
-            target.dialling, target.due = True, now + self._cycle * self._spread(CYCLE_SPREAD)
-            self._actions.append(Dial(address))
+            cycle, leave = (self._cycle, 0) if now < self._quick else (self._pause, KEPT)
+            target.dialling, target.due = True, now + cycle * self._spread(CYCLE_SPREAD)
+            self._actions.append(Dial(address, leave))
 
     def dial_failed(self, address: Address, outcome: Outcome, now: float) -> None:
         """Take note of a dial that came to nothing."""
@@ -165,13 +206,13 @@ class TcpPunch:
         target.dialling, target.last = False, outcome
         target.refusals += outcome is Outcome.REFUSED
         quickly = outcome is Outcome.REFUSED and target.refusals <= QUICK_RETRIES
-        target.due = now + (REFUSED_PAUSE * self._spread(0.5) if quickly else FAILED_PAUSE)
+        target.due = self._again(now, REFUSED_PAUSE * self._spread(0.5) if quickly else FAILED_PAUSE)
 
     def connected(self, connection: int, now: float, *, dialled: Address | None = None) -> None:
         """Take note of a connection that is open: accepted, or `dialled`."""
         if dialled is not None:
             target = self._targets[dialled]
-            target.dialling, target.due = False, self._end  # it stays; another dial would only disturb it
+            target.dialling, target.due = False, NEVER  # it stays; another dial would only disturb it
         if self._over or (dialled is None and not self._make_room()):
             self._actions.append(Close(connection))
             return
@@ -183,7 +224,7 @@ class TcpPunch:
         """Take note of a connection that closed or broke."""
         self._connections.pop(connection, None)
         if dialled is not None and not self._over:
-            self._targets[dialled].due = now + FAILED_PAUSE
+            self._targets[dialled].due = self._again(now, FAILED_PAUSE)
 
     def wanted(self, connection: int) -> int:
         """How many bytes to read from a connection, at most: what follows a preamble is not ours."""
@@ -254,6 +295,10 @@ class TcpPunch:
     def _fail(self, error: PunchwireError) -> None:
         self._over = True
         self._actions.append(Fail(error))
+
+    def _again(self, now: float, quickly: float) -> float:
+        """Return when to dial again: after `quickly` seconds, or later if we are patient."""
+        return now + (quickly if now < self._quick else self._pause)
 
     def _spread(self, part: float) -> float:
         return 1 + part * (2 * self._random() - 1)

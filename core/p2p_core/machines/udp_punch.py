@@ -6,6 +6,8 @@ probe is answered, and where it came from is probed in turn, as a NAT may show t
 not know itself (peer-reflexive, RFC 8445 §7.2.5.3.1). A pair of our socket and an address is *valid* once an answer
 came to a probe of ours on just that pair. Where plain probing cannot help, ports are guessed: `port_guessing`.
 
+Where the other side may begin much later, we go on slowly until then: `patience`.
+
 The driver numbers the sockets it has from 0 and carries out the actions of `next_action()`. A packet that is not
 what it should be is dropped, and changes nothing; what is remembered has bounds.
 """
@@ -15,7 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from p2p_core.errors import Malformed, MediatorLied, PunchwireError
-from p2p_core.machines.port_guessing import CountingSide, EasySide, HardSide, birthday, counting, predicted
+from p2p_core.machines.patience import KEPT, KEPT_BY_GUESSING, pause
+from p2p_core.machines.port_guessing import CountingSide, EasySide, HardSide, birthday, counting, predicted, takes_luck
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchTerms
@@ -31,6 +34,9 @@ PREDICTION_TIME = 3.0  # s
 PREDICTION_INTERVAL = 0.1  # s; two dozen addresses each time
 SPREAD = 0.1  # of an interval, either way: two sides in step could lose the same packets for ever
 PLAIN_ALONE = 0.3  # s, or two round trips: what needs no luck is direct by then, and no port was guessed in vain
+PATIENT_INTERVAL = 10.0  # s; UDP mappings last 30 s at least, and one packet of three may be lost
+PATIENT_PROBES = 600  # to one IP address in all
+PATIENT_PROBES_WITH_LUCK = 75  # as many where ports are guessed, which takes 2 500
 MAX_LEARNED = 16  # addresses that no offer names; an attacker who repeats our packets may not make us probe more
 IPV4_HANDICAP = 1.25  # how much longer a round trip over IPv6 may be to be taken before IPv4 (RFC 8305's spirit)
 NEVER = float("inf")
@@ -116,11 +122,13 @@ class UdpPunch:
         budget: PacketBudget,
         random: Callable[[], float],
         fresh_nonce: Callable[[int], bytes],
+        until: float | None = None,
     ) -> None:
         """Probe `targets` from `start` (s) on, from sockets of these IP `versions`.
 
         `observed` is where the mediator sees the other side; without it no port is guessed. `round_trip` is in
-        seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes.
+        seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes. `until` (s) is when the other side may
+        begin at the latest, if that is not at `start`.
         """
         self._role = terms.role
         self._budget = budget
@@ -136,22 +144,40 @@ class UdpPunch:
         self._silenced: set[Address] = set()  # what the budget kept us from
         self._actions: deque[Action] = deque()
         self._over = self._is_exhausted = False
+        self.is_heard = False  # whether something authentic came, from anywhere
         self._begin = start
-        self._end = start + PLAIN_TIME  # when there is nothing left to try; later if something comes up
-        self._predicted = predicted(terms, observed)
-        self._add(self._predicted, PREDICTION_INTERVAL, PREDICTION_TIME)
-        self._add(targets, PLAIN_INTERVAL, PLAIN_TIME)
-        alone = start + max(PLAIN_ALONE, 2 * round_trip)
-        self._guesser = birthday(terms, observed, alone, random) or counting(terms, observed, alone)
+        self._until = until
+        self._end = start + PLAIN_TIME if until is None else until  # when nothing is left to try; later if one comes up
+        self._pause = NEVER  # s between probes once an address had its time
+        self._alone = max(PLAIN_ALONE, 2 * round_trip)
+        self._observed = observed
         self._guesses = ""  # what was guessed, for people
-        if self._guesser is not None and self._guesser.version not in self._socket_of:
-            self._guesser = None
-        if self._guesser is not None:
-            self._end = max(self._end, self._guesser.until)
+        self._aim(terms, targets, start)
+
+    def learn(self, terms: PunchTerms, targets: Iterable[Address], now: float) -> None:
+        """Begin anew with what is known of the other side from now on. What came up so far stays."""
+        self._aim(terms, targets, now)
+
+    def _aim(self, terms: PunchTerms, targets: Iterable[Address], now: float) -> None:
         purpose = PunchPurpose.UDP_PROBE
         self._send_key = terms.send_key(purpose)
         self._receive_keys = terms.receive_keys(purpose)
         self._mirror_keys = terms.mirror_keys(purpose)
+        self._predicted = predicted(terms, self._observed)
+        self._add(self._predicted, PREDICTION_INTERVAL, now, now + PREDICTION_TIME)
+        self._add(targets, PLAIN_INTERVAL, now, now + PLAIN_TIME)
+        self._guesser = None if self.best() is not None else self._guessing(terms, now + self._alone)
+        if self._guesser is not None:
+            self._end = max(self._end, self._guesser.until)
+        if self._until is not None:
+            probes = PATIENT_PROBES_WITH_LUCK if takes_luck(terms, self._observed) else PATIENT_PROBES
+            addresses = [pair.address for pair in self._targets]
+            self._pause = pause(PATIENT_INTERVAL, probes, addresses, self._until - now)
+
+    def _guessing(self, terms: PunchTerms, start: float) -> EasySide | HardSide | CountingSide | None:
+        lucky = birthday(terms, self._observed, start, self._random, self._until)
+        guesser = lucky or counting(terms, self._observed, start)
+        return guesser if guesser is not None and guesser.version in self._socket_of else None
 
     def next_action(self) -> Action | None:
         """Return what the driver is to do next, or None."""
@@ -174,7 +200,7 @@ class UdpPunch:
         if self._over:
             return
         for pair, target in self._targets.items():
-            if now >= target.until:
+            if now >= (target.until if self._until is None else max(target.until, self._until)):
                 target.due = NEVER
             elif now >= target.due:
                 self._probe(pair, target, now)
@@ -194,6 +220,7 @@ class UdpPunch:
             return
         if said.role is self._role:
             return
+        self.is_heard = True
         pair = Pair(socket, source)
         was_found = self.best() is not None
         match said.kind:
@@ -235,25 +262,26 @@ class UdpPunch:
         self._over = True
         self._actions.clear()
 
-    def _add(self, addresses: Iterable[Address], interval: float, time: float) -> None:
+    def _add(self, addresses: Iterable[Address], interval: float, now: float, until: float) -> None:
         for address in addresses:
             if (socket := self._socket_of.get(address.ip.version)) is not None:
-                target = _Target(interval, due=self._begin, until=self._begin + time)
-                self._targets.setdefault(Pair(socket, address), target)
-                self._end = max(self._end, target.until)
+                self._targets.setdefault(Pair(socket, address), _Target(interval, due=now, until=until))
+                self._end = max(self._end, until)
 
     def _probe(self, pair: Pair, target: _Target, now: float) -> None:
-        target.due = now + target.interval * (1 + SPREAD * (2 * self._random() - 1))
-        self._send_probe(pair, now)
+        is_patient = now >= target.until
+        interval = self._pause if is_patient else target.interval
+        target.due = now + interval * (1 + SPREAD * (2 * self._random() - 1))
+        self._send_probe(pair, now, leave=KEPT if is_patient else 0)
 
-    def _send_probe(self, pair: Pair, now: float) -> bool:
+    def _send_probe(self, pair: Pair, now: float, leave: int = 0) -> bool:
         nonce = self._fresh_nonce(NONCE_BYTES)
         self._sent[nonce] = pair, now
-        return self._send(pair, ProbeKind.PROBE, nonce, now)
+        return self._send(pair, ProbeKind.PROBE, nonce, now, leave)
 
-    def _send(self, pair: Pair, kind: ProbeKind, nonce: bytes, now: float) -> bool:
-        """Send unless as much went there unanswered as may."""
-        if not self._budget.spend(pair.address.ip, now):
+    def _send(self, pair: Pair, kind: ProbeKind, nonce: bytes, now: float, leave: int = 0) -> bool:
+        """Send unless as much went there unanswered as may, all but `leave` packets."""
+        if not self._budget.spend(pair.address.ip, now, leave=leave):
             self._silenced.add(pair.address)
             return False
         self._actions.append(Send(pair, Probe(kind, self._role, nonce).encode(self._send_key)))
@@ -297,14 +325,16 @@ class UdpPunch:
         if now >= guesser.until:
             self._stop_guessing()
             return
+        leave = 0 if self._until is None else KEPT_BY_GUESSING
         if isinstance(guesser, EasySide):
             socket = self._socket_of[guesser.version]
-            sent = [self._send_probe(Pair(socket, address), now) for address in guesser.step(now)]
+            sent = [self._send_probe(Pair(socket, address), now, leave) for address in guesser.step(now)]
         else:
             if guesser.renews:
                 self._close_unlucky()
             sockets = [self._open(guesser.version) for _ in range(guesser.step(now))]
-            sent = [self._send_probe(Pair(one, address), now) for one in sockets for address in guesser.targets]
+            pairs = [Pair(one, address) for one in sockets for address in guesser.targets]
+            sent = [self._send_probe(pair, now, leave) for pair in pairs]
         if not all(sent):
             self._stop_guessing()
 

@@ -110,8 +110,8 @@ def _places(candidates: Iterable[Candidate]) -> list[list[Candidate]]:
             continue
         alike = (candidate.kind, candidate.address.ip)
         for place in places:
-            transports = {one.transport for one in place}
-            if (place[0].kind, place[0].address.ip) == alike and candidate.transport not in transports:
+            free = candidate.transport not in {one.transport for one in place}
+            if free and (place[0].kind, place[0].address.ip) == alike:
                 place.append(candidate)
                 place.sort(key=lambda one: one.transport is Transport.UDP)
                 break
@@ -160,14 +160,10 @@ class _Reader:
         """Read one entry: one or two candidates."""
         (bits,) = self.take(1)
         kind, tcp, udp = bits >> 6, bits >> 3 & 3, bits >> 1 & 3
-        if (
-            kind >= len(_KINDS)
-            or bits & 1
-            or tcp == _AS_TCP
-            or tcp == udp == _NONE
-            or (tcp == _NONE and udp == _AS_TCP)
-        ):
+        if kind >= len(_KINDS) or bits & 1 or tcp == _AS_TCP:
             raise Malformed("a token with an address of an unknown kind")
+        if tcp == _NONE and udp in (_NONE, _AS_TCP):
+            raise Malformed("a token with an address without a port")
         ip = self.take(16 if bits & 0x20 else 4)
         found = []
         for transport, code in ((Transport.TCP, tcp), (Transport.UDP, udp)):

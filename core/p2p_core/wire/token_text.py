@@ -92,9 +92,7 @@ def parse(text: str) -> SealedToken:
         raise TokenUnreadable("the token is cut off after its first character")
     here, whole = len(text), _whole(text)
     if here < whole:
-        raise TokenUnreadable(
-            f"the token is cut off: {whole - here} of its {whole} characters {'is' if whole - here == 1 else 'are'} missing"
-        )
+        raise TokenUnreadable(f"the token is cut off: it lacks {whole - here} of its {whole} characters")
     if here > whole:
         raise TokenUnreadable(f"the token is too long: {here} characters, where it has {whole}")
     head, body = text[:_HEAD], text[_HEAD:]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement
-from p2p_core.errors import ConnectionLost, KeyUnfit, ProofFailed, RemoteProtocolError
+from p2p_core.errors import ConnectionLost, KeyUnfit, ProofFailed, RemoteProtocolError, SameKey
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey, public_der, public_from_der
 from p2p_core.proof import ChannelBinding, Role, prove, verify
 from p2p_core.unmediated import Newcomer, agree
@@ -116,7 +116,11 @@ class _Meeting:
 
     async def as_server(self) -> Introduced:
         """Hear who the other side is, say who we are and prove it, and hear its proof."""
-        met = await self._hear()
+        try:
+            met = await self._hear()
+        except SameKey:
+            await self._introduce()  # whoever has our key has dialled itself, or a copy, and should learn that
+            raise
         await self._introduce()
         await self._prove(met)
         await self._verify(met)

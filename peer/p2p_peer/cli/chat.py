@@ -26,8 +26,12 @@ class _Question:
     """What is asked, until one of the answers is typed."""
 
     text: str
-    answers: Collection[str]
+    answers: Collection[str] | None  # None: any line that is no command
     answer: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def takes(self, line: str) -> bool:
+        """Whether `line` is meant for it; leaving is possible always, other commands where any line is an answer."""
+        return not line.startswith("/") if self.answers is None else line.strip() != "/quit"
 
 
 class Chat:
@@ -79,6 +83,11 @@ class Chat:
         self.start()
         return await self._ask(question, ("yes", "no")) == "yes"
 
+    async def ask_line(self, question: str) -> str:
+        """Wait for a line that is no command; `question` may be empty. Leaving is no answer."""
+        self.start()
+        return await self._ask(question, None)
+
     async def stop(self) -> None:
         """Read no more."""
         await self._files.stop()
@@ -129,7 +138,7 @@ class Chat:
         while not self._leaves and (line := await self._console.next()) is not None:
             await asyncio.sleep(0)  # however many lines were pasted, keys are heard between two of them
             self._was_warned = self._was_warned and line.strip() == "/quit"
-            if self._question is not None and line.strip() != "/quit":
+            if self._question is not None and self._question.takes(line):
                 self._answer_question(line.strip(), self._question)
             elif line.startswith("//"):
                 self._say(line.removeprefix("/"))
@@ -138,16 +147,20 @@ class Chat:
             elif line.strip():
                 self._say(line)
 
-    async def _ask(self, text: str, answers: Collection[str]) -> str:
+    async def _ask(self, text: str, answers: Collection[str] | None) -> str:
         """Ask until one of the answers is typed. Questions wait for each other."""
         async with self._asking:
             question = _Question(text, answers)
             self._question = question
-            self._console.notice(text)
-            return await question.answer
+            if text:
+                self._console.notice(text)
+            try:
+                return await question.answer
+            finally:
+                self._question = None
 
     def _answer_question(self, line: str, question: _Question) -> None:
-        if line not in question.answers:
+        if question.answers is not None and line not in question.answers:
             self._console.notice(question.text)
             return
         self._question = None

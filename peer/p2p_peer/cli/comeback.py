@@ -17,18 +17,29 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # s between tries to meet again, which
 
 
 async def do_errand(
-    meet: Callable[[], Awaitable[Session]], make: Callable[[Session, Memory], Errand], report: Report
+    meet: Callable[[], Awaitable[Session]],
+    make: Callable[[Session, Memory], Errand],
+    report: Report,
+    *,
+    meets_again: bool,
 ) -> None:
-    """Do what the errands that `make` returns are for, one for each session it takes; `meet` makes a session."""
+    """Do what the errands that `make` returns are for, one for each session it takes; `meet` makes a session.
+
+    Where the two cannot meet again, there is one.
+    """
     memory = Memory()
     session = await meet()
     while (lost := await _do_in(session, make, memory, report)) is not None:
+        if not meets_again:
+            if memory.wants_word:
+                break  # all is here, and what the other side believes is up to it
+            raise TransferFailed(f"not everything was sent or received: {lost}") from lost
         report.session_lost(lost)
         try:
             session = await _meet_again(meet, report)
         except PeerDidNotCome as error:
             if memory.wants_word:
-                break  # all is here, and what the other side believes is up to it
+                break
             raise TransferFailed(f"not everything was sent or received: {error}") from error
     memory.check_whole()
 

@@ -21,10 +21,11 @@ __all__ = ["LineConsole"]
 
 
 class LineConsole:
-    """Implements `Console`. Standard input is read from the first `next` on."""
+    """Implements `Console`."""
 
-    def __init__(self) -> None:
-        self._input: InputLines | None = None
+    def __init__(self, lines: InputLines | None = None) -> None:
+        """`lines`: of standard input, if somebody else takes some of them as well."""
+        self._input = lines or InputLines()
         self._shows_progress = sys.stderr.isatty() and not is_dumb()
         self._progress_width = 0  # of the line that the cursor stands in
         self._standard_error = sys.stderr
@@ -34,8 +35,6 @@ class LineConsole:
 
     async def next(self) -> str | None:
         """As in `Console`."""
-        if self._input is None:
-            self._input = InputLines()
         return await self._input.next()
 
     @property

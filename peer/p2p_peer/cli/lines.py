@@ -14,25 +14,27 @@ _LONGEST = 2 * limits.MAX_TEXT_BYTES  # no message can be this long: what comes 
 
 
 class InputLines:
-    """Reads standard input in a thread of its own; end of input is None.
+    """Reads standard input in a thread of its own, from the first `next` on; end of input is None.
 
     The thread reads the descriptor itself: a thread that holds `sys.stdin`'s lock would end Python with an error.
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None  # None: nothing is read yet
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._room = threading.Semaphore(64)  # lines read ahead: a huge file must not fill the memory
         self._ended = False
         self._waiting = 0  # lines that have come and that nobody took yet
         self._more_may_come = True
-        threading.Thread(target=self._run, name="stdin", daemon=True).start()
 
     async def next(self) -> str | None:
         """Return the next line without its end, or None at the end of input and ever after.
 
         Bytes that are no UTF-8 are in it as lone surrogates: whoever sends it finds out.
         """
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            threading.Thread(target=self._run, args=(self._loop,), name="stdin", daemon=True).start()
         if self._ended:
             return None
         line = await self._lines.get()
@@ -46,7 +48,7 @@ class InputLines:
         """Whether there are lines that nobody took yet, or may be: the input has not ended."""
         return self._more_may_come or self._waiting > 0
 
-    def _run(self) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         descriptor, rest = sys.stdin.fileno(), b""
         while True:
             try:
@@ -57,15 +59,15 @@ class InputLines:
             if rest and (not data or len(rest) > _LONGEST):
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                self._hand_over(line.removesuffix(b"\r").decode("utf-8", "surrogateescape"))
+                self._hand_over(loop, line.removesuffix(b"\r").decode("utf-8", "surrogateescape"))
             if not data:
-                self._hand_over(None)
+                self._hand_over(loop, None)
                 return
 
-    def _hand_over(self, line: str | None) -> None:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, line: str | None) -> None:
         self._room.acquire()
         try:
-            self._loop.call_soon_threadsafe(self._came, line)
+            loop.call_soon_threadsafe(self._came, line)
         except RuntimeError:  # the loop has ended: nobody wants the line any more
             return
 

@@ -22,12 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from p2p_peer.cli.parser import parse
 
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    if options.command in ("chat", "netcheck"):
+    if options.command in ("chat", "token", "direct", "netcheck"):
         return _told(options)
     if options.command == "verify":
         from p2p_peer.cli.verify import verify
 
         return verify(options)
+    if options.command == "trust":
+        from p2p_peer.cli.trust import trust
+
+        return trust(options)
     from p2p_peer.cli.exit_codes import exit_code
     from p2p_peer.cli.keys import fingerprint, keygen
     from p2p_peer.cli.sentences import print_error

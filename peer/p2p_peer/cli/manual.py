@@ -6,18 +6,31 @@ A text has paragraphs, and rows of a term and what it means.
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
 from p2p_peer.cli.exit_codes import EXIT_CODES
 
-__all__ = ["COMMANDS", "EVENTS", "HELP", "MAN_PAGE", "PASSPHRASE_VARIABLE", "Text"]
+__all__ = ["COMMANDS", "EVENTS", "HELP", "MAN_PAGE", "PASSPHRASE_VARIABLE", "PHRASE_VARIABLE", "Text"]
 
 PASSPHRASE_VARIABLE = "P2P_PEER_PASSPHRASE"  # noqa: S105 - a variable's name
+PHRASE_VARIABLE = "P2P_PEER_PHRASE"
 
 Text = tuple[str | tuple[str, str], ...]
 
 COMMANDS = {
+    "token": (
+        "p2p-peer token [KEYPAIR [PEERKEY]]",
+        "meet another peer without a mediator: each side gives the other its token, by any way there is",
+    ),
+    "direct": (
+        "p2p-peer direct [-t TARGET]",
+        "meet another peer without a mediator where one of the two can be dialled",
+    ),
     "keygen": ("p2p-peer keygen DIR", "make a key pair: DIR/key.pem (0600) and DIR/public.pem"),
     "fingerprint": ("p2p-peer fingerprint KEY", "print a key's peer id, and words to read to each other"),
     "netcheck": (
         "p2p-peer netcheck [HOST PORT]",
         "tell what this network is like, and which peers it can reach directly",
+    ),
+    "trust": (
+        "p2p-peer trust [DOING WHO]",
+        "list, name, verify or remove the peers and mediators that are remembered",
     ),
     "verify": (
         "p2p-peer verify RECEIPT FILE",

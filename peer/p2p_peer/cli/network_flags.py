@@ -8,11 +8,24 @@ from ipaddress import IPv4Address, IPv6Address
 
 from p2p_core.errors import UsageError
 
-from p2p_peer.config import default_config, read_config, stun_server
+from p2p_peer.config import address_service_url, default_config, read_config, stun_server
 from p2p_peer.mediator import StunServer
-from p2p_peer.options import Paths
+from p2p_peer.options import ConnectOptions, Paths
 
-__all__ = ["bound_address", "chosen_paths", "ip_version", "stun_servers"]
+__all__ = ["address_service", "bound_address", "chosen_paths", "connect_options", "ip_version", "stun_servers"]
+
+
+def connect_options(options: argparse.Namespace) -> ConnectOptions:
+    """Return what flags say that several commands share. Raises `UsageError`."""
+    gathers = "stun" in options  # candidates
+    return ConnectOptions(
+        state_dir=options.state_dir,
+        ip_version=ip_version(options),
+        bind=bound_address(options) if gathers else None,
+        port_mapping=gathers and not options.no_port_mapping,
+        stun=stun_servers(options) if gathers else (),
+        limit_rate=options.limit_rate,
+    )
 
 
 def chosen_paths(options: argparse.Namespace) -> Paths:
@@ -66,6 +79,13 @@ def stun_servers(options: argparse.Namespace) -> tuple[StunServer, ...]:
     """Return the STUN servers of --stun, or else those of the configuration. Raises `UsageError`."""
     given = tuple(map(stun_server, options.stun))
     return given or read_config(default_config()).stun
+
+
+def address_service(options: argparse.Namespace) -> str | None:
+    """Return the URL of --address-service, or else that of the configuration, if any. Raises `UsageError`."""
+    if options.address_service is not None:
+        return address_service_url(options.address_service)
+    return read_config(default_config()).address_service
 
 
 _LIST_THEM = "p2p-peer netcheck lists the addresses of this computer that others may reach."

@@ -1,22 +1,32 @@
 """The command line. Nothing is imported here that is not needed to print the help."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from p2p_core import __version__, limits
 
-from p2p_peer.cli.manual import COMMANDS, EVENTS, HELP, PASSPHRASE_VARIABLE, Text
+from p2p_peer.cli.flags import (
+    VERBOSE,
+    add_how,
+    add_ip_version,
+    add_network,
+    add_state_dir,
+    add_what_to_do,
+    life,
+    listening_port,
+    port,
+)
+from p2p_peer.cli.manual import COMMANDS, EVENTS, HELP, PASSPHRASE_VARIABLE, PHRASE_VARIABLE, Text
+from p2p_peer.cli.trust_flags import trust_fault, trust_parser
 
-__all__ = ["OVERWRITE", "PARSERS", "STANDARD_OUTPUT", "chat_parser", "parse"]
+__all__ = ["PARSERS", "chat_parser", "parse"]
 
-OVERWRITE = ("ask", "never", "always", "rename")
-STANDARD_OUTPUT = "-"  # the value of --receive that stands for it; a folder of that name is ./-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _POSITIONALS = 4  # HOST PORT KEYPAIR PEERKEY
-_VERBOSE = "tell each step of connecting on stderr, with times"
 _INSECURE = "no TLS to the mediator: it ends somewhere else, and nobody vouches for it"
+_KEYPAIR = "your RSA key pair, PEM"
+_PEERKEY = "the other peer's public key, PEM"
+_DIRECT_PORT = 8000  # what small TLS chats listen at
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -24,9 +34,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and arguments[0] in PARSERS and not _looks_like_chat(arguments):
         parser = PARSERS[arguments[0]]()
         parser.set_defaults(command=arguments[0])
-        options = parser.parse_args(arguments[1:])
+        options = parser.parse_intermixed_args(arguments[1:])  # flags may stand before and between what is optional
         if options.command == "netcheck" and options.host is not None and options.port is None:
             parser.error("a HOST has a PORT behind it")
+        if options.command == "trust" and (fault := trust_fault(options)) is not None:
+            parser.error(fault)
         return options
     parser = chat_parser()
     parser.set_defaults(command="chat")
@@ -50,74 +62,126 @@ def chat_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("host", metavar="HOST", help="where the mediator is")
-    parser.add_argument("port", metavar="PORT", type=_port, help="its TCP port, usually 54700")
-    parser.add_argument("keypair", metavar="KEYPAIR", type=Path, help="your RSA key pair, PEM")
-    parser.add_argument("peerkey", metavar="PEERKEY", type=Path, help="the other peer's public key, PEM")
+    parser.add_argument("port", metavar="PORT", type=port, help="its TCP port, usually 54700")
+    parser.add_argument("keypair", metavar="KEYPAIR", type=Path, help=_KEYPAIR)
+    parser.add_argument("peerkey", metavar="PEERKEY", type=Path, help=_PEERKEY)
     parser.add_argument("--version", action="version", version=f"punchwire {__version__}")
 
-    doing = parser.add_argument_group("do one thing and exit")
-    doing.add_argument("--message", metavar="TEXT", action="append", default=[], help="send a message")
-    doing.add_argument(
-        "--send",
-        metavar="PATH",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="send files and folders, all of them as one transfer; - is standard input",
-    )
-    doing.add_argument(
-        "--receive",
-        metavar="DIR",
-        type=_target,
-        nargs="?",
-        const=Path(),
-        help="receive one transfer into DIR (this folder); - is standard output, for one file or stream",
-    )
-
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "--exclude", metavar="GLOB", action="append", default=[], help="leave out what has such a name in a folder"
-    )
-    files.add_argument("--include-hidden", action="store_true", help="send what has a dot before its name, too")
-    files.add_argument(
-        "--limit-rate", metavar="RATE", type=_amount, help="send at most so many bytes a second: 500k, 2M"
-    )
-    files.add_argument(
-        "--overwrite",
-        metavar="HOW",
-        choices=OVERWRITE,
-        default="rename",
-        help="what to do with what is there already: ask, never, always, or rename what comes (rename)",
-    )
-    files.add_argument(
-        "--in-place", action="store_true", help="overwrite the bytes of files that are there; with --overwrite always"
-    )
-    files.add_argument("--max-size", metavar="SIZE", type=_amount, help="with --yes, refuse what is larger: 500M, 20G")
-
-    how = parser.add_argument_group("how")
-    how.add_argument("--yes", action="store_true", help="accept files without asking; needed where nobody can be asked")
-    how.add_argument("--wait", metavar="SECONDS", type=_seconds, help="wait this long for the other peer (for ever)")
-    how.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="be done within this time (no limit)")
-    how.add_argument("-v", "--verbose", action="store_true", help=_VERBOSE)
-    how.add_argument("--json", action="store_true", help="print events as JSON, one a line, and nothing else on stdout")
-
+    add_what_to_do(parser)
+    add_how(parser, waits=True)
     way = parser.add_argument_group("the way to the other peer")
     only = way.add_mutually_exclusive_group()
     only.add_argument("--direct-only", action="store_true", help="never through the mediator's relay")
     only.add_argument(
         "--relay-only", action="store_true", help="through the relay alone: the other side learns no address of yours"
     )
-    _add_network_flags(way)
+    add_network(way)
 
     mediator = parser.add_argument_group("the mediator")
     mediator.add_argument("--mediator-id", metavar="ID", help="the id its key must have, whatever is remembered")
     mediator.add_argument("--insecure", action="store_true", help=_INSECURE)
-    mediator.add_argument(
-        "--state-dir",
-        metavar="DIR",
-        type=Path,
-        help="where known mediators, receipts, journals and the history are (~/.local/state/punchwire)",
+    add_state_dir(mediator, "known mediators")
+    return parser
+
+
+def _token() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="p2p-peer token", allow_abbrev=False, description=_sentence(COMMANDS["token"][1])
     )
+    parser.add_argument(
+        "keypair", metavar="KEYPAIR", nargs="?", type=Path, help=f"{_KEYPAIR}; without it one is made for this session"
+    )
+    parser.add_argument(
+        "peerkey",
+        metavar="PEERKEY",
+        nargs="?",
+        type=Path,
+        help=f"{_PEERKEY}; without it the key must be the one that the other side's token names",
+    )
+    tokens = parser.add_argument_group("tokens")
+    tokens.add_argument(
+        "--phrase",
+        metavar="TEXT",
+        help=f"what both sides have agreed on, to lock the tokens with; or {PHRASE_VARIABLE}",
+    )
+    tokens.add_argument(
+        "--ttl", metavar="SECONDS", type=life, default=600, help="how long your token is good: 30 to 3600 (600)"
+    )
+    given = tokens.add_mutually_exclusive_group()
+    given.add_argument("--token", metavar="TOKEN", help="the other side's token; without it you are asked for it")
+    given.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="a file that has the other side's token; - is standard input"
+    )
+    tokens.add_argument("--no-qr", action="store_true", help="do not show your token as a QR code, too")
+    add_what_to_do(parser)
+    add_how(parser, waits=False)
+    way = parser.add_argument_group("the way to the other peer")
+    add_network(way)
+    way.add_argument(
+        "--address-service",
+        metavar="URL",
+        help="ask there what this computer's public address is, where no STUN server answers (nobody is asked)",
+    )
+    add_state_dir(parser.add_argument_group("files of this program"))
+    return parser
+
+
+def _direct() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="p2p-peer direct", allow_abbrev=False, description=_sentence(COMMANDS["direct"][1])
+    )
+    way = parser.add_argument_group("the way to the other peer")
+    way.add_argument("-i", dest="host", metavar="IP", help="listen at this address of this computer only (all)")
+    way.add_argument(
+        "-p",
+        dest="port",
+        metavar="PORT",
+        type=listening_port,
+        default=_DIRECT_PORT,
+        help=f"listen at this port ({_DIRECT_PORT}); 0 is any that is free",
+    )
+    way.add_argument("-t", dest="target", metavar="TARGET", help="the other peer's host name or IP address")
+    way.add_argument(
+        "-r",
+        dest="remote_port",
+        metavar="PORT",
+        type=port,
+        default=_DIRECT_PORT,
+        help=f"the port that the other peer listens at ({_DIRECT_PORT})",
+    )
+    way.add_argument(
+        "-m",
+        dest="mode",
+        metavar="MODE",
+        type=int,
+        choices=(0, 1, 2),
+        default=0,
+        help="0 connects to TARGET and, failing that, listens and waits; 1 only connects; 2 only listens (0)",
+    )
+    add_ip_version(way)
+    keys = parser.add_argument_group("keys")
+    keys.add_argument(
+        "-k", dest="keypair", metavar="KEYPAIR", type=Path, help=f"{_KEYPAIR}; without it one is made and kept"
+    )
+    keys.add_argument(
+        "-c",
+        dest="certificate",
+        metavar="CERT",
+        type=Path,
+        help="your own certificate, PEM: it must belong to the key pair of -k, and is not needed otherwise, as the "
+        "certificate of the connection is always a throwaway one",
+    )
+    keys.add_argument(
+        "--peer-key",
+        dest="peerkey",
+        metavar="PEERKEY",
+        type=Path,
+        help=f"{_PEERKEY}; without it the key is remembered at the first connection, and must be the same from then on",
+    )
+    keys.add_argument("--require-known", action="store_true", help="connect to no peer that is not remembered already")
+    add_what_to_do(parser)
+    add_how(parser, waits=True)
+    add_state_dir(parser.add_argument_group("files of this program"), "known peers", "your own key pair")
     return parser
 
 
@@ -150,11 +214,11 @@ def _netcheck() -> argparse.ArgumentParser:
     parser.add_argument(
         "host", metavar="HOST", nargs="?", help="a mediator, whose STUN ports are asked; without one, only --stun is"
     )
-    parser.add_argument("port", metavar="PORT", nargs="?", type=_port, help="its TCP port, usually 54700")
+    parser.add_argument("port", metavar="PORT", nargs="?", type=port, help="its TCP port, usually 54700")
     parser.add_argument("--json", action="store_true", help="print what was found as one JSON object")
-    parser.add_argument("-v", "--verbose", action="store_true", help=_VERBOSE)
+    parser.add_argument("-v", "--verbose", action="store_true", help=VERBOSE)
     parser.add_argument("--insecure", action="store_true", help=_INSECURE)
-    _add_network_flags(parser)
+    add_network(parser)
     return parser
 
 
@@ -168,24 +232,16 @@ def _verify() -> argparse.ArgumentParser:
     return parser
 
 
-PARSERS = {"keygen": _keygen, "fingerprint": _fingerprint, "netcheck": _netcheck, "verify": _verify}
+PARSERS = {
+    "token": _token,
+    "direct": _direct,
+    "keygen": _keygen,
+    "fingerprint": _fingerprint,
+    "netcheck": _netcheck,
+    "trust": trust_parser,
+    "verify": _verify,
+}
 """What makes the parser of each command."""
-
-
-def _add_network_flags(parser: argparse._ActionsContainer) -> None:
-    """Add what says how this computer is to be reached."""
-    version = parser.add_mutually_exclusive_group()
-    version.add_argument("--ipv4", action="store_true", help="over IPv4 only")
-    version.add_argument("--ipv6", action="store_true", help="over IPv6 only")
-    parser.add_argument("--bind", metavar="ADDRESS", help="from this address of this computer only")
-    parser.add_argument("--no-port-mapping", action="store_true", help="do not ask the router to open ports")
-    parser.add_argument(
-        "--stun",
-        metavar="SERVER",
-        action="append",
-        default=[],
-        help="ask this STUN server as well, HOST[:PORT][/udp|/tcp] (3478, UDP), and none of the configuration's",
-    )
 
 
 def _epilog() -> str:
@@ -205,32 +261,3 @@ def _plain(text: Text) -> str:
         f"{item[0]:<{width}}  {item[1]}" if isinstance(item, tuple) else item.replace("\n", "\n  ") for item in text
     )
     return "\n".join(f"  {line}" for line in lines)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
-
-
-def _target(text: str) -> Path | str:
-    return STANDARD_OUTPUT if text == STANDARD_OUTPUT else Path(text)
-
-
-def _amount(text: str) -> int:
-    """Return a number of bytes: digits, and k, M, G or T behind them, which are powers of 1000."""
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)([kmgt]?)b?", text.lower())
-    amount = int(float(match[1]) * _UNITS[match[2]]) if match else 0
-    if not 0 < amount <= limits.MAX_FILE_BYTES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bytes above 0, such as 500k, 20M or 1.5G")
-    return amount

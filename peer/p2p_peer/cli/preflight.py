@@ -4,41 +4,36 @@ import argparse
 import os
 import stat
 import sys
+from pathlib import Path
 
 from p2p_core import limits
-from p2p_core.errors import Malformed, UsageError
-from p2p_core.identity import RSAPrivateKey, RSAPublicKey
+from p2p_core.errors import UsageError
+from p2p_core.identity import RSAPrivateKey
 
 from p2p_peer.cli.keys import ask_passphrase
-from p2p_peer.cli.parser import STANDARD_OUTPUT
+from p2p_peer.cli.flags import STANDARD_OUTPUT
 from p2p_peer.cli.sentences import print_warning
-from p2p_peer.keyfiles import is_open_to_others, read_key_pair, read_public_key
+from p2p_peer.keyfiles import is_open_to_others, read_key_pair
 from p2p_peer.transfer.tree import STANDARD_INPUT, argument_names
-from p2p_peer.trust import MediatorId
 
-__all__ = ["check", "mediator_id", "read_keys"]
+__all__ = ["check", "own_key"]
 
 _ANOTHER_FOLDER = "Give --receive a folder that you may write to."
 
 
-def read_keys(options: argparse.Namespace) -> tuple[RSAPrivateKey, RSAPublicKey]:
-    """Return our key pair and the other peer's public key; warn of a pair that others can read."""
-    key = read_key_pair(options.keypair, ask_passphrase)
-    if is_open_to_others(options.keypair):
+def own_key(path: Path) -> RSAPrivateKey:
+    """Return our key pair; warn of one that others can read. Raises `UsageError` and below."""
+    key = read_key_pair(path, ask_passphrase)
+    if is_open_to_others(path):
         print_warning(
-            f"other users of this computer may be able to read your key pair {options.keypair}",
-            f"Keep it to yourself with: chmod 600 {options.keypair}",
+            f"other users of this computer may be able to read your key pair {path}",
+            f"Keep it to yourself with: chmod 600 {path}",
         )
-    return key, read_public_key(options.peerkey)
+    return key
 
 
 def check(options: argparse.Namespace) -> None:
     """Find out now what would otherwise fail once the other peer has been met."""
-    if options.insecure and options.mediator_id is not None:
-        raise UsageError(
-            "without TLS the mediator shows no key, so --mediator-id cannot be checked",
-            advice="Leave out --mediator-id or --insecure.",
-        )
     for text in options.message:
         if len(text.encode("utf-8", "surrogateescape")) > limits.MAX_TEXT_BYTES:
             raise UsageError(
@@ -106,15 +101,3 @@ def _why_unreadable(path: str) -> str | None:
     if not stat.S_ISREG(mode):
         return "it is neither a file nor a folder"
     return None if os.access(path, os.R_OK) else "Permission denied"
-
-
-def mediator_id(text: str | None) -> MediatorId | None:
-    """Return the value of --mediator-id."""
-    if text is None:
-        return None
-    try:
-        return MediatorId.parse(text)
-    except Malformed:
-        raise UsageError(
-            f"{text!r} is not a mediator id", advice="p2p-server prints its id when it starts: 52 letters and digits."
-        ) from None

@@ -14,6 +14,7 @@ from p2p_peer.cli.path_text import over, path_text
 from p2p_peer.cli.progress_lines import ProgressLines
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.events import (
+    AddressServiceUnusable,
     Advertised,
     ConnectEvent,
     FileFailed,
@@ -67,6 +68,8 @@ class TextReport:
                 self.notice(f"the mediator's id is {identity.id} now; this computer's certificate roots vouch for it")
             case StunServerUnusable(server, why):
                 self.notice(f"the STUN server {server.host} is not asked: {why}")
+            case AddressServiceUnusable(why):
+                self.notice(f"the address service tells nothing: {why}")
             case Advertised():
                 self.notice("waiting for the other peer")
             case Matched():

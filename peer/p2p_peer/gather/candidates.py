@@ -14,6 +14,7 @@ from p2p_core.packet_budget import PacketBudget
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping
 
+from p2p_peer.gather.address_service import AddressService
 from p2p_peer.gather.interfaces import IPAddress, Local, local_addresses
 from p2p_peer.gather.port_mapping.mapping import Mappings, PortMapping
 from p2p_peer.gather.punch_port import PunchPort
@@ -46,6 +47,7 @@ class Gathered:
     tcp_port: PunchPort | None
     udp_sockets: tuple[UdpSocket, ...]  # one of each address family
     changed: asyncio.Event  # set when there is something new since it was cleared
+    service: AddressService | None = None  # that is asked where STUN tells nothing
 
     @classmethod
     def nothing(cls) -> "Gathered":
@@ -54,9 +56,10 @@ class Gathered:
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Return the candidates as they are now, the most useful first: there may be more, and mappings may move."""
-        seen = (reflexive.candidate for reflexive in self.reflexive)
+        seen = _seen(self.reflexive)
         mapped = () if self.mappings is None else self.mappings.candidates()
-        found = (*mapped, *(candidate for candidate in seen if candidate is not None), *self.hosts)
+        guessed = () if self.service is None else self.service.candidates(_versions(seen))
+        found = (*mapped, *seen, *guessed, *self.hosts)
         # One candidate for each address, the last one: what STUN sees tells how the NAT maps, whether it is mapped or
         # not; and where it sees an address of our own, there is no NAT.
         by_address = {(candidate.transport, candidate.address): candidate for candidate in found}
@@ -84,7 +87,7 @@ class Gathered:
         return next(known, (Mapping.UNKNOWN, 0))
 
 
-def _ignore(unheard: Unheard) -> None:
+def _ignore(what: object) -> None:
     """Tell nobody."""
 
 
@@ -97,16 +100,18 @@ async def gather(
     *,
     budget: PacketBudget | None = None,
     unheard: Callable[[Unheard], None] = _ignore,
+    service_failed: Callable[[str], None] = _ignore,
 ) -> Gathered:
     """Open the ports to punch from, and gather candidates for them; all that has to stay open belongs to `keep`.
 
     Ports are mapped by `port_mapping`, if it is given and `options` do not forbid it; it outlives `keep`, and so does
-    `budget`, which is for the servers that the mediator names. `unheard` is told of each server that tells nothing.
+    `budget`, which is for the servers that the mediator names. `unheard` is told of each server that tells nothing,
+    `service_failed` why the address service of `options` does not, if it is asked.
     `mediator` is where the mediator answered, `named` the STUN servers it names, each with a host. If the mediator is
     this machine, the other peer may be here too; else no server on this machine is asked that the mediator names, as it
     may mean another service. Without a mediator (None) the other peer is here if `options` bind us to this machine.
-    Returns within `ANSWER_TIME`, and mostly after one or two round trips. Raises `NoPath`
-    when this machine has no port or does not tell its addresses.
+    Returns within `ANSWER_TIME`, and mostly after one or two round trips; an address service is waited for where nobody
+    answers. Raises `NoPath` when this machine has no port or does not tell its addresses.
     """
     local = Local(options.ip_version, options.bind)
     meeting_at = options.bind if mediator is None else mediator.ip
@@ -138,11 +143,40 @@ async def gather(
     mapping = [] if mappings is None else mappings.tasks
     for task in mapping:
         task.add_done_callback(lambda _: changed.set())
+    service = None
+    if options.address_service is not None and here is None:
+        service = AddressService(options.address_service, local, hosts, service_failed)
+    resorting = asyncio.ensure_future(_resort_to(service, asking, reflexive, changed))
     keepers = [asyncio.ensure_future(one.hold()) for one in reflexive]
-    keep.push_async_callback(_end, [*asking, *keepers])
+    keep.push_async_callback(_end, [*asking, resorting, *keepers])
     await patience.wait(asking, mapping)
+    if not _seen(reflexive):
+        await asyncio.wait([resorting])
     changed.clear()
-    return Gathered(hosts, reflexive, mappings, port, sockets, changed)
+    return Gathered(hosts, reflexive, mappings, port, sockets, changed, service)
+
+
+async def _resort_to(
+    service: AddressService | None,
+    stun: Iterable["asyncio.Task[None]"],
+    reflexive: Iterable[Reflexive],
+    changed: asyncio.Event,
+) -> None:
+    """Ask the service, if there is one, when no STUN server is left that may answer."""
+    if service is not None:
+        await _all_done(stun)
+        if await service.ask(_versions(_seen(reflexive))):
+            changed.set()
+
+
+def _seen(reflexive: Iterable[Reflexive]) -> list[Candidate]:
+    """Return where STUN servers see us."""
+    return [one.candidate for one in reflexive if one.candidate is not None]
+
+
+def _versions(candidates: Iterable[Candidate]) -> set[int]:
+    """Return the IP versions that are among them."""
+    return {candidate.address.ip.version for candidate in candidates}
 
 
 def _addresses(local: Local, here: IPAddress | None) -> list[IPAddress]:

@@ -4,10 +4,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind
 from p2p_core.wire.candidate import Address
 
-__all__ = ["Path"]
+__all__ = ["BUDGET", "Path"]
+
+BUDGET = PacketBudget()  # one for all that this process sends to where others want it, whoever they are
 
 
 def _not_known() -> str:

@@ -49,6 +49,7 @@ class Start:
     at: float
     round_trip: float  # s between the peers, estimated
     observed: Address | None  # where the mediator sees the other side
+    until: float | None = None  # when the other side begins at the latest, if nobody has told it when to
 
 
 async def race(
@@ -59,14 +60,18 @@ async def race(
     budget: PacketBudget,
     relay: Callable[[], Racer] | None,
     without: frozenset[PathKind] = frozenset(),
+    later: "asyncio.Future[PunchTerms] | None" = None,
 ) -> Path:
     """Return the path that the initiator takes. Raises `NoPath` when there is none, `MediatorLied` for equal roles.
 
     `relay` begins to use the mediator's relay, if that may be. As the initiator, nothing of the kinds in `without` is
     taken: it was tried, and broke at once.
+
+    While the other side's token is not known, `terms` are without its candidates, and `later` will have those with
+    them. Until it is done there is no `NoPath`; what it raises is raised, and if it is cancelled, none will come.
     """
     with ExitStack() as stack:
-        return await _Race(gathered, terms, start, budget, relay, without, stack).run()
+        return await _Race(gathered, terms, start, budget, relay, without, later, stack).run()
 
 
 @dataclass(slots=True)
@@ -77,9 +82,12 @@ class _Race:
     budget: PacketBudget
     relay: Callable[[], Racer] | None
     without: frozenset[PathKind]
+    later: "asyncio.Future[PunchTerms] | None"  # None once it is known
     stack: ExitStack
     _choosing: Choosing = field(init=False)
     _racers: dict[PathKind, Racer] = field(default_factory=dict)
+    _tcp: TcpPunching | None = None
+    _udp: UdpPunching | None = None
     _path: Path | None = None  # that was taken
     _why: dict[PathKind, str] = field(default_factory=dict)
     _events: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
@@ -92,27 +100,29 @@ class _Race:
     async def run(self) -> Path:
         self._begin()
         while (path := self._taken()) is None:
-            if self._choosing.is_hopeless:
+            if self._choosing.is_hopeless and self.later is None:
                 raise why_no_path(self.terms, self._why)
             await self._event()
         self._path = path
         return path
 
     def _begin(self) -> None:
-        direct = self.gathered.candidates() and self.terms.other.candidates
+        is_patient = self.start.until is not None  # the other side may come to us
+        direct = self.gathered.candidates() and (self.terms.other.candidates or is_patient)
         without = self.without if self.terms.role is Role.INITIATOR else frozenset()
         if direct and PathKind.TCP not in without and self.gathered.tcp_port is not None:
-            dialling = TcpPunching(
+            self._tcp = TcpPunching(
                 self.gathered.tcp_port,
                 self.terms,
                 self._targets(Transport.TCP),
                 start=self.start.at,
                 round_trip=self.start.round_trip,
                 budget=self.budget,
+                until=self.start.until,
             )
-            self._join(PathKind.TCP, dialling)
+            self._join(PathKind.TCP, self._tcp)
         if direct and PathKind.QUIC not in without and self.gathered.udp_sockets:
-            punching = UdpPunching(
+            self._udp = UdpPunching(
                 self.gathered.udp_sockets,
                 self.terms,
                 self._targets(Transport.UDP),
@@ -120,13 +130,33 @@ class _Race:
                 round_trip=self.start.round_trip,
                 budget=self.budget,
                 observed=self.start.observed,
+                until=self.start.until,
             )
-            self._join(PathKind.QUIC, punching)
+            self._join(PathKind.QUIC, self._udp)
+            if is_patient:
+                self._udp.heard.add_done_callback(self._heard)
         if self.relay is not None:
             self._choosing.awaited.add(PathKind.RELAY)
             ready = self.start.at + (RELAY_READY_AFTER if direct else 0.0)
             timer = self._loop.call_at(ready, self._begin_relay, self.relay)
             self.stack.callback(timer.cancel)
+
+        if self.later is not None:
+            self.later.add_done_callback(self._wake)
+            self.stack.callback(self.later.remove_done_callback, self._wake)
+
+    def _heard(self, _: object) -> None:
+        """Hurry: the other side is there, for which we have waited."""
+        self._choosing.heard(self._loop.time())
+        if self._tcp is not None:
+            self._tcp.hurry()
+
+    def _learn(self, terms: PunchTerms) -> None:
+        self.terms = terms
+        if self._tcp is not None:
+            self._tcp.learn(terms, self._targets(Transport.TCP))
+        if self._udp is not None:
+            self._udp.learn(terms, self._targets(Transport.UDP))
 
     def _begin_relay(self, relay: Callable[[], Racer]) -> None:
         self._join(PathKind.RELAY, relay())
@@ -161,6 +191,10 @@ class _Race:
     def _taken(self) -> Path | None:
         """Take in what has happened; return the path, if that makes one ours."""
         now = self._loop.time()
+        if self.later is not None and self.later.done():
+            later, self.later = self.later, None
+            if not later.cancelled():
+                self._learn(later.result())
         for kind, racer in self._racers.items():
             if racer.nominated.done():
                 return racer.nominated.result()

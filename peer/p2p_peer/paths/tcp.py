@@ -58,15 +58,25 @@ class TcpPunching:
         start: float,
         round_trip: float,
         budget: PacketBudget,
+        until: float | None = None,
     ) -> None:
-        """Punch towards `targets` from `start` on the event loop's clock; `round_trip` is in seconds."""
+        """Punch towards `targets` from `start` on the event loop's clock; `round_trip` is in seconds.
+
+        `until`, if it is given, is when the other side may begin at the latest.
+        """
         self._loop = asyncio.get_running_loop()
         self.found: asyncio.Future[None] = self._loop.create_future()
         self.nominated: asyncio.Future[Path] = self._loop.create_future()
         self.exhausted: asyncio.Future[str] = self._loop.create_future()
         self._port, self._role, self._budget = port, terms.role, budget
         self._machine = TcpPunch(
-            terms, targets, start=start, round_trip=round_trip, random=random.random, fresh_nonce=os.urandom
+            terms,
+            targets,
+            start=start,
+            round_trip=round_trip,
+            random=random.random,
+            fresh_nonce=os.urandom,
+            until=until,
         )
         self._dials: dict[Address, asyncio.Task[None]] = {}
         self._told: dict[Address, str] = {}  # what was last logged of each dial: it goes the same way many times over
@@ -76,6 +86,16 @@ class TcpPunching:
         self._path: Path | None = None  # initiator: that was found, and not yet taken
         for listener in port.listeners:
             self._loop.add_reader(listener, self._accept, listener)
+        self._go_on()
+
+    def learn(self, terms: PunchTerms, targets: Iterable[Address]) -> None:
+        """Go on with what is known of the other side from now on."""
+        self._machine.learn(terms, targets, self._loop.time())
+        self._go_on()
+
+    def hurry(self) -> None:
+        """Dial quickly again: the other side is there."""
+        self._machine.hurry(self._loop.time())
         self._go_on()
 
     def nominate(self) -> Path:
@@ -114,10 +134,10 @@ class TcpPunching:
 
     def _do(self, action: Action) -> None:
         match action:
-            case Dial(address):
+            case Dial(address, leave):
                 if address not in self._told:
                     self._tell(address, "started")
-                self._dials[address] = self._loop.create_task(self._dial(address))
+                self._dials[address] = self._loop.create_task(self._dial(address, leave))
             case Abort(address):
                 self._tell(address, Outcome.TIMED_OUT.value)
                 self._dials.pop(address).cancel()
@@ -165,8 +185,8 @@ class TcpPunching:
         self._machine.on_deadline(self._loop.time())
         self._go_on()
 
-    async def _dial(self, address: Address) -> None:
-        if not all(self._budget.spend(address.ip, self._loop.time()) for _ in range(_PACKETS)):
+    async def _dial(self, address: Address, leave: int) -> None:
+        if not all(self._budget.spend(address.ip, self._loop.time(), leave=leave) for _ in range(_PACKETS)):
             del self._dials[address]
             self._tell(address, Outcome.SPENT.value)
             self._machine.dial_failed(address, Outcome.SPENT, self._loop.time())

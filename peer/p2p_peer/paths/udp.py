@@ -34,6 +34,7 @@ class UdpPunching:
     found      initiator: done when a pair is valid, which stays so for as long as this punches
     nominated  responder: the path, done when the other side began QUIC on a pair that it had nominated
     exhausted  done when nothing more will be tried, with a clause that says what was
+    heard      done when something authentic came: the other side is there
 
     The future of its role ends with `MediatorLied` when both sides have the same one.
     """
@@ -48,13 +49,18 @@ class UdpPunching:
         round_trip: float,
         budget: PacketBudget,
         observed: Address | None,
+        until: float | None = None,
     ) -> None:
-        """Punch towards `targets` from `start` on the event loop's clock; `observed` is the mediator's view of them."""
+        """Punch towards `targets` from `start` on the event loop's clock; `observed` is the mediator's view of them.
+
+        `until`, if it is given, is when the other side may begin at the latest.
+        """
         self._loop = asyncio.get_running_loop()
         self._role = terms.role
         self.found: asyncio.Future[None] = self._loop.create_future()
         self.nominated: asyncio.Future[Path] = self._loop.create_future()
         self.exhausted: asyncio.Future[str] = self._loop.create_future()
+        self.heard: asyncio.Future[None] = self._loop.create_future()
         self._machine = UdpPunch(
             terms,
             targets,
@@ -65,11 +71,17 @@ class UdpPunching:
             budget=budget,
             random=random.random,
             fresh_nonce=os.urandom,
+            until=until,
         )
         self._sockets: dict[int, UdpSocket] = {}
         self._timer: asyncio.TimerHandle | None = None
         for number, held in enumerate(sockets):
             self._hold(number, held)
+        self._go_on()
+
+    def learn(self, terms: PunchTerms, targets: Sequence[Address]) -> None:
+        """Go on with what is known of the other side from now on."""
+        self._machine.learn(terms, targets, self._loop.time())
         self._go_on()
 
     def nominate(self) -> Path:
@@ -150,6 +162,8 @@ class UdpPunching:
 
     def _probe_came(self, number: int, data: bytes, source: Address) -> None:
         self._machine.receive(number, data, source, self._loop.time())
+        if self._machine.is_heard and not self.heard.done():
+            self.heard.set_result(None)
         self._go_on()
 
     def _quic_came(self, number: int, data: bytes, source: Address) -> None:

@@ -1,0 +1,1 @@
+"""Two ways to meet with no server of ours anywhere: `token` and `direct`."""
