@@ -48,7 +48,7 @@ def seal_token(token: Token, key: bytes) -> SealedToken:
 def open_token(sealed: SealedToken, key: bytes) -> Token:
     """Open a token with the key of its slot. Whether its times are good, `check_times` says.
 
-    Raises `TokenRejected` when it was sealed under another key, `Malformed` when it does not parse.
+    Raises `TokenRejected` when it was sealed under another key, or does not parse.
     """
     try:
         content = AESSIV(key).decrypt(sealed.sealed, _context(sealed.issued))
@@ -57,7 +57,9 @@ def open_token(sealed: SealedToken, key: bytes) -> Token:
     try:
         return wire.decode(content, sealed.issued)
     except Malformed as error:
-        raise error.by("the other side") from error
+        raise TokenRejected(
+            f"the other side's program made a bad token: {error}", advice="Update Punchwire on both sides."
+        ) from error
 
 
 def check_slot(sealed: SealedToken, now: float) -> None:

@@ -170,8 +170,8 @@ class Node:
     nats: list[Nat]  # outwards
     dice: Random
     start: float = 0.0
-    listens_from: float = 0.0
     role: Role = Role.INITIATOR
+    listens_from: float = 0.0
     sockets: dict[int, Address] = field(default_factory=dict)
     most_sockets: int = 0
     sent: Counter[Address] = field(default_factory=Counter)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from p2p_core import limits
-from p2p_core.errors import Malformed, TokenExpired, TokenRejected
+from p2p_core.errors import TokenExpired, TokenRejected
 from p2p_core.token_sealing import check_slot, check_times, open_token, seal_token, token_key
 from p2p_core.wire.token import MAX_LIFE, SLOT, Token
 from p2p_core.wire.token_text import SealedToken, parse
@@ -73,7 +73,7 @@ def test_content_that_does_not_parse_is_the_other_side_s_fault() -> None:
     sealed = seal_token(TOKEN, KEY)
     context = [bytes.fromhex("0000000f") + b"punchwire token" + b"\0\0\0\x011" + b"\0\0\0\x04" + NOW.to_bytes(4, "big")]
     content = SIV.decrypt(sealed.sealed, context)
-    with pytest.raises(Malformed, match="the other side broke the protocol: a token whose content ends too early"):
+    with pytest.raises(TokenRejected, match="made a bad token: a token whose content ends too early"):
         open_token(SealedToken(NOW, SIV.encrypt(content[:-1], context)), KEY)
 
 

@@ -312,6 +312,28 @@ async def test_a_keepalive_is_news_where_the_mapping_moved(run: Gather, monkeypa
         assert found.candidates()[0].address.port > 1
 
 
+async def test_over_tcp_the_mapping_is_held_with_a_server_that_closes_connections(
+    run: Gather, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KEEPALIVE", "SECOND_TRY"):
+        monkeypatch.setattr(reflexive, name, 0.01)
+    seen: list[Address] = []
+
+    def once(request: BindingRequest, source: Address) -> bytes:
+        """Answer the first question of each connection."""
+        seen.append(source)
+        port = 4000 if len(seen) < 6 else 4001
+        return b"" if len(seen) % 2 == 0 else BindingResponse(request.transaction, Address.of(PUBLIC, port)).encode()
+
+    async with stun_server(once) as server:
+        found = await run(tcp(server))
+        assert found.candidates()[0] == reflexive_at(Transport.TCP, 4000)
+        await soon(found.changed.wait())
+        assert found.candidates()[0] == reflexive_at(Transport.TCP, 4001)
+    assert set(seen) == {Address.of(LOCAL, found.tcp_port.number)}
+    assert server.closed == 0  # by us
+
+
 class FakePortMapping(PortMapping):
     """Maps what it is asked to when it is told to."""
 

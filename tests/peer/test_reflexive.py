@@ -3,6 +3,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
@@ -143,14 +144,47 @@ async def test_a_keepalive_shows_that_the_mapping_moved(
 async def test_a_keepalive_that_fails_changes_nothing_and_is_not_the_last(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reflexive, "KEEPALIVE", 0.001)
+    for name in ("KEEPALIVE", "SECOND_TRY"):
+        monkeypatch.setattr(reflexive, name, 0.001)
     await scene.asked((0, public(5000)))
     async with held(scene) as answer:
-        for _ in range(2):
+        for _ in range(3):
             await until(lambda: bool(scene.asker.asked))
             answer(None)
         await until(lambda: bool(scene.asker.asked))
     assert scene.port.candidate == candidate(public(5000))
+
+
+class _OverError(Exception):
+    """The made-up time is over."""
+
+
+async def test_for_as_long_as_it_takes_the_mapping_is_held(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten minutes, in which the server closes an idle connection now and then, and the mapping moves once."""
+    now, asked_at = 0.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        if now > 600:
+            raise _OverError
+
+    async def ask(server: Address) -> Address:
+        asked_at.append(now)
+        if len(asked_at) % 5 == 0:
+            raise StunFailed(f"{server}: the server closed the connection")
+        return public(5000 if now < 300 else 6000)
+
+    await scene.asked((0, public(5000)))
+    scene.news.clear()
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(scene.asker, "ask", ask)
+    with pytest.raises(_OverError):
+        await scene.port.hold()
+    answered = [0.0, *(at for number, at in enumerate(asked_at, 1) if number % 5)]
+    assert max(later - earlier for earlier, later in pairwise(answered)) == reflexive.KEEPALIVE + reflexive.SECOND_TRY
+    assert answered[-1] > 600 - reflexive.KEEPALIVE - reflexive.SECOND_TRY
+    assert scene.news == [candidate(public(6000))]
 
 
 async def test_with_no_answer_there_is_nothing_to_hold(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,11 @@ from p2p_core.identity import PeerId, private_pem, public_pem
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address, Transport
 from p2p_core.wire.frames import Close, MessageAck, TextMessage
-from p2p_peer.cli import outputs
+from p2p_peer.cli import meet_by_mediator, outputs
 from p2p_peer.cli import run as run_module
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.errand import Wanted
+from p2p_peer.cli.lines import InputLines
 from p2p_peer.cli.memory import Memory
 from p2p_peer.cli.parser import parse
 from p2p_peer.cli.report_text import TextReport
@@ -82,15 +83,16 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Connecting], None]:
     """Put something in the place of `connect`."""
 
     def put(instead: Connecting) -> None:
-        monkeypatch.setattr(run_module, "connect", instead)
+        monkeypatch.setattr(meet_by_mediator, "connect", instead)
 
     return put
 
 
 def a_run(options: argparse.Namespace) -> _Run:
     """As `run` makes it."""
-    console = run_module._console(options)
-    return _Run(options, TextReport(console), console)
+    lines = InputLines()
+    console = run_module._console(options, lines)
+    return _Run(options, TextReport(console), console, lines)
 
 
 async def never(*_: Any, **__: Any) -> Any:
@@ -282,7 +284,7 @@ async def test_the_mediator_is_confirmed_at_a_terminal(
     lines.type(*typed)
     left = typed[-1] == "/quit"
     with pytest.raises(Interrupted if left else NoPath):
-        await soon(_Run(options(), said, lines).run())
+        await soon(_Run(options(), said, lines, InputLines()).run())
     assert answers == ([] if left else [believed])
     assert said.notices[:2] == ["first connection to this mediator. Its id is", str(ID)]
     assert said.notices.count("is that the one its owner told you? Please type yes or no") == max(len(typed) - left, 1)
@@ -307,7 +309,7 @@ async def test_leaving_before_the_other_peer_is_there(
     lines = TypedLines()
     lines.type("/quit")
     with pytest.raises(Interrupted, match="before the other peer came"):
-        await soon(_Run(options(), Said(), lines).run())
+        await soon(_Run(options(), Said(), lines, InputLines()).run())
     assert ended == ["connecting"]
 
 

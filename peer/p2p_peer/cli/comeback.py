@@ -21,7 +21,7 @@ async def do_errand(
     make: Callable[[Session, Memory], Errand],
     report: Report,
     *,
-    meets_again: bool,
+    meets_again: bool = True,
 ) -> None:
     """Do what the errands that `make` returns are for, one for each session it takes; `meet` makes a session.
 

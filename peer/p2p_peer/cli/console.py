@@ -27,7 +27,7 @@ class LineSource(Protocol):
 
 
 class Console(LineSource, Protocol):
-    """Shows lines, and takes what is typed. Whatever it is given to show, a terminal obeys none of it."""
+    """Shows lines, and takes what is typed. Of what it is given to show, a terminal obeys nothing but `verbatim`."""
 
     @property
     def progress_columns(self) -> int | None:
@@ -47,6 +47,13 @@ class Console(LineSource, Protocol):
 
     def notice(self, text: str) -> None:
         """Show a line of the program."""
+
+    @property
+    def room(self) -> tuple[int, int] | None:
+        """How many columns and rows the terminal has; None where no picture can be shown."""
+
+    def verbatim(self, text: str) -> None:
+        """Show `text` as it is, on lines of its own, which the terminal alone breaks: it is all ours."""
 
     def progress(self, transfer: int, line: str) -> None:
         """Show how far a transfer is, in place of what was shown of it before."""

@@ -71,6 +71,17 @@ class LineConsole:
         sys.stderr.write(f"* {_in_rows(line, '* ') if sys.stderr.isatty() else line}\n")
         sys.stderr.flush()
 
+    @property
+    def room(self) -> tuple[int, int] | None:
+        """As in `Console`."""
+        return shutil.get_terminal_size() if sys.stderr.isatty() and not is_dumb() else None
+
+    def verbatim(self, text: str) -> None:
+        """As in `Console`."""
+        self._wipe()
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
     def progress(self, transfer: int, line: str) -> None:
         """As in `Console`, of one transfer at a time: there is one line for it."""
         if self._shows_progress:

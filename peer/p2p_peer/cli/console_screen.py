@@ -104,6 +104,16 @@ class ScreenConsole:
         """As in `Console`."""
         self._print([("class:notice", f"* {self._in_rows(printable(text), '* ')}")])
 
+    @property
+    def room(self) -> tuple[int, int]:
+        """As in `Console`."""
+        size = self._output.get_size()
+        return size.columns, size.rows
+
+    def verbatim(self, text: str) -> None:
+        """As in `Console`."""
+        self._print([("[ZeroWidthEscape]", text.replace("\n", "\r\n"))])  # which is written as it is
+
     def progress(self, transfer: int, line: str) -> None:
         """As in `Console`."""
         self._transfers[transfer] = line

@@ -121,11 +121,11 @@ def listening_port(text: str) -> int:
     return 0 if text == "0" else port(text)
 
 
-def life(text: str) -> float:
-    """Return how long a token is good, in seconds."""
+def life(text: str) -> int:
+    """Return how long a token is good, in whole seconds."""
     if not _SHORTEST_LIFE <= (value := seconds(text)) <= _LONGEST_LIFE:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time from {_SHORTEST_LIFE} to {_LONGEST_LIFE} s")
-    return value
+    return int(value)
 
 
 def seconds(text: str) -> float:

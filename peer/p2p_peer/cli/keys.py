@@ -12,6 +12,7 @@ from p2p_core.identity import PeerId, generate_key
 
 from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
 from p2p_peer.cli.signals import held_back, interrupting
+from p2p_peer.cli.words_text import words_in_rows
 from p2p_peer.keyfiles import read_public_key, write_new_pair
 
 __all__ = ["ask_passphrase", "fingerprint", "keygen"]
@@ -72,7 +73,6 @@ def _typed(prompt: str) -> str:
 
 
 def _print_identity(peer: PeerId) -> None:
-    words = peer.words
     print(f"peer id  {peer}")
-    for row in range(0, len(words), 4):
-        print(f"{'words' if row == 0 else '':<9}{' '.join(words[row : row + 4])}")
+    for number, row in enumerate(words_in_rows(peer)):
+        print(f"{'words' if number == 0 else '':<9}{row}")

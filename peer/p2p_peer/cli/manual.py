@@ -48,6 +48,15 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("waiting", "", "the mediator admits us and knows whom we want"),
     ("matched", "role", "the other peer wants us too"),
+    ("token", "token, expires", "ours, for the other side, and until when it is good, in seconds since 1970 began"),
+    ("token_read", "", "the other side's token is good: from now on it is tried to reach it"),
+    ("listening", "addresses", "where the other peer may dial us"),
+    (
+        "peer_met",
+        "peer, standing, words, own_words",
+        "no mediator introduced the peer that has proved its key; standing is expected, remembered, first_use or "
+        "by_token, and words are for two people to compare",
+    ),
     (
         "connected",
         "path, address, why, peer, role, key_exchange, seconds",
@@ -122,6 +131,7 @@ HELP: dict[str, Text] = {
     "EXIT STATUS": tuple((str(code), meaning) for code, meaning in EXIT_CODES.items()),
     "ENVIRONMENT": (
         (PASSPHRASE_VARIABLE, "the passphrase of a locked key pair, where no terminal can be asked"),
+        (PHRASE_VARIABLE, "the phrase that tokens are locked with, where --phrase does not say one"),
         ("XDG_STATE_HOME", "where the folder punchwire of --state-dir is; ~/.local/state without it"),
         ("XDG_CONFIG_HOME", "where the folder punchwire with config.toml is; ~/.config without it"),
     ),

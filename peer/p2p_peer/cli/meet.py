@@ -1,14 +1,17 @@
 """How the other peer is met: one interface, and an implementation of it for each command that makes a session."""
 
+import argparse
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from p2p_core.errors import PunchwireError
 
+from p2p_peer.cli.prompt import Prompt
+from p2p_peer.cli.report import Report
 from p2p_peer.events import ConnectEvent
 from p2p_peer.session import Session
 
-__all__ = ["Way", "advise"]
+__all__ = ["Way", "advise", "way_of"]
 
 
 class Way(Protocol):
@@ -40,3 +43,18 @@ def advise(error: PunchwireError, advice: Mapping[type[PunchwireError], str]) ->
             return
         if "advice" in vars(kind):
             return
+
+
+def way_of(options: argparse.Namespace, report: Report, prompt: Prompt) -> Way:
+    """Return how the command meets the other peer, of which only that is imported. Raises `UsageError` and below."""
+    if options.command == "token":
+        from p2p_peer.cli.meet_by_token import MeetByToken
+
+        return MeetByToken(options, report, prompt)
+    if options.command == "direct":
+        from p2p_peer.cli.meet_directly import MeetDirectly
+
+        return MeetDirectly(options, report, prompt)
+    from p2p_peer.cli.meet_by_mediator import MeetByMediator
+
+    return MeetByMediator(options, report, prompt)

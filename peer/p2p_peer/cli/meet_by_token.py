@@ -79,10 +79,8 @@ class MeetByToken:
 
         def on_connecting(event: ConnectEvent) -> None:
             match event:
-                case TokenMade() if self._peer_key is None:
-                    self.missing = PeerDidNotCome("the other side's token was not given")
                 case TokenMade():
-                    self.missing = PeerDidNotCome(f"the other peer ({PeerId.of(self._peer_key).short}) did not come")
+                    self.missing = PeerDidNotCome(self._who_did_not_come())
                 case TokenRead():
                     self.missing = NoPath("no connection to the other peer came up")
                 case PathFound() if self._is_asking:
@@ -101,6 +99,11 @@ class MeetByToken:
         )
         async with await making as own:
             return await own.connect(self._read(own))
+
+    def _who_did_not_come(self) -> str:
+        if self._peer_key is None:
+            return "the other side's token was not given"
+        return f"the other peer ({PeerId.of(self._peer_key).short}) did not come"
 
     async def _read(self, own: TokenMeeting) -> ReadToken:
         """Return the other side's token, however it comes; wait for ever if none does and none has to."""

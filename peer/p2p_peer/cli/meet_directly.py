@@ -1,9 +1,9 @@
 """`p2p-peer direct`: one of the two dials, and the other one listens."""
 
 import argparse
-from pathlib import Path
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from p2p_core.errors import (
     KeyUnfit,
@@ -44,8 +44,6 @@ class MeetDirectly:
     def __init__(self, options: argparse.Namespace, report: Report, prompt: Prompt) -> None:
         """Raises `UsageError` and below."""
         self._mode = Mode(options.mode)
-        if self._mode is Mode.CONNECT and options.target is None:
-            raise UsageError("-m 1 only connects, and nothing says where to", advice="Say where with -t.")
         self._options = options
         self._connect_options = replace(connect_options(options), wait=options.wait)
         self._key, self._made = _key(options)

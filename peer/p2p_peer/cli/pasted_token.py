@@ -56,7 +56,7 @@ class PastedToken:
         try:
             ready, _ = await asyncio.wait([coming], timeout=_AT_ONCE)
             if not ready and self._prompt.is_person:
-                self._report.notice("that is the beginning of a token: its rest, please, or an empty line to start again")
+                self._report.notice("that is the beginning of a token: its rest, please, or an empty line for another")
             return await coming
         finally:
             coming.cancel()

@@ -10,8 +10,8 @@ from p2p_core import limits
 from p2p_core.errors import UsageError
 from p2p_core.identity import RSAPrivateKey
 
-from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.flags import STANDARD_OUTPUT
+from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.sentences import print_warning
 from p2p_peer.keyfiles import is_open_to_others, read_key_pair
 from p2p_peer.transfer.tree import STANDARD_INPUT, argument_names

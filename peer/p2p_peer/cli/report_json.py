@@ -15,12 +15,16 @@ from p2p_peer.events import (
     FileFailed,
     FileGrew,
     FilesKept,
+    Listening,
     Matched,
     MediatorReached,
     MessageReceived,
     PathChanged,
     PathLost,
+    PeerMet,
     SessionEvent,
+    TokenMade,
+    TokenRead,
     TransferBroken,
     TransferOffered,
     TransferProgress,
@@ -52,6 +56,15 @@ class JsonReport:
                 _print("waiting")
             case Matched(role):
                 _print("matched", role=role.value)
+            case TokenMade(text, expires):
+                _print("token", token=text, expires=expires)
+            case TokenRead():
+                _print("token_read")
+            case Listening(addresses):
+                _print("listening", addresses=[str(address) for address in addresses])
+            case PeerMet(peer, standing, own):
+                words = {"words": list(peer.words), "own_words": list(own.words)}
+                _print("peer_met", peer=str(peer), standing=standing.value, **words)
 
     def connected(self, session: Session, why_no_better: str, seconds: float) -> None:
         """Print `connected`."""

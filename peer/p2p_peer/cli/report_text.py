@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import time
+from datetime import datetime
 from pathlib import Path
 
 from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
@@ -12,7 +14,9 @@ from p2p_peer.cli.human import counted, human_size, shown_name, took, without_co
 from p2p_peer.cli.offer_text import item_lines, offer_title, room_line
 from p2p_peer.cli.path_text import over, path_text
 from p2p_peer.cli.progress_lines import ProgressLines
+from p2p_peer.cli.qr_code import NoRoom, qr_code
 from p2p_peer.cli.sentences import print_error
+from p2p_peer.cli.words_text import words_in_rows
 from p2p_peer.events import (
     AddressServiceUnusable,
     Advertised,
@@ -20,21 +24,28 @@ from p2p_peer.events import (
     FileFailed,
     FileGrew,
     FilesKept,
+    Listening,
     Matched,
     MediatorReached,
     MessageReceived,
+    NotReached,
     PathChanged,
     PathLost,
     PeerLeaving,
+    PeerMet,
     SessionEvent,
+    Standing,
     StillLooking,
     StunServerUnusable,
+    TokenMade,
+    TokenRead,
     TransferBroken,
     TransferOffered,
     TransferProgress,
     TransferReceived,
     TransferSent,
     TransferStalled,
+    TurnedAway,
 )
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
@@ -44,14 +55,18 @@ __all__ = ["TextReport"]
 
 _log = logging.getLogger(__name__)  # for --verbose
 _TELLING = 1.0  # s: the rate of what took less says nothing
+_COMPARE = {
+    Standing.BY_TOKEN: "if the tokens came by a way that is not to be trusted, compare the words aloud:",
+    Standing.FIRST_USE: "first connection with this peer; its key is remembered from now on. Compare the words aloud:",
+}
 
 
 class TextReport:
     """Implements `Report`."""
 
-    def __init__(self, console: Console, folder: Path | None = None) -> None:
-        """`folder`: where files go that are received; None: to standard output."""
-        self._console, self._folder = console, folder
+    def __init__(self, console: Console, folder: Path | None = None, *, shows_qr: bool = True) -> None:
+        """`folder`: where files go that are received; None: to standard output. `shows_qr`: of our token."""
+        self._console, self._folder, self._shows_qr = console, folder, shows_qr
         self._lines = ProgressLines()
         self._told = ""  # a sentence that may have the other side's reason for leaving in it
 
@@ -74,6 +89,18 @@ class TextReport:
                 self.notice("waiting for the other peer")
             case Matched():
                 self.notice("the other peer is there; connecting")
+            case TokenMade(text, expires):
+                self._token(text, expires)
+            case TokenRead():
+                self.notice("the other side's token is good; connecting, as soon as it has read yours")
+            case Listening(addresses):
+                self.notice(f"waiting for the other peer at {', '.join(map(str, addresses))}")
+            case NotReached(target, why):
+                self.notice(f"{target} cannot be reached: {why}; waiting for the other peer to come")
+            case TurnedAway(address, error):
+                self.notice(f"turned away who came from {address}: {error}")
+            case PeerMet():
+                self._met(event)
 
     def connected(self, session: Session, why_no_better: str, seconds: float) -> None:
         """Say whom we are connected to, and how."""
@@ -139,6 +166,32 @@ class TextReport:
     def failed(self, error: PunchwireError) -> None:
         """Say why it did not work out, and what to do."""
         print_error(error)
+
+    def _token(self, text: str, expires: int) -> None:
+        minutes = round((expires - time.time()) / 60)
+        until = f"{datetime.fromtimestamp(expires).astimezone():%H:%M:%S}"
+        self.notice(f"your token, good until {until} ({minutes} min), for the other side:")
+        self._console.verbatim(text)
+        if not self._shows_qr:
+            return
+        if (room := self._console.room) is None:
+            self.notice("no QR code of it, as this is no terminal that could show one")
+            return
+        try:
+            self._console.verbatim(qr_code(text, *room))
+        except NoRoom as why:
+            self.notice(f"no QR code of it, as the terminal is too small: {why}")
+
+    def _met(self, met: PeerMet) -> None:
+        if met.standing is Standing.REMEMBERED:
+            name = f" as {met.name}" if met.name else ""
+            self.notice(f"this peer is remembered{name}: it has the key it had before")
+        if met.standing not in _COMPARE:
+            return
+        self.notice(_COMPARE[met.standing])
+        for whose, peer in (("yours", met.own), ("theirs", met.peer)):
+            for number, row in enumerate(words_in_rows(peer)):
+                self.notice(f"{whose if number == 0 else '':<8}{row}")
 
     def _offered(self, session: Session, manifest: Manifest) -> None:
         self.notice(f"{session.peer.short} offers {offer_title(manifest)}")

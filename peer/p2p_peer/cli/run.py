@@ -17,11 +17,11 @@ from p2p_peer.cli.console_lines import LineConsole
 from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.event_loop import ProgramLoop
 from p2p_peer.cli.exit_codes import exit_code
-from p2p_peer.cli.lines import InputLines
-from p2p_peer.cli.memory import Memory
-from p2p_peer.cli.meet import Way, advise
-from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.flags import STANDARD_OUTPUT
+from p2p_peer.cli.lines import InputLines
+from p2p_peer.cli.meet import advise, way_of
+from p2p_peer.cli.memory import Memory
+from p2p_peer.cli.mode import Mode, drive
 from p2p_peer.cli.pipe import Pipe
 from p2p_peer.cli.preflight import check
 from p2p_peer.cli.prompt import Prompt
@@ -41,7 +41,8 @@ def run(options: argparse.Namespace) -> int:
     """Run to the end; return the exit code."""
     lines = InputLines()
     console = _console(options, lines)
-    report = JsonReport() if options.json else TextReport(console, _folder(options), shows_qr=not options.no_qr)
+    shows_qr = not vars(options).get("no_qr")
+    report = JsonReport() if options.json else TextReport(console, _folder(options), shows_qr=shows_qr)
     try:
         whole = _Run(options, report, console, lines)
         with asyncio.Runner(loop_factory=ProgramLoop) as runner:
@@ -66,21 +67,6 @@ def _console(options: argparse.Namespace, lines: InputLines) -> Console:
     return LineConsole(lines)
 
 
-def _way(options: argparse.Namespace, report: Report, prompt: Prompt) -> Way:
-    """Return how the command meets the other peer."""
-    if options.command == "token":
-        from p2p_peer.cli.meet_by_token import MeetByToken
-
-        return MeetByToken(options, report, prompt)
-    if options.command == "direct":
-        from p2p_peer.cli.meet_directly import MeetDirectly
-
-        return MeetDirectly(options, report, prompt)
-    from p2p_peer.cli.meet_by_mediator import MeetByMediator
-
-    return MeetByMediator(options, report, prompt)
-
-
 class _Run:
     """One run. It knows how far it has got, so that a timeout can say what was missing."""
 
@@ -90,7 +76,7 @@ class _Run:
         self._terms, self._sending = _terms(options), SendOptions(tuple(options.exclude), options.include_hidden)
         self._chat = Chat(console, self._terms, self._sending) if _is_chat(options) else None
         prompt = Prompt(self._chat, console, report, is_person=_somebody_to_ask(options))
-        self._way = _way(options, report, prompt)
+        self._way = way_of(options, report, prompt)
         self._options, self._report, self._console, self._lines = options, report, console, lines
         self._unfinished: PunchwireError | None = None  # what is missing; None: a session is
         self._why_no_better = ""  # path was found

@@ -17,6 +17,9 @@ __all__ = ["Reflexive"]
 # s; the shortest UDP mappings seen last 30 s, though RFC 4787 §4.3 asks for 120. TCP ones live longer, but home routers
 # are seen to drop idle ones after a minute or less.
 KEEPALIVE = 15.0
+# s after one that failed: packets were lost, or the server had closed the connection, as some do with idle ones. The
+# next one is made from the same port; not at once, as the end of the old one has to be acknowledged first.
+SECOND_TRY = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -74,18 +77,25 @@ class Reflexive:
         """Ask the last server that answered again and again, so that the NAT keeps the mapping. Does not return."""
         while True:
             await asyncio.sleep(KEEPALIVE)
-            for last in self._answered()[-1:]:
-                await self._refresh(last.server)
+            if not await self._refresh():
+                await asyncio.sleep(SECOND_TRY)
+                await self._refresh()
 
-    async def _refresh(self, server: Address) -> None:
-        before = self.candidate
+    async def _refresh(self) -> bool:
+        """Ask once; return False if there was no answer."""
+        before, answered = self.candidate, self._answered()
+        if not answered:
+            return True
+        server = answered[-1].server
         try:
             self._moved = await self._asker.ask(server)
         except StunFailed as error:  # what it said stands: the mapping lives as long as it lives
             _log.debug("STUN server %s (%s)", error, self.transport.value)
+            return False
         if self.candidate != before:
             _log.info("STUN server %s now sees us at %s (%s)", server, self._moved, self.transport.value)
             self._heard()
+        return True
 
     @property
     def candidate(self) -> Candidate | None:

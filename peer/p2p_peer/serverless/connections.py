@@ -7,11 +7,10 @@ got so far, and says so on it; the responder keeps the one on which that is said
 import asyncio
 import contextlib
 import logging
-import random
+import secrets
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Self
 
 from p2p_core.errors import (
@@ -84,8 +83,8 @@ class Connections:
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._accepted: dict[asyncio.Task[Any], _Accepted] = {}
-        self._told: set[IPv4Address | IPv6Address] = set()
-        self._target: frozenset[IPv4Address | IPv6Address] = frozenset()
+        self._told: set[str] = set()
+        self._target: frozenset[str] = frozenset()
         self._proved = 0  # connections with peers that have proved their keys, and nobody has chosen yet
 
     async def __aenter__(self) -> Self:
@@ -123,7 +122,7 @@ class Connections:
 
         A key that somebody proves there, and that is not believed, ends the search.
         """
-        self._target = frozenset(place.address.ip for place in places)
+        self._target = frozenset(place.address.host for place in places)
         dials = [self.start(self._dial(place)) for place in places]
         await asyncio.wait(dials)
         return {place: task.result() for place, task in zip(places, dials, strict=True)}
@@ -173,7 +172,7 @@ class Connections:
         """
         if len(self._accepted) == MAX_ACCEPTED:
             silent = [task for task, accepted in self._accepted.items() if accepted.is_silent]
-            dropped = random.choice(silent or list(self._accepted))
+            dropped = secrets.choice(silent or list(self._accepted))
             del self._accepted[dropped]
             dropped.cancel()
 
@@ -182,7 +181,7 @@ class Connections:
             await self._first_byte(accepted.socket)
             accepted.is_silent = False
             path = Path(PathKind.TCP, accepted.socket, accepted.address)
-            await self._meet(path, Role.RESPONDER, at_target=accepted.address.ip in self._target)
+            await self._meet(path, Role.RESPONDER, at_target=accepted.address.host in self._target)
         except _STRANGERS_DOING as error:
             self._turn_away(accepted.address, error)
 
@@ -200,8 +199,8 @@ class Connections:
 
     def _turn_away(self, address: Address, error: PunchwireError) -> None:
         _log.info("nothing came of the connection from %s: %s", address, error)
-        if isinstance(error, _TURNED_AWAY) and address.ip not in self._told and len(self._told) < _MAX_TOLD:
-            self._told.add(address.ip)
+        if isinstance(error, _TURNED_AWAY) and address.host not in self._told and len(self._told) < _MAX_TOLD:
+            self._told.add(address.host)
             self._turned_away(TurnedAway(address, error))
 
     # What goes out.

@@ -1,0 +1,186 @@
+"""From two tokens, or one, to a session: docs/protocol/token.md, "Connecting"."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from p2p_core.errors import NoPath, PeerDidNotCome, ProofFailed, UsageError
+from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
+from p2p_core.no_path import why_no_better
+from p2p_core.punching import PunchTerms
+from p2p_core.token_terms import ReadToken, terms_alone, terms_of_both
+from p2p_core.wire.token import FINGERPRINT_BYTES
+
+from p2p_peer.channel.introduction import introduce
+from p2p_peer.events import Authenticated, ConnectEvent, Encrypted, PathFound, PeerMet, Standing, TokenRead
+from p2p_peer.options import ConnectOptions
+from p2p_peer.paths.base import BUDGET, Path
+from p2p_peer.paths.race import Start, race
+from p2p_peer.serverless.token_ports import Ports
+from p2p_peer.session import Session
+from p2p_peer.trust import default_state_dir
+
+__all__ = ["Connecting", "Party", "Way"]
+
+ROUND_TRIP = 0.1  # s between the peers; nobody has measured it
+LAST_WORD = 1.0  # s for the race to say by itself what it has tried in vain
+
+_NEW_TOKENS = "Make new tokens on both sides, and exchange them within their time (--ttl)."
+
+_Awaited = TypeVar("_Awaited")
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """Who we are, and what is known of the other side."""
+
+    key: RSAPrivateKey
+    peer_key: RSAPublicKey | None
+    phrase: str
+
+    @property
+    def own(self) -> PeerId:
+        """Our peer id."""
+        return PeerId.of(self.key.public_key())
+
+    @property
+    def peer(self) -> PeerId | None:
+        """The other side's, if its key was given."""
+        return None if self.peer_key is None else PeerId.of(self.peer_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What a user has chosen, and who is told."""
+
+    options: ConnectOptions
+    notify: Callable[[ConnectEvent], None]
+
+
+class Connecting:
+    """One call of `connect`."""
+
+    def __init__(self, party: Party, made: ReadToken, ports: Ports, way: Way) -> None:
+        self._party, self._made, self._ports = party, made, ports
+        self._options, self._notify = way.options, way.notify
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()  # to look for a path
+        self._read: ReadToken | None = None
+        self._terms: PunchTerms | None = None  # what is punched by
+
+    async def run(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Session:
+        """Connect."""
+        if other is None and self._party.peer is None:
+            if reading is None:
+                raise UsageError("nothing says who is to come", advice="Give the other side's token or public key.")
+            other = await self._in_time(reading)
+        return await self._met(await self._path(other, reading))
+
+    async def _path(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Path:
+        """Go to the other side once its token is read; until then let it come to us, if we know whom to expect."""
+        later: asyncio.Future[PunchTerms] = self._loop.create_future()
+        if other is not None:
+            racing = self._loop.create_task(self._race(self._take(other), None))
+        else:
+            assert self._party.peer is not None
+            self._terms = terms_alone(self._made, self._ports.gathered.candidates(), self._party.peer)
+            racing = self._loop.create_task(self._race(self._terms, later))
+        try:
+            if other is None and reading is not None:
+                ends: list[asyncio.Future[Any]] = [racing, reading]
+                await asyncio.wait(ends, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
+                if reading.done() and not racing.done():
+                    later.set_result(self._take(reading.result()))
+            return await self._in_time(racing)
+        except BaseException:
+            await _undo(racing)
+            raise
+
+    def _take(self, read: ReadToken) -> PunchTerms:
+        """Let a token say where the other side is."""
+        self._read, self._began = read, self._loop.time()
+        self._terms = terms_of_both(self._made, self._ports.gathered.candidates(), read)
+        self._notify(TokenRead(read.token.candidates))
+        return self._terms
+
+    async def _race(self, terms: PunchTerms, later: "asyncio.Future[PunchTerms] | None") -> Path:
+        now = self._loop.time()
+        start = Start(at=now, round_trip=ROUND_TRIP, observed=None, until=now + self._left())
+        return await race(self._ports.gathered, terms, start, budget=BUDGET, relay=None, later=later)
+
+    def _left(self) -> float:
+        """How many seconds the tokens are still good for."""
+        expires = [self._made.token.expires, *([] if self._read is None else [self._read.token.expires])]
+        return max(0.0, min(expires) - time.time())
+
+    async def _in_time(self, awaited: "asyncio.Future[_Awaited]") -> _Awaited:
+        """Await what has to come before the tokens expire, and does not count behind that."""
+        patience = self._left() + (0.0 if self._read is None else LAST_WORD)
+        await asyncio.wait([awaited], timeout=patience)
+        if awaited.done():
+            return await awaited
+        if self._read is None:
+            raise PeerDidNotCome(
+                "this side's token has expired: nobody has come with it, and no other one was read", advice=_NEW_TOKENS
+            )
+        raise NoPath("a token has expired before there was a connection", advice=_NEW_TOKENS)
+
+    async def _met(self, path: Path) -> Session:
+        """Make a channel of a path, and a session on it."""
+        assert self._terms is not None
+        with contextlib.ExitStack() as guard:
+            guard.callback(path.socket.close)
+            why = why_no_better(self._terms, path.kind)
+            self._notify(PathFound(path.kind, path.address, why))
+            introduced = await introduce(
+                path,
+                self._terms.role,
+                self._party.key,
+                judge=self._judge,
+                read_token=b"" if self._read is None else self._read.digest,
+                own_token=self._made.digest,
+                encrypted=lambda: self._notify(Encrypted()),
+            )
+            guard.callback(introduced.channel.stream.close)
+            agreement = introduced.agreement
+            standing = Standing.BY_TOKEN if self._party.peer is None else Standing.EXPECTED
+            self._notify(PeerMet(agreement.other.peer, standing, agreement.own.peer))
+            self._notify(Authenticated(self._loop.time() - self._began))
+            resources = AsyncExitStack()
+            await self._ports.lend(resources)
+            guard.pop_all()
+        return Session(
+            introduced.channel,
+            agreement,
+            self._party.key,
+            introduced.key,
+            resources=resources,
+            state_dir=self._options.state_dir or default_state_dir(),
+            limit_rate=self._options.limit_rate,
+        )
+
+    def _judge(self, shown: RSAPublicKey) -> None:
+        """Raise `ProofFailed` for a key that is not the one that was given, or that the token names."""
+        peer, expected = PeerId.of(shown), self._party.peer
+        if expected is not None and peer != expected:
+            raise ProofFailed(
+                f"the other side has another key ({peer.short}) than the one that was given ({expected.short})",
+                advice="Ask the other side for its public key again. If it is right, somebody else has read the token.",
+            )
+        if self._read is not None and peer[:FINGERPRINT_BYTES] != self._read.token.fingerprint:
+            raise ProofFailed(
+                f"the other side has another key ({peer.short}) than its token names",
+                advice="Start both sides again, with new tokens. Somebody else has read one of these.",
+            )
+
+
+async def _undo(racing: "asyncio.Task[Path]") -> None:
+    """End a race, and let go of a path that it has found in the last moment."""
+    racing.cancel()
+    await asyncio.wait([racing])
+    if not racing.cancelled() and racing.exception() is None:
+        racing.result().socket.close()

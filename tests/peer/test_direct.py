@@ -1,0 +1,326 @@
+"""Two peers that meet with nobody in between: who dials, who listens, and what comes of both at once."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome, PunchwireError, SameKey, UsageError
+from p2p_core.proof import Role
+from p2p_core.wire.frames import Chosen
+from p2p_peer.events import Authenticated, Encrypted, Listening, NotReached, PathFound, PeerMet, Standing
+from p2p_peer.serverless import connections
+from p2p_peer.serverless.direct import Mode
+from p2p_peer.session import Session
+
+from tests.keys import key
+from tests.peer.directly import ALICE, BOB, HERE, MALLORY, Meetings, id_of, is_one_session, open_sockets, own_ports
+from tests.peer.pair import soon, until
+
+LOWER, HIGHER = sorted((ALICE, BOB), key=id_of)  # the session's initiator, and its responder
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Meetings]:
+    async with Meetings(tmp_path) as meetings:
+        yield meetings
+
+
+@pytest.fixture
+def ports() -> Iterator[list[int]]:
+    with own_ports() as ports:
+        yield ports
+
+
+# The three modes.
+
+
+@pytest.mark.parametrize("numbers", [(ALICE, BOB), (BOB, ALICE)], ids=["the initiator dials", "the responder dials"])
+async def test_one_listens_and_one_dials(start: Meetings, numbers: tuple[int, int]) -> None:
+    waits = start(numbers[1], Mode.LISTEN)
+    port = await waits.port()
+    dials = start(numbers[0], Mode.CONNECT, port)
+    session, other = await dials.session(), await waits.session()
+    await is_one_session(session, other)
+    assert session.address.port == port
+    lower = min(numbers, key=id_of)
+    assert (session.role is Role.INITIATOR) == (lower == numbers[0])
+    assert [type(event) for event in dials.told] == [PathFound, Encrypted, PeerMet, Authenticated]
+    assert [type(event) for event in waits.told] == [Listening, PathFound, Encrypted, PeerMet, Authenticated]
+    assert dials.all(PeerMet) == [PeerMet(id_of(numbers[1]), Standing.FIRST_USE, id_of(numbers[0]), "")]
+    assert 0 < dials.all(Authenticated)[0].seconds < 10
+
+
+async def test_one_that_finds_nobody_waits(start: Meetings, ports: list[int]) -> None:
+    port = ports[0]
+    first = start(ALICE, Mode.BOTH, port)
+    own = await first.port()
+    assert await first.wait_for(NotReached) == NotReached(f"{HERE}:{port}", "nobody listens there")
+    second = start(BOB, Mode.BOTH, own, port=port)
+    await is_one_session(await first.session(), await second.session())
+    assert second.all(NotReached) == []
+
+
+async def test_without_a_target_it_only_listens(start: Meetings) -> None:
+    first = start(ALICE)
+    second = start(BOB, Mode.CONNECT, await first.port())
+    await is_one_session(await first.session(), await second.session())
+
+
+async def test_nobody_listens_any_more_once_the_session_is_there(start: Meetings) -> None:
+    first = start(ALICE)
+    port = await first.port()
+    await start(BOB, Mode.CONNECT, port).session()
+    await first.session()
+    late = await start(MALLORY, Mode.CONNECT, port).error()
+    assert isinstance(late, NoPath)
+    assert str(late) == f"cannot reach the peer at {HERE}:{port}: nobody listens there"
+
+
+async def test_both_at_once_come_to_one_session(start: Meetings, ports: list[int]) -> None:
+    """Fifty times: never two, never none, and nothing is left of the connection that was not chosen."""
+    before = open_sockets(), len(asyncio.all_tasks())
+    for _ in range(50):
+        ours, theirs = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+        sessions = await ours.session(), await theirs.session()
+        assert sessions[0].session_id == sessions[1].session_id
+        assert {session.role for session in sessions} == {Role.INITIATOR, Role.RESPONDER}
+        assert open_sockets() == before[0] + 2
+        await soon(asyncio.gather(*(session.close() for session in sessions)))
+        assert all(session.is_over and not session.farewell for session in sessions)
+        assert (open_sockets(), len(asyncio.all_tasks())) == before
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_both_connections_are_proved_before_one_is_chosen(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    """All four ends have every proof before anybody goes on."""
+    proved: list[asyncio.Future[None]] = []
+    real = connections.introduce
+
+    async def introduce(*arguments: Any, **options: Any) -> Any:
+        introduced = await real(*arguments, **options)
+        proved.append(asyncio.get_running_loop().create_future())
+        await proved[-1]
+        return introduced
+
+    monkeypatch.setattr(connections, "introduce", introduce)
+    both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+    await until(lambda: len(proved) == 4)
+    for future in proved[::order]:
+        future.set_result(None)
+    await is_one_session(await both[0].session(), await both[1].session())
+    assert both[0].all(NotReached) + both[1].all(NotReached) == []
+
+
+# What cannot be done.
+
+
+async def test_dialling_needs_somebody_to_dial(start: Meetings) -> None:
+    error = await start(ALICE, Mode.CONNECT).error()
+    assert isinstance(error, UsageError)
+    assert str(error) == "there is nobody to connect to"
+
+
+@pytest.mark.parametrize("options", [{"port": 65536}, {"remote_port": 0, "target": HERE}])
+async def test_no_port(start: Meetings, options: dict[str, Any]) -> None:
+    assert isinstance(await start(ALICE, **options).error(), UsageError)
+
+
+async def test_a_port_that_is_taken(start: Meetings) -> None:
+    with socket.create_server((HERE, 0)) as taken:
+        port = taken.getsockname()[1]
+        error = await start(ALICE, port=port).error()
+    assert isinstance(error, UsageError)
+    assert str(error) == f"port {port} is taken: another program listens at {HERE}:{port}"
+    assert "-p" in error.advice
+
+
+async def test_a_host_that_is_not_here(start: Meetings) -> None:
+    error = await start(ALICE, host="192.0.2.1").error()
+    assert isinstance(error, UsageError)
+    assert str(error) == "192.0.2.1 is no address of this computer"
+
+
+async def test_nobody_comes(start: Meetings) -> None:
+    error = await start(ALICE, wait=0.05).error()
+    assert isinstance(error, PeerDidNotCome)
+    assert str(error) == "the other side did not come within 0.05 s"
+
+
+async def test_nobody_answers(start: Meetings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener whose queue is full drops what comes, as a firewall does."""
+    monkeypatch.setattr(connections, "DIAL_TIME", 0.05)
+    with socket.create_server((HERE, 0), backlog=0) as deaf, socket.socket() as queued:
+        queued.connect(deaf.getsockname())
+        port = deaf.getsockname()[1]
+        error = await start(ALICE, Mode.CONNECT, port).error()
+    assert isinstance(error, NoPath)
+    assert str(error) == f"cannot reach the peer at {HERE}:{port}: no answer"
+
+
+async def test_a_name_that_is_none(start: Meetings) -> None:
+    error = await start(ALICE, Mode.CONNECT, 8000, target="a..b").error()
+    assert isinstance(error, NoPath)
+    assert str(error) == "cannot reach the peer at a..b:8000: that is no name of a computer"
+
+
+async def test_all_addresses_of_a_name_are_dialled(start: Meetings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the first is: here, one at which nobody listens."""
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        assert host == "bob.example"
+        found = ["127.0.0.9", HERE]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+    waits = start(BOB, Mode.LISTEN)
+    port = await waits.port()
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    dials = start(ALICE, Mode.CONNECT, port, target="bob.example")
+    await is_one_session(await dials.session(), await waits.session())
+    error = await start(ALICE, Mode.CONNECT, port, target="bob.example").error()
+    refused = "nobody listens there"
+    assert str(error) == (
+        f"cannot reach the peer at bob.example:{port}: 127.0.0.9:{port}: {refused}; {HERE}:{port}: {refused}"
+    )
+
+
+async def test_ipv6(start: Meetings) -> None:
+    waits = start(BOB, Mode.LISTEN, host="::1")
+    port = await waits.port()
+    dials = start(ALICE, Mode.CONNECT, port, target="[::1]")
+    await is_one_session(await dials.session(), await waits.session())
+
+
+async def test_all_addresses_of_this_computer(start: Meetings, tmp_path: Path) -> None:
+    for target in (HERE, "::1"):
+        waits = start(BOB, Mode.LISTEN, host=None)
+        port = await waits.port()
+        assert {address.port for address in waits.all(Listening)[0].addresses} == {port}
+        dials = start(ALICE, Mode.CONNECT, port, target=target)
+        await is_one_session(await dials.session(), await waits.session())
+
+
+# One's own key.
+
+
+async def test_whoever_dials_itself_is_told(start: Meetings, ports: list[int]) -> None:
+    error = await start(ALICE, Mode.BOTH, ports[0], port=ports[0]).error()
+    assert isinstance(error, SameKey)
+
+
+async def test_whoever_dials_another_with_its_own_key_is_told(start: Meetings) -> None:
+    """And whoever waits goes on: to say whose key one has costs nothing."""
+    waits = start(ALICE, Mode.LISTEN)
+    port = await waits.port()
+    assert isinstance(await start(ALICE, Mode.CONNECT, port).error(), SameKey)
+    await is_one_session(await start(BOB, Mode.CONNECT, port).session(), await waits.session())
+
+
+async def test_ones_own_key_is_not_the_other_sides(start: Meetings) -> None:
+    assert isinstance(await start(ALICE, peer_key=key(ALICE).public_key()).error(), SameKey)
+
+
+# Connections that break at the worst moment.
+
+
+@pytest.mark.parametrize("dials", [LOWER, HIGHER])
+async def test_a_connection_that_breaks_before_it_can_be_chosen(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, dials: int
+) -> None:
+    """Both fall back on waiting: the next connection is as good."""
+    real, broken = connections.send_frame, []
+
+    async def send_frame(stream: Any, frame: Any) -> None:
+        if not broken:
+            broken.append(frame)
+            raise ConnectionLost("cut")
+        await real(stream, frame)
+
+    monkeypatch.setattr(connections, "send_frame", send_frame)
+    waits = start(LOWER if dials == HIGHER else HIGHER)
+    port = await waits.port()
+    cut = start(dials, Mode.BOTH, port, port=ports[0])
+    await cut.wait_for(NotReached)
+    assert broken == [Chosen()]
+    assert not waits.meeting.done()
+    again = start(dials, Mode.CONNECT, port)
+    await is_one_session(await again.session(), await waits.session())
+    assert not cut.meeting.done()
+
+
+async def test_one_of_two_connections_breaks_before_it_can_be_chosen(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, broken = connections.send_frame, []
+
+    async def send_frame(stream: Any, frame: Any) -> None:
+        if not broken:
+            broken.append(frame)
+            raise ConnectionLost("cut")
+        await real(stream, frame)
+
+    monkeypatch.setattr(connections, "send_frame", send_frame)
+    both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+    await until(lambda: all(one.meeting.done() for one in both) or bool(both[0].all(NotReached)))
+    await is_one_session(await both[0].session(), await both[1].session())
+
+
+@pytest.mark.parametrize("dials", [LOWER, HIGHER])
+async def test_a_connection_that_breaks_before_the_choice_is_heard(
+    start: Meetings, monkeypatch: pytest.MonkeyPatch, dials: int
+) -> None:
+    """One has a session that breaks at once. The other one, if it only dialled, fails as well; else it goes on waiting."""
+    real, broken = connections.send_frame, []
+
+    async def send_frame(stream: Any, frame: Any) -> None:
+        if not broken:
+            broken.append(frame)
+            stream.end()
+        else:
+            await real(stream, frame)
+
+    monkeypatch.setattr(connections, "send_frame", send_frame)
+    waits = start(LOWER if dials == HIGHER else HIGHER)
+    port = await waits.port()
+    first = start(dials, Mode.CONNECT, port)
+    session = await (first if dials == LOWER else waits).session()
+    with pytest.raises(PunchwireError):
+        await soon(_all_of(session))
+    if dials == LOWER:
+        assert not waits.meeting.done()
+        await is_one_session(await start(LOWER, Mode.CONNECT, port).session(), await waits.session())
+    else:
+        error = await first.error()
+        assert isinstance(error, NoPath)
+        assert str(error) == f"cannot reach the peer at {HERE}:{port}: the other side did not choose this connection"
+
+
+async def _all_of(session: Session) -> None:
+    async for _ in session:
+        pass
+
+
+# Whoever is told to stop leaves nothing.
+
+
+@pytest.mark.parametrize("number", [ALICE, BOB])
+async def test_cancelled_at_any_moment(start: Meetings, ports: list[int], number: int) -> None:
+    """The fixtures of this folder say that no task is left, and no socket."""
+    before = open_sockets()
+    for turns in range(0, 90, 3):
+        both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        both[number].meeting.cancel()
+        both[number ^ 1].meeting.cancel() if turns % 2 else None
+        done, _ = await asyncio.wait([one.meeting for one in both], timeout=0.2)
+        both[number ^ 1].meeting.cancel()
+        outcomes = await asyncio.gather(*(one.meeting for one in both), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Session):
+                await soon(outcome.abort("enough"))
+        assert open_sockets() == before
