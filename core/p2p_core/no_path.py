@@ -18,13 +18,15 @@ _DEPENDENT = (PortMapping.SEQUENTIAL, PortMapping.RANDOM)
 def why_no_path(terms: PunchTerms, tried: Mapping[PathKind, str]) -> NoPath:
     """Return the error; `tried` says of each kind of path what came of it."""
     own, other = terms.own, terms.other
+    outcomes = [f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()]
+    if terms.by_token:
+        return _why_not_by_token(own, other, "; ".join(outcomes) or "nothing to try")
     if PathKind.RELAY not in tried and (wishes := _wishes_at_odds(own, other)):
         return NoPath(
             f"no connection to the other side is possible: {wishes}",
             advice="Start both sides again, without --relay-only or with a mediator that relays, "
             "and without --direct-only.",
         )
-    outcomes = [f"{_NAMES[kind]}: {outcome}" for kind, outcome in tried.items()]
     sides = ((terms.own, "this computer"), (terms.other, "the other side"))
     if PathKind.RELAY not in tried:
         outcomes += [f"the relay: {whose} wants a direct path" for offer, whose in sides if offer.direct_only]
@@ -59,6 +61,37 @@ def why_no_better(terms: PunchTerms, path: PathKind) -> str:
             return _why_not_tcp(own, other)
         case _:
             return ""
+
+
+def _why_not_by_token(own: Offer, other: Offer, tried: str) -> NoPath:
+    again = "Make new tokens on both sides, and exchange them within their time (--ttl)."
+    elsewhere = "Take one side to another network, such as a phone's hotspot, or use a mediator that relays."
+    if not other.candidates:
+        return NoPath(
+            f"nobody came with this side's token ({tried})",
+            advice=f"{again} Where neither side can be reached from outside, each needs the other's.",
+        )
+    what = f"no connection to the other side came up ({tried})"
+    if versions := _versions_at_odds(own, other):
+        return NoPath(
+            f"{what}: {versions}",
+            advice="Make new tokens where both have the same IP version (and without --ipv4 or --ipv6), "
+            "or use a mediator that relays.",
+        )
+    for offer, whose in ((own, "this computer"), (other, "the other side")):
+        if not _known_from_outside(offer.candidates):
+            return NoPath(
+                f"{what}, and {whose} knows no public address of its own",
+                advice="From different networks, both sides must reach a STUN server (--stun) as they make their "
+                "tokens; on one network, a firewall is in between, or the other side has not read this side's token.",
+            )
+    mappings = own.udp_mapping, other.udp_mapping
+    if PortMapping.RANDOM in mappings and all(mapping in _DEPENDENT for mapping in mappings):
+        return NoPath(f"{what}: the NATs of both sides take another port for each destination", advice=elsewhere)
+    return NoPath(
+        f"{what}: the other side has not read this side's token in time, or a NAT or a firewall lets nothing in",
+        advice=f"{again} {elsewhere}",
+    )
 
 
 def _why_not_direct(own: Offer, other: Offer) -> str:

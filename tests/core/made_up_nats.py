@@ -13,7 +13,8 @@ from functools import partial
 from random import Random
 
 from p2p_core.agreement import Agreement, Side
-from p2p_core.machines.udp_punch import Close, Exhausted, Fail, Found, Open, Pair, Send, UdpPunch
+from p2p_core.machines.udp_actions import Close, Exhausted, Fail, Found, Open, Pair, Send
+from p2p_core.machines.udp_punch import UdpPunch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
 from p2p_core.punching import PunchSecret, PunchTerms
@@ -359,7 +360,7 @@ def two_nodes(
     for number, (name, role) in enumerate(((initiator, Role.INITIATOR), (responder, Role.RESPONDER)), 1):
         kinds = KINDS[name]
         publics = [f"100.64.{number}.2", f"203.0.113.{100 + number}"][-len(kinds) :]
-        nats = [Nat(public, kind, dice, clock) for public, kind in zip(publics, kinds, strict=bool(kinds))] if kinds else []
+        nats = [Nat(*each, dice, clock) for each in zip(publics, kinds, strict=True)] if kinds else []
         ip = f"10.{number}.0.10" if kinds else f"203.0.113.{200 + number}"
         if same_lan and nodes:
             nats = nodes[0].nats

@@ -103,3 +103,13 @@ def test_what_was_found_and_is_gone_is_not_chosen() -> None:
     machine.gone(RELAY)
     assert machine.choice(20.0) is None
     assert not machine.is_hopeless
+
+
+def test_who_was_waited_for_counts_from_when_it_was_heard() -> None:
+    machine = choosing(TCP, QUIC)
+    machine.heard(200.0)
+    machine.found(QUIC, 200.1)
+    assert machine.choice(200.1) is None
+    assert machine.deadline() == pytest.approx(200.1 + ROUND_TRIP)
+    machine.found(TCP, 200.2)
+    assert machine.choice(200.2) is TCP

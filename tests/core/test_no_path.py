@@ -133,3 +133,40 @@ def test_why_it_is_quic(own: dict[str, object], other: dict[str, object], why: s
 
 def test_nothing_is_better_than_tcp() -> None:
     assert why_no_better(between(at(), at()), PathKind.TCP) == ""
+
+
+RANDOM, SEQUENTIAL = Mapping.RANDOM, Mapping.SEQUENTIAL
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "why", "advice"),
+    [
+        (at(UDP), at(), "nobody came with this side's token (UDP: no answer)", "each needs the other's"),
+        (at(UDP), at(PUBLIC), ": this side has IPv4 addresses only, the other side IPv6 only", "same IP version"),
+        (at(AT_HOME), at(UDP), ", and this computer knows no public address of its own", "--stun"),
+        (at(UDP), at(AT_HOME), ", and the other side knows no public address of its own", "--stun"),
+        (
+            at(UDP, udp_mapping=RANDOM),
+            at(UDP, udp_mapping=SEQUENTIAL),
+            ": the NATs of both sides take another port for each destination",
+            "use a mediator that relays",
+        ),
+        (
+            at(UDP, udp_mapping=SEQUENTIAL),
+            at(UDP, udp_mapping=SEQUENTIAL),
+            ": the other side has not read this side's token in time, or a NAT or a firewall lets nothing in",
+            "Make new tokens",
+        ),
+        (
+            at(UDP, udp_mapping=RANDOM),
+            at(UDP),
+            ": the other side has not read this side's token in time, or a NAT or a firewall lets nothing in",
+            "use a mediator that relays",
+        ),
+    ],
+)
+def test_without_a_mediator(own: dict[str, object], other: dict[str, object], why: str, advice: str) -> None:
+    error = why_no_path(replace(between(own, other), by_token=True), {PathKind.QUIC: "no answer"})
+    what = "" if why.startswith("nobody") else "no connection to the other side came up (UDP: no answer)"
+    assert str(error) == f"{what}{why}"
+    assert advice in error.advice

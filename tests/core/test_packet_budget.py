@@ -76,3 +76,10 @@ def test_never_more_in_any_window(bursts: list[tuple[float, int]]) -> None:
             while sent and sent[0] <= now - SILENCE:
                 sent.popleft()
             assert len(sent) <= 10
+
+
+def test_what_can_wait_leaves_some_for_what_cannot() -> None:
+    budget = PacketBudget()
+    while budget.spend(IP, 0.0, leave=100):
+        pass
+    assert sum(budget.spend(IP, 0.0) for _ in range(200)) == 100

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -7,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core.agreement import Agreement
 from p2p_core.errors import MediatorLied, NoPath
-from p2p_core.machines import tcp_punch
+from p2p_core.machines import patience, tcp_punch
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.proof import Role
-from p2p_core.punching import PunchPurpose
+from p2p_core.punching import PunchPurpose, PunchSecret, PunchTerms
 from p2p_core.wire.candidate import Address
 from p2p_core.wire.preamble import Preamble, PreambleKind
 from p2p_core.wire.punch_record import RECORD_BYTES
 
 from tests.core.made_up_network import MadeUpNetwork, Node, Plan
-from tests.core.two_peers import agreement, side
+from tests.core.two_peers import agreement, offer, side
 
 A, B = Address.of("192.0.2.1", 5000), Address.of("2001:db8::1", 6000)
 HERE, THERE = Address.of("198.51.100.1", 1), Address.of("203.0.113.1", 1)
@@ -33,15 +34,18 @@ def punch(
     round_trip: float = 0.08,
     random: Callable[[], float] = lambda: MIDDLE,
     held: Agreement | None = None,
+    terms: PunchTerms | None = None,
+    until: float | None = None,
 ) -> TcpPunch:
     nonces = itertools.count(1)
     return TcpPunch(
-        (held or agreement(role)).terms,
+        terms or (held or agreement(role)).terms,
         targets,
         start=start,
         round_trip=round_trip,
         random=random,
         fresh_nonce=lambda count: bytes([role is Role.INITIATOR, *next(nonces).to_bytes(count - 1, "big")]),
+        until=until,
     )
 
 
@@ -473,3 +477,119 @@ def test_equal_roles_end_it_at_once(role: Role) -> None:
     assert isinstance(failed, Fail)
     assert isinstance(failed.error, MediatorLied)
     assert machine.deadline() is None
+
+
+# Patience: the other side may read our token later.
+
+
+def patient(role: Role = Role.INITIATOR, targets: Iterable[Address] = (A,), until: float = 600.0) -> TcpPunch:
+    machine = punch(role, targets, until=until)
+    while (deadline := machine.deadline()) is not None and deadline <= 20.0:
+        machine.on_deadline(deadline)
+    actions(machine)
+    return machine
+
+
+def dials_within(machine: TcpPunch, begin: float, end: float) -> int:
+    count = 0
+    while (deadline := machine.deadline()) is not None and deadline < end:
+        assert deadline >= begin
+        machine.on_deadline(deadline)
+        count += sum(isinstance(action, Dial) for action in actions(machine))
+    return count
+
+
+def test_who_waits_dials_each_5_s_and_leaves_packets_for_later() -> None:
+    machine = patient()
+    assert dials_within(machine, 20.0, 60.0) == 8
+    deadline = machine.deadline()
+    assert deadline is not None
+    machine.on_deadline(deadline)
+    assert actions(machine) == [Abort(A), Dial(A, patience.KEPT)]
+    machine.dial_failed(A, Outcome.REFUSED, deadline + 0.1)
+    assert machine.deadline() == deadline + 0.1 + tcp_punch.PATIENT_INTERVAL
+    connect(machine, 1, dialled=A)
+    machine.lost(1, 70.0, dialled=A)
+    assert machine.deadline() == 70.0 + tcp_punch.PATIENT_INTERVAL, "who takes every connection is not called often"
+
+
+def test_it_hurries_when_the_other_side_is_there() -> None:
+    machine = patient()
+    machine.dial_failed(A, Outcome.REFUSED, 20.0)
+    machine.hurry(21.0)
+    assert machine.deadline() == 21.0
+    assert 10 <= dials_within(machine, 21.0, 29.0) <= 15
+    assert dials_within(machine, 29.0, 69.0) <= 9
+
+
+def test_a_dial_under_way_keeps_its_time() -> None:
+    machine = patient()
+    deadline = machine.deadline()
+    assert deadline is not None
+    machine.on_deadline(deadline)
+    actions(machine)
+    machine.hurry(deadline + 0.01)
+    assert machine.deadline() == pytest.approx(deadline + 0.01 + tcp_punch.MIN_CYCLE)
+
+
+def test_one_that_is_connected_is_not_dialled_in_a_hurry() -> None:
+    machine = patient()
+    connect(machine, 1, dialled=A)
+    machine.hurry(21.0)
+    assert dials_within(machine, 21.0, 600.0) == 0
+
+
+def test_until_the_end_and_a_little_longer_if_somebody_is_there() -> None:
+    machine = patient(until=30.0)
+    assert machine.deadline() is not None
+    machine.hurry(29.0)
+    dials_within(machine, 29.0, 36.9)
+    assert actions(machine) == []
+    machine.on_deadline(37.0)
+    [failed] = [action for action in actions(machine) if isinstance(action, Fail)]
+    assert "within 37 s" in str(failed.error)
+    machine.hurry(38.0)
+    machine.learn(agreement(Role.INITIATOR).terms, [B], 38.0)
+    assert machine.deadline() is None
+
+
+def test_what_is_learned_late_is_dialled_at_once_and_what_came_before_stays() -> None:
+    """It has listened under its own token's secret; now it has read the other's."""
+    own, theirs = PunchSecret(b"own", b"s" * 32), PunchSecret(b"theirs", b"s" * 32)
+    alone = PunchTerms(Role.RESPONDER, offer(), offer(), (own,), by_token=True)
+    machine = punch(Role.RESPONDER, [], until=600.0, terms=alone)
+    purpose = PunchPurpose.TCP_PREAMBLE
+    nonce = connect(machine, 1)
+    hello = Preamble(PreambleKind.HELLO, Role.INITIATOR, bytes(16)).encode(own.key(Role.INITIATOR, purpose))
+    machine.received(1, hello)
+    assert actions(machine) == []
+    machine.learn(replace(alone, secrets=(theirs, own)), [A], 100.0)
+    assert machine.deadline() == 100.0
+    machine.on_deadline(100.0)
+    assert actions(machine) == [Dial(A)]
+    machine.connected(2, 100.1)
+    [said] = actions(machine)
+    assert isinstance(said, Send)
+    assert Preamble.decode(said.data, theirs.key(Role.RESPONDER, purpose)).kind is PreambleKind.HELLO
+    nomination = Preamble(PreambleKind.NOMINATE, Role.INITIATOR, nonce)
+    machine.received(1, nomination.encode(own.key(Role.INITIATOR, purpose)))
+    assert actions(machine) == [Keep(1)]
+
+
+@pytest.mark.parametrize("late", Role)
+def test_two_of_whom_one_begins_later_meet_by_tcp_alone(late: Role) -> None:
+    for seed in range(10):
+        dice = Random(seed)
+        begins = dice.uniform(0.0, 300.0)
+        nodes = {}
+        for role in Role:
+            start = begins if role is late else 0.0
+            target = THERE if role is Role.INITIATOR else HERE
+            machine = punch(role, [target], start=start, until=600.0, random=dice.random)
+            nodes[role] = Node(machine, lambda *_: SILENT)
+        network = MadeUpNetwork(nodes[Role.INITIATOR], nodes[Role.RESPONDER])
+        for node in nodes.values():
+            node.plan = lambda *_: ANSWERED if network.now >= begins else SILENT
+        network.run()
+        assert nodes[Role.INITIATOR].kept == nodes[Role.RESPONDER].kept is not None
+        assert network.now < begins + 0.5

@@ -10,19 +10,8 @@ from hypothesis import strategies as st
 from p2p_core.agreement import Agreement
 from p2p_core.errors import MediatorLied
 from p2p_core.machines import port_guessing
-from p2p_core.machines.udp_punch import (
-    MAX_LEARNED,
-    PLAIN_TIME,
-    Action,
-    Close,
-    Exhausted,
-    Fail,
-    Found,
-    Open,
-    Pair,
-    Send,
-    UdpPunch,
-)
+from p2p_core.machines.udp_actions import Action, Close, Exhausted, Fail, Found, Open, Pair, Send
+from p2p_core.machines.udp_punch import MAX_LEARNED, PLAIN_TIME, UdpPunch
 from p2p_core.packet_budget import MAX_UNANSWERED, PacketBudget
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose

@@ -68,6 +68,7 @@ def with_trailing_bytes(owner: Keys) -> str:
 
 UNREADABLE, REJECTED, EXPIRED = ("token-unreadable", 2), ("token-rejected", 4), ("token-expired", 4)
 MISTYPED = "the token is mistyped: it has its length, but a character is wrong, or two are swapped"
+OUR_OWN_KEY = "this token was made with this side's own key pair"
 
 ROWS = (
     Row("nothing", lambda own, other: "", *UNREADABLE, "there is no token: not a letter or digit"),
@@ -87,7 +88,7 @@ ROWS = (
     Row("too long", lambda own, other: f"{good(other)}7", *UNREADABLE, "the token is too long: ... characters, ..."),
     Row("one character changed", lambda own, other: changed(other), *UNREADABLE, MISTYPED),
     Row("two characters swapped", lambda own, other: swapped(other), *UNREADABLE, MISTYPED),
-    Row("made with our own key", lambda own, other: good(own), *UNREADABLE, "this token was made with this side's own key pair"),
+    Row("made with our own key", lambda own, other: good(own), *UNREADABLE, OUR_OWN_KEY),
     Row(
         "expired",
         lambda own, other: sealed(made_token(other, age=20 * MINUTE)).text,

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.lab.meetings import on
 from tests.lab.nat import Lab
+from tests.programs import Keys, Programs
+from tests.token_peers import paste, token_of, token_peer
 
 pytestmark = pytest.mark.netns
 
@@ -19,10 +22,10 @@ PORT = "80"
 
 
 @contextmanager
-def network(kind: str) -> Iterator[Lab]:
+def network(a: str, b: str = "none") -> Iterator[Lab]:
     """One with a web server on "med"."""
     folder = Path(__file__).parent
-    with Lab(kind, "none", public=PUBLIC) as lab:
+    with Lab(a, b, public=PUBLIC) as lab:
         argv = [sys.executable, str(folder / "address_server.py"), lab.mediator_address, PORT]
         server = lab.popen("med", argv, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
@@ -45,3 +48,17 @@ def test_it_tells_the_address_of_the_nat_and_the_ports_are_our_own(kind: str) ->
         [port] = own  # of TCP and UDP
         assert found["candidates"][:2] == [f"srflx/{way} {lab.public_address('a')}:{port}" for way in ("tcp", "udp")]
         assert (found["failed"], found["udp"]) == ([], "UNKNOWN")
+
+
+def test_two_peers_meet_by_what_it_tells(key_pairs: tuple[Keys, Keys], tmp_path: Path) -> None:
+    """Both NATs keep port numbers, and nobody tells them by STUN."""
+    with network("port-restricted", "port-restricted") as lab, Programs() as programs:
+        flags = ("--address-service", f"http://{lab.mediator_address}:{PORT}/", "--message", "hello")
+        one, two = (
+            token_peer(programs, host, tmp_path / host, *flags, own=own, other=other, start=on(lab, host))
+            for host, own, other in (("a", *key_pairs), ("b", *reversed(key_pairs)))
+        )
+        paste(token_of(one), two)
+        paste(token_of(two), one)
+        assert [peer.wait_for("connected")["path"] for peer in (one, two)] == ["tcp", "tcp"]
+        assert [peer.exit_code() for peer in (one, two)] == [0, 0]

@@ -1,6 +1,7 @@
 """What a peer finds out about its own NAT, with a real mediator on the other side of it."""
 
 import json
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -98,3 +99,18 @@ def test_a_mediator_on_all_addresses_answers_from_the_one_that_was_asked(
         lab.namespace("med").ip(f"route replace 203.0.113.0/24 dev eth0 src {second}")
         found = gathered(lab, programs, keys[0], tmp_path, "--host", "")
         assert (found["udp"], found["tcp"]) == (INDEPENDENT, INDEPENDENT)
+
+
+@pytest.mark.parametrize("ports", [("3478",), ("3478", "3479")])
+def test_a_mapping_is_held_with_servers_that_close_connections(ports: tuple[str, ...]) -> None:
+    """With one server alone the NAT takes another port each time, and that is told."""
+    with Lab(a="pr-nopreserve", b="none") as lab:
+        server = lab.mediator_address
+        argv = [sys.executable, str(Path(__file__).with_name("closing_stun.py")), server, *ports]
+        serving = lab.popen("med", argv, stdout=subprocess.PIPE, text=True)
+        assert serving.stdout is not None
+        assert serving.stdout.readline() == "ready\n"
+        holder = str(Path(__file__).with_name("mapping_holder.py"))
+        stun = [f"{server}:{port}/tcp" for port in ports]
+        told = json.loads(lab.run("a", [sys.executable, holder, "4", *stun]).stdout)
+        assert (len(set(told["seen"])) > 1) is told["changed"] is (len(ports) == 1)

@@ -64,6 +64,13 @@ class TypedLines:
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
+    @property
+    def room(self) -> tuple[int, int] | None:
+        return None
+
+    def verbatim(self, text: str) -> None:
+        self.notices.append(text)
+
     def progress(self, transfer: int, line: str) -> None:
         pass
 

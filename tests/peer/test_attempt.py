@@ -160,8 +160,8 @@ async def test_nobody_waits_at_the_relay_for_who_does_not_come_there(
 ) -> None:
     relays: dict[Any, bool] = {}
 
-    async def race(gathered: Any, agreement: Any, *_: Any, relay: Any, **__: Any) -> None:
-        relays[agreement.own.peer] = relay is not None
+    async def race(gathered: Any, terms: Any, *_: Any, relay: Any, **__: Any) -> None:
+        relays[terms.role] = relay is not None
         raise NoPath("none")
 
     monkeypatch.setattr(attempt, "race", race)

@@ -10,13 +10,28 @@ import pytest
 from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome, PunchwireError, SameKey, UsageError
 from p2p_core.proof import Role
 from p2p_core.wire.frames import Chosen
+from p2p_peer.channel import introduction
+from p2p_peer.channel.introduction import Introduced
 from p2p_peer.events import Authenticated, Encrypted, Listening, NotReached, PathFound, PeerMet, Standing
-from p2p_peer.serverless import connections
+from p2p_peer.serverless import connections, direct, tcp_port
+from p2p_peer.serverless.connections import Connections
 from p2p_peer.serverless.direct import Mode
+from p2p_peer.serverless.tcp_port import Place
 from p2p_peer.session import Session
 
 from tests.keys import key
-from tests.peer.directly import ALICE, BOB, HERE, MALLORY, Meetings, id_of, is_one_session, open_sockets, own_ports
+from tests.peer.directly import (
+    ALICE,
+    BOB,
+    HERE,
+    MALLORY,
+    Direct,
+    Meetings,
+    id_of,
+    is_one_session,
+    open_sockets,
+    own_ports,
+)
 from tests.peer.pair import soon, until
 
 LOWER, HIGHER = sorted((ALICE, BOB), key=id_of)  # the session's initiator, and its responder
@@ -97,23 +112,36 @@ async def test_both_at_once_come_to_one_session(start: Meetings, ports: list[int
 async def test_both_connections_are_proved_before_one_is_chosen(
     start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
-    """All four ends have every proof before anybody goes on."""
-    proved: list[asyncio.Future[None]] = []
-    real = connections.introduce
+    both = await proved_twice(start, ports, monkeypatch, order)
+    await is_one_session(await both[0].session(), await both[1].session())
+    assert both[0].all(NotReached) + both[1].all(NotReached) == []
 
-    async def introduce(*arguments: Any, **options: Any) -> Any:
+
+async def proved_twice(start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, order: int) -> list[Direct]:
+    """Begin two at once; all four ends of two connections have every proof before anybody goes on, in some order."""
+    looked_up, proved = asyncio.Event(), []
+    real, real_look_up = connections.introduce, direct.look_up
+
+    async def look_up(*arguments: Any) -> list[Place]:
+        await looked_up.wait()
+        return await real_look_up(*arguments)
+
+    async def introduce(*arguments: Any, **options: Any) -> Introduced:
         introduced = await real(*arguments, **options)
         proved.append(asyncio.get_running_loop().create_future())
         await proved[-1]
         return introduced
 
     monkeypatch.setattr(connections, "introduce", introduce)
-    both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+    monkeypatch.setattr(direct, "look_up", look_up)
+    both = [start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])]
+    for one in both:
+        await one.wait_for(Listening)
+    looked_up.set()
     await until(lambda: len(proved) == 4)
     for future in proved[::order]:
         future.set_result(None)
-    await is_one_session(await both[0].session(), await both[1].session())
-    assert both[0].all(NotReached) + both[1].all(NotReached) == []
+    return both
 
 
 # What cannot be done.
@@ -227,53 +255,52 @@ async def test_ones_own_key_is_not_the_other_sides(start: Meetings) -> None:
 # Connections that break at the worst moment.
 
 
-@pytest.mark.parametrize("dials", [LOWER, HIGHER])
-async def test_a_connection_that_breaks_before_it_can_be_chosen(
-    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, dials: int
-) -> None:
-    """Both fall back on waiting: the next connection is as good."""
-    real, broken = connections.send_frame, []
+@pytest.fixture
+def cut(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The first connection that is chosen breaks just then; the list has what should have gone over it."""
+    real, lost = connections.send_frame, []
 
     async def send_frame(stream: Any, frame: Any) -> None:
-        if not broken:
-            broken.append(frame)
+        if not lost:
+            lost.append(frame)
             raise ConnectionLost("cut")
         await real(stream, frame)
 
     monkeypatch.setattr(connections, "send_frame", send_frame)
+    return lost
+
+
+@pytest.mark.parametrize("dials", [LOWER, HIGHER])
+async def test_a_connection_that_breaks_before_it_can_be_chosen(
+    start: Meetings, ports: list[int], cut: list[Any], dials: int
+) -> None:
+    """Both fall back on waiting: the next connection is as good."""
     waits = start(LOWER if dials == HIGHER else HIGHER)
     port = await waits.port()
-    cut = start(dials, Mode.BOTH, port, port=ports[0])
-    await cut.wait_for(NotReached)
-    assert broken == [Chosen()]
+    first = start(dials, Mode.BOTH, port, port=ports[0])
+    await first.wait_for(NotReached)
+    assert cut == [Chosen()]
     assert not waits.meeting.done()
     again = start(dials, Mode.CONNECT, port)
     await is_one_session(await again.session(), await waits.session())
-    assert not cut.meeting.done()
+    assert not first.meeting.done()
 
 
+@pytest.mark.parametrize("order", [1, -1])
 async def test_one_of_two_connections_breaks_before_it_can_be_chosen(
-    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, cut: list[Any], order: int
 ) -> None:
-    real, broken = connections.send_frame, []
-
-    async def send_frame(stream: Any, frame: Any) -> None:
-        if not broken:
-            broken.append(frame)
-            raise ConnectionLost("cut")
-        await real(stream, frame)
-
-    monkeypatch.setattr(connections, "send_frame", send_frame)
-    both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
-    await until(lambda: all(one.meeting.done() for one in both) or bool(both[0].all(NotReached)))
+    """The other one is taken."""
+    both = await proved_twice(start, ports, monkeypatch, order)
     await is_one_session(await both[0].session(), await both[1].session())
+    assert cut == [Chosen()]
 
 
 @pytest.mark.parametrize("dials", [LOWER, HIGHER])
 async def test_a_connection_that_breaks_before_the_choice_is_heard(
     start: Meetings, monkeypatch: pytest.MonkeyPatch, dials: int
 ) -> None:
-    """One has a session that breaks at once. The other one, if it only dialled, fails as well; else it goes on waiting."""
+    """One has a session that breaks at once. The other one, if it only dialled, fails as well; or goes on waiting."""
     real, broken = connections.send_frame, []
 
     async def send_frame(stream: Any, frame: Any) -> None:
@@ -307,20 +334,65 @@ async def _all_of(session: Session) -> None:
 # Whoever is told to stop leaves nothing.
 
 
-@pytest.mark.parametrize("number", [ALICE, BOB])
-async def test_cancelled_at_any_moment(start: Meetings, ports: list[int], number: int) -> None:
+@pytest.mark.parametrize(
+    ("where", "moment"),
+    [
+        (direct, "look_up"),
+        (tcp_port, "look_up"),
+        (connections, "dial"),
+        (connections, "read_frame"),
+        (connections, "send_frame"),
+        (introduction, "read_frame"),
+    ],
+)
+async def test_cancelled_in_the_middle(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, where: Any, moment: str
+) -> None:
     """The fixtures of this folder say that no task is left, and no socket."""
+    before, reached = open_sockets(), asyncio.Event()
+
+    async def stays(*_: Any, **__: Any) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(where, moment, stays)
+    both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+    await soon(reached.wait())
+    for one in both:
+        one.meeting.cancel()
+    for outcome in await asyncio.gather(*(one.meeting for one in both), return_exceptions=True):
+        if isinstance(outcome, Session):  # of the one that does not wait for the other
+            await soon(outcome.abort("the other one is gone"))
+        else:
+            assert isinstance(outcome, asyncio.CancelledError)
+    assert open_sockets() == before
+
+
+@pytest.mark.parametrize("number", [LOWER, HIGHER])
+@pytest.mark.parametrize("turns", range(4))
+async def test_cancelled_when_a_connection_is_kept(
+    start: Meetings, monkeypatch: pytest.MonkeyPatch, number: int, turns: int
+) -> None:
+    """Just then, or `turns` of the loop later: it is closed, unless somebody has the session already."""
+    real = Connections._keep
+    ours: list[asyncio.Task[Session]] = []
+
+    def cancel(turns: int) -> None:
+        if turns:
+            asyncio.get_running_loop().call_soon(cancel, turns - 1)
+        else:
+            ours[0].cancel()
+
+    async def keep(self: Connections, *arguments: Any, **options: Any) -> None:
+        await real(self, *arguments, **options)
+        if self._own == id_of(number):
+            cancel(turns)
+
+    monkeypatch.setattr(Connections, "_keep", keep)
+    waits = start(number, Mode.LISTEN)
+    ours.append(waits.meeting)
     before = open_sockets()
-    for turns in range(0, 90, 3):
-        both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        both[number].meeting.cancel()
-        both[number ^ 1].meeting.cancel() if turns % 2 else None
-        done, _ = await asyncio.wait([one.meeting for one in both], timeout=0.2)
-        both[number ^ 1].meeting.cancel()
-        outcomes = await asyncio.gather(*(one.meeting for one in both), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Session):
-                await soon(outcome.abort("enough"))
-        assert open_sockets() == before
+    dials = start(LOWER if number == HIGHER else HIGHER, Mode.CONNECT, await waits.port())
+    outcome, _ = await soon(asyncio.gather(waits.meeting, dials.meeting, return_exceptions=True))
+    if isinstance(outcome, asyncio.CancelledError):
+        assert open_sockets() <= before + 1  # the other side's

@@ -29,7 +29,9 @@ def test_each_command_has_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["host", "1", "key", "peer"]) == 5
     assert main(["keygen", "DIR"]) == 6
     assert main(["fingerprint", "KEY"]) == 7
-    assert ran == ["run chat", "keygen keygen", "fingerprint fingerprint"]
+    assert main(["token"]) == 5
+    assert main(["direct", "-v"]) == 5
+    assert ran == ["run chat", "keygen keygen", "fingerprint fingerprint", "run token", "run direct"]
 
 
 def test_without_arguments_those_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

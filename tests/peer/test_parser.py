@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from p2p_peer.cli.exit_codes import EXIT_CODES
-from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
+from p2p_peer.cli.manual import PASSPHRASE_VARIABLE, PHRASE_VARIABLE
 from p2p_peer.cli.parser import parse
+from p2p_peer.serverless.direct import DEFAULT_PORT
+from p2p_peer.serverless.token import DEFAULT_LIFE
 
 CHAT = ["example.org", "54700", "key.pem", "peer.pem"]
 
@@ -30,6 +32,14 @@ def test_four_positionals_are_the_chat() -> None:
         (["verify", "receipt.jsonl", "a.iso", "--json"], "verify"),
         (["verify", "54700", "key.pem", "peer.pem"], "chat"),
         (["netcheck", "54700", "key.pem", "peer.pem"], "chat"),
+        (["token", "54700", "key.pem", "peer.pem"], "chat"),
+        (["direct", "54700", "key.pem", "peer.pem"], "chat"),
+        (["token"], "token"),
+        (["token", "key.pem"], "token"),
+        (["token", "key.pem", "peer.pem", "--message", "hi"], "token"),
+        (["token", "54700", "peer.pem"], "token"),
+        (["direct"], "direct"),
+        (["direct", "-t", "host", "-r", "9000"], "direct"),
         (["keygen", "54700", "key.pem", "peer.pem"], "chat"),  # a host that is named like a command
         (["fingerprint", "54700", "key.pem", "peer.pem"], "chat"),
         (["keygen", "54700", "key.pem", "peer.pem", "--message", "hello"], "chat"),
@@ -113,6 +123,49 @@ def test_which_way_to_the_other_peer() -> None:
     assert parse([*CHAT, "--direct-only", "--ipv4"]).direct_only
 
 
+def test_token() -> None:
+    options = parse(["token"])
+    assert (options.keypair, options.peerkey, options.phrase, options.ttl) == (None, None, None, 600)
+    assert (options.token, options.token_file, options.no_qr, options.address_service) == (None, None, False, None)
+    options = parse(
+        ["token", "key.pem", "peer.pem", "--phrase", "some words", "--ttl", "90", "--token", "1abc", "--no-qr"]
+    )
+    assert (options.keypair, options.peerkey) == (Path("key.pem"), Path("peer.pem"))
+    assert (options.phrase, options.ttl, options.token, options.no_qr) == ("some words", 90, "1abc", True)
+    assert isinstance(options.ttl, int)
+    options = parse(
+        ["token", "--token-file", "-", "--address-service", "https://a.example", "--stun", "a", "--bind", "::1"]
+    )
+    assert (options.token_file, options.address_service) == (Path("-"), "https://a.example")
+    assert (options.stun, options.bind) == (["a"], "::1")
+
+
+def test_direct() -> None:
+    options = parse(["direct"])
+    assert (options.host, options.port, options.target, options.remote_port) == (None, 8000, None, 8000)
+    assert (options.mode, options.keypair, options.certificate, options.peerkey) == (0, None, None, None)
+    assert (options.require_known, options.wait) == (False, None)
+    options = parse(["direct", "-i", "::1", "-p", "0", "-t", "host", "-r", "9000", "-m", "1", "-k", "k", "-c", "c"])
+    assert (options.host, options.port, options.target, options.remote_port) == ("::1", 0, "host", 9000)
+    assert (options.mode, options.keypair, options.certificate) == (1, Path("k"), Path("c"))
+    options = parse(["direct", "--peer-key", "p", "--require-known", "--wait", "5", "--ipv6"])
+    assert (options.peerkey, options.require_known, options.wait, options.ipv6) == (Path("p"), True, 5, True)
+
+
+def test_the_ports_are_the_librarys() -> None:
+    assert parse(["direct"]).port == DEFAULT_PORT
+    assert parse(["token"]).ttl == DEFAULT_LIFE
+
+
+@pytest.mark.parametrize("command", [CHAT, ["token"], ["direct"]])
+def test_every_session_does_the_same(command: list[str]) -> None:
+    flags = ["--message", "hi", "--send", "a", "--receive", "in", "--yes", "--max-size", "1G", "--exclude", "*.tmp"]
+    options = parse([*command, *flags, "--timeout", "9", "--json", "-v", "--state-dir", "/s", "--limit-rate", "1M"])
+    assert (options.message, options.send, options.receive) == (["hi"], ["a"], Path("in"))
+    assert (options.yes, options.max_size, options.exclude, options.limit_rate) == (True, 10**9, ["*.tmp"], 10**6)
+    assert (options.timeout, options.json, options.verbose, options.state_dir) == (9, True, True, Path("/s"))
+
+
 def test_netcheck() -> None:
     options = parse(["netcheck"])
     assert (options.host, options.port, options.json, options.verbose, options.insecure) == (
@@ -159,6 +212,20 @@ def test_netcheck() -> None:
         ["netcheck", "example.org"],
         ["netcheck", "example.org", "http"],
         ["netcheck", "example.org", "1", "more"],
+        ["token", "key.pem", "peer.pem", "more"],
+        ["token", "--ttl", "29"],
+        ["token", "--ttl", "3601"],
+        ["token", "--ttl", "soon"],
+        ["token", "--token", "1abc", "--token-file", "-"],
+        ["token", "--wait", "5"],
+        ["token", "--relay-only"],
+        ["token", "--direct-only"],
+        ["token", "--insecure"],
+        ["direct", "key.pem"],
+        ["direct", "-m", "3"],
+        ["direct", "-p", "65536"],
+        ["direct", "-r", "0"],
+        ["direct", "--stun", "a"],
         ["keygen"],
         ["keygen", "DIR", "--bits", "many"],
         ["fingerprint"],
@@ -184,16 +251,19 @@ def test_help_tells_all(capsys: pytest.CaptureFixture[str]) -> None:
         "keygen DIR",
         "fingerprint KEY",
         "netcheck [HOST PORT]",
+        "token [KEYPAIR [PEERKEY]]",
+        "direct [-t TARGET]",
         "/send PATH...",
         "/cancel [N]",
         "/quit",
         PASSPHRASE_VARIABLE,
+        PHRASE_VARIABLE,
         "--mediator-id",
     ):
         assert word in said
 
 
-@pytest.mark.parametrize("command", ["keygen", "fingerprint", "netcheck"])
+@pytest.mark.parametrize("command", ["keygen", "fingerprint", "netcheck", "token", "direct"])
 def test_each_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse([command, "--help"])

@@ -155,6 +155,23 @@ async def test_a_keepalive_that_fails_changes_nothing_and_is_not_the_last(
     assert scene.port.candidate == candidate(public(5000))
 
 
+async def test_when_a_server_falls_silent_another_one_holds_the_mapping(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("KEEPALIVE", "SECOND_TRY"):
+        monkeypatch.setattr(reflexive, name, 0.001)
+    await scene.asked((0, public(5000)), (1, public(5000)))
+    scene.news.clear()
+    async with held(scene) as answer:
+        for server in (SERVERS[1], SERVERS[0], SERVERS[1]):
+            await until(lambda server=server: scene.asker.asked == [server])  # type: ignore[misc]
+            answer(None)
+        for _ in range(2):  # and then it stays
+            await until(lambda: scene.asker.asked == [SERVERS[0]])
+            answer(public(5000))
+    assert scene.news == []
+
+
 class _OverError(Exception):
     """The made-up time is over."""
 

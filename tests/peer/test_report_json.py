@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from p2p_core.errors import ConnectionLost, NotAdmitted, PunchwireError, TransferFailed
+from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_peer.cli import outputs
@@ -16,6 +17,7 @@ from p2p_peer.events import (
     FileFailed,
     FileGrew,
     FilesKept,
+    Listening,
     Matched,
     MediatorReached,
     MessageDelivered,
@@ -25,8 +27,12 @@ from p2p_peer.events import (
     PathLost,
     PeerDone,
     PeerLeaving,
+    PeerMet,
     Phase,
     SessionEvent,
+    Standing,
+    TokenMade,
+    TokenRead,
     TransferBroken,
     TransferOffered,
     TransferProgress,
@@ -41,6 +47,37 @@ from tests.peer.fake_session import ADDRESS, PEER, ShownSession, manifest_of
 
 SESSION: Any = ShownSession()
 ID = MediatorId(bytes(range(32)))
+
+
+FIELDS = {name: set(fields.split(", ")) - {""} for name, fields, _ in EVENTS}
+OTHER = PeerId(bytes([7] * 32))
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (TokenMade("1abc", 1_700_000_000), {"event": "token", "token": "1abc", "expires": 1_700_000_000}),
+        (TokenRead(()), {"event": "token_read"}),
+        (
+            Listening((Address.of("192.0.2.1", 8000), Address.of("2001:db8::1", 8000))),
+            {"event": "listening", "addresses": ["192.0.2.1:8000", "[2001:db8::1]:8000"]},
+        ),
+        (
+            PeerMet(PEER, Standing.FIRST_USE, OTHER, "Bob"),
+            {
+                "event": "peer_met",
+                "peer": str(PEER),
+                "standing": "first_use",
+                "words": list(PEER.words),
+                "own_words": list(OTHER.words),
+            },
+        ),
+    ],
+)
+def test_meeting_without_a_mediator(said: Any, event: ConnectEvent, expected: dict[str, Any]) -> None:
+    JsonReport().connecting(event)
+    assert said() == [expected]
+    assert set(expected) - {"event"} == FIELDS[expected["event"]]
 
 
 @pytest.fixture

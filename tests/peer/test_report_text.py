@@ -1,10 +1,13 @@
 import re
+import time
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
+from p2p_core.errors import ConnectionLost, PeerKeyChanged, PunchwireError, TransferFailed
+from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address, Transport
 from p2p_peer.cli import outputs
@@ -16,24 +19,31 @@ from p2p_peer.events import (
     FileFailed,
     FileGrew,
     FilesKept,
+    Listening,
     Matched,
     MediatorReached,
     MessageDelivered,
     MessageReceived,
+    NotReached,
     PathChanged,
     PathLost,
     PeerDone,
     PeerLeaving,
+    PeerMet,
     Phase,
     SessionEvent,
+    Standing,
     StillLooking,
     StunServerUnusable,
+    TokenMade,
+    TokenRead,
     TransferBroken,
     TransferOffered,
     TransferProgress,
     TransferReceived,
     TransferSent,
     TransferStalled,
+    TurnedAway,
 )
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
@@ -44,6 +54,92 @@ from tests.peer.fake_session import ADDRESS, PEER, ShownSession, manifest_of
 SESSION: Any = ShownSession()
 ID = MediatorId(bytes(range(32)))
 EVIL = "\x1b]0;owned\x07\r\x1b[2Jgnp.\u202eexe\x9b31m"
+
+
+OTHER = PeerId(bytes([7] * 32))
+
+
+class Shown(LineConsole):
+    """Says how large the terminal is, and writes down what is to be shown as it is."""
+
+    def __init__(self, room: tuple[int, int] | None) -> None:
+        super().__init__()
+        self._room = room
+        self.shown: list[str] = []
+
+    @property
+    def room(self) -> tuple[int, int] | None:
+        return self._room
+
+    def verbatim(self, text: str) -> None:
+        self.shown.append(text)
+
+
+@pytest.mark.parametrize(
+    ("room", "shows_qr", "shown", "said"),
+    [
+        ((80, 24), True, 2, []),
+        ((80, 24), False, 1, []),
+        (None, True, 1, ["* no QR code of it, as this is no terminal that could show one"]),
+        ((20, 24), True, 1, ["* no QR code of it, as the terminal is too small: it takes 27 columns and 16 rows"]),
+    ],
+)
+def test_our_token(
+    capsys: pytest.CaptureFixture[str], room: tuple[int, int] | None, shows_qr: bool, shown: int, said: list[str]
+) -> None:
+    console = Shown(room)
+    expires = int(time.time()) + 600
+    TextReport(console, shows_qr=shows_qr).connecting(TokenMade("1abc" * 10, expires))
+    until = f"{datetime.fromtimestamp(expires).astimezone():%H:%M:%S}"
+    assert capsys.readouterr().err.splitlines() == [
+        f"* your token, good until {until} (10 min), for the other side:",
+        *said,
+    ]
+    assert console.shown[0] == "1abc" * 10
+    assert len(console.shown) == shown
+
+
+def test_meeting_without_a_mediator(capsys: pytest.CaptureFixture[str]) -> None:
+    report = TextReport(LineConsole())
+    address = Address.of("192.0.2.1", 8000)
+    report.connecting(TokenRead(()))
+    report.connecting(Listening((address, Address.of("2001:db8::1", 8000))))
+    report.connecting(NotReached("host:8000", "Connection refused"))
+    report.connecting(TurnedAway(address, PeerKeyChanged("its key has changed")))
+    assert capsys.readouterr().err.splitlines() == [
+        "* the other side's token is good; connecting, as soon as it has read yours",
+        "* waiting for the other peer at 192.0.2.1:8000, [2001:db8::1]:8000",
+        "* host:8000 cannot be reached: Connection refused; waiting for the other peer to come",
+        "* turned away who came from 192.0.2.1:8000: its key has changed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("standing", "name", "said"),
+    [
+        (Standing.EXPECTED, "", None),
+        (Standing.REMEMBERED, "", "this peer is remembered: it has the key it had before"),
+        (Standing.REMEMBERED, "B\x1bob", r"this peer is remembered as B\x1bob: it has the key it had before"),
+    ],
+)
+def test_a_peer_that_need_not_be_compared(
+    capsys: pytest.CaptureFixture[str], standing: Standing, name: str, said: str | None
+) -> None:
+    TextReport(LineConsole()).connecting(PeerMet(PEER, standing, OTHER, name))
+    assert capsys.readouterr().err == ("" if said is None else f"* {said}\n")
+
+
+@pytest.mark.parametrize("standing", [Standing.FIRST_USE, Standing.BY_TOKEN])
+def test_words_to_compare(capsys: pytest.CaptureFixture[str], standing: Standing) -> None:
+    TextReport(LineConsole()).connecting(PeerMet(PEER, standing, OTHER))
+    first, *rows = capsys.readouterr().err.splitlines()
+    assert "ompare the words aloud:" in first
+    rows = [row.removeprefix("* ") for row in rows]
+    assert [row[:8].strip() for row in rows] == ["yours", "", "", "theirs", "", ""]
+    said = [row[8:].split() for row in rows]
+    assert all(len(row) == 4 for row in said)
+    assert tuple(sum(said[:3], [])) == OTHER.words
+    assert tuple(sum(said[3:], [])) == PEER.words
 
 
 def offered(*entries: str | tuple[str, int]) -> TransferOffered:

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from p2p_core.errors import Malformed, MediatorLied, PunchwireError
+from p2p_core.errors import Malformed, MediatorLied
 from p2p_core.machines.patience import KEPT, KEPT_BY_GUESSING, pause
 from p2p_core.machines.port_guessing import CountingSide, EasySide, HardSide, birthday, counting, predicted, takes_luck
+from p2p_core.machines.udp_actions import Action, Close, Exhausted, Fail, Found, Open, Pair, Send
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchTerms
@@ -26,7 +27,7 @@ from p2p_core.wire.candidate import Address
 from p2p_core.wire.probe import Probe, ProbeKind
 from p2p_core.wire.punch_record import NONCE_BYTES
 
-__all__ = ["Action", "Close", "Exhausted", "Fail", "Found", "Open", "Pair", "Send", "UdpPunch"]
+__all__ = ["UdpPunch"]
 
 PLAIN_TIME = 2.0  # s; pairs that can connect did so within 0.2 s in the lab, the rest is for loss and late starters
 PLAIN_INTERVAL = 0.05  # s between probes to one address; oftener gains nothing, the common start counts
@@ -40,59 +41,6 @@ PATIENT_PROBES_WITH_LUCK = 75  # as many where ports are guessed, which takes 2 
 MAX_LEARNED = 16  # addresses that no offer names; an attacker who repeats our packets may not make us probe more
 IPV4_HANDICAP = 1.25  # how much longer a round trip over IPv6 may be to be taken before IPv4 (RFC 8305's spirit)
 NEVER = float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One of our sockets, by its number, and an address of the other side."""
-
-    socket: int
-    address: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send a datagram."""
-
-    pair: Pair
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Open a socket of IP version 4 or 6 and give it this number. If that fails, what is sent on it is lost."""
-
-    socket: int
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close a socket that was asked for by `Open`."""
-
-    socket: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A pair is valid; `best()` says which, and may say another one later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exhausted:
-    """Nothing more will be tried; `why` is a clause that says what was. Probes are still answered."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Done: it makes no sense to go on."""
-
-    error: PunchwireError
-
-
-Action = Send | Open | Close | Found | Exhausted | Fail
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """The chat: what is typed at a terminal, from before the other peer is there until one of the two leaves."""
 
 import asyncio
-from collections.abc import Callable, Collection
+import contextlib
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -10,7 +11,7 @@ from p2p_core.errors import ConnectionLost, PunchwireError
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
 from p2p_peer.cli.chat_files import ChatFiles
-from p2p_peer.cli.console import Console
+from p2p_peer.cli.console import Console, LineSource
 from p2p_peer.cli.human import duration
 from p2p_peer.cli.mode import OTHER_IS_DONE
 from p2p_peer.cli.path_text import path_text
@@ -26,12 +27,18 @@ class _Question:
     """What is asked, until one of the answers is typed."""
 
     text: str
-    answers: Collection[str] | None  # None: any line that is no command
+    answers: Collection[str]
     answer: "asyncio.Future[str]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def takes(self, line: str) -> bool:
-        """Whether `line` is meant for it; leaving is possible always, other commands where any line is an answer."""
-        return not line.startswith("/") if self.answers is None else line.strip() != "/quit"
+
+class _Diverted:
+    """Implements `LineSource`, without an end: whoever leaves the chat ends it all."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[str] = asyncio.Queue()
+
+    async def next(self) -> str | None:
+        return await self.lines.get()
 
 
 class Chat:
@@ -46,6 +53,7 @@ class Chat:
         self._lost_at = ""  # %H:%M:%S; empty: there is a connection
         self._began = datetime.now().astimezone()
         self._question: _Question | None = None
+        self._diverted: _Diverted | None = None
         self._asking = asyncio.Lock()
         self._was_warned = False  # that leaving gives up transfers; until something else is typed
         self._reading: asyncio.Task[None] | None = None
@@ -83,10 +91,15 @@ class Chat:
         self.start()
         return await self._ask(question, ("yes", "no")) == "yes"
 
-    async def ask_line(self, question: str) -> str:
-        """Wait for a line that is no command; `question` may be empty. Leaving is no answer."""
+    @contextlib.contextmanager
+    def diverted(self) -> Iterator[LineSource]:
+        """Within this, what is typed and is no command goes to whoever reads what this yields."""
         self.start()
-        return await self._ask(question, None)
+        self._diverted = diverted = _Diverted()
+        try:
+            yield diverted
+        finally:
+            self._diverted = None
 
     async def stop(self) -> None:
         """Read no more."""
@@ -138,29 +151,27 @@ class Chat:
         while not self._leaves and (line := await self._console.next()) is not None:
             await asyncio.sleep(0)  # however many lines were pasted, keys are heard between two of them
             self._was_warned = self._was_warned and line.strip() == "/quit"
-            if self._question is not None and self._question.takes(line):
+            if self._question is not None and line.strip() != "/quit":
                 self._answer_question(line.strip(), self._question)
             elif line.startswith("//"):
                 self._say(line.removeprefix("/"))
             elif line.startswith("/"):
                 self._carry_out(line)
+            elif self._diverted is not None:
+                self._diverted.lines.put_nowait(line)
             elif line.strip():
                 self._say(line)
 
-    async def _ask(self, text: str, answers: Collection[str] | None) -> str:
+    async def _ask(self, text: str, answers: Collection[str]) -> str:
         """Ask until one of the answers is typed. Questions wait for each other."""
         async with self._asking:
             question = _Question(text, answers)
             self._question = question
-            if text:
-                self._console.notice(text)
-            try:
-                return await question.answer
-            finally:
-                self._question = None
+            self._console.notice(text)
+            return await question.answer
 
     def _answer_question(self, line: str, question: _Question) -> None:
-        if question.answers is not None and line not in question.answers:
+        if line not in question.answers:
             self._console.notice(question.text)
             return
         self._question = None

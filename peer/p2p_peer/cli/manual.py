@@ -174,7 +174,8 @@ MAN_PAGE: dict[str, Text] = {
         ),
         (
             "~/.config/punchwire/config.toml",
-            'STUN servers to ask as well as the mediator\'s: stun = ["stun.example.org:3478"], each as with --stun',
+            'STUN servers to ask as well as the mediator\'s: stun = ["stun.example.org:3478"], each as with --stun;\n'
+            'and for token, what is asked where none of them answers: address_service = "https://address.example.org"',
         ),
         ("DIR/key.pem, DIR/public.pem", "what keygen makes: the key pair (0600), and the public key for the others"),
     ),

@@ -26,7 +26,7 @@ from p2p_core.wire.token_text import parse
 
 from p2p_peer.cli.manual import PHRASE_VARIABLE
 from p2p_peer.cli.network_flags import address_service, connect_options
-from p2p_peer.cli.pasted_token import PastedToken
+from p2p_peer.cli.pasted_token import pasted_token
 from p2p_peer.cli.preflight import own_key
 from p2p_peer.cli.prompt import Prompt
 from p2p_peer.cli.report import Report
@@ -110,7 +110,8 @@ class MeetByToken:
         if self._given is not None:
             return await own.read(self._given)
         self._is_asking = self._prompt.is_person
-        read = await PastedToken(self._prompt, self._report).read(own.read, optional=not self._must_be_given)
+        way_out = "" if self._must_be_given else ", unless it can come by itself with yours"
+        read = await pasted_token(self._prompt, own.read, f"paste the other side's token{way_out}:")
         self._is_asking = False
         if read is None and not self._must_be_given:
             self._report.notice("no token of the other side will come; waiting for whoever has read yours")

@@ -48,7 +48,7 @@ class MeetDirectly:
         self._connect_options = replace(connect_options(options), wait=options.wait)
         self._key, self._made = _key(options)
         self._report = report
-        self._peer_key = None if options.peerkey is None else read_public_key(options.peerkey)
+        self._peer = None if options.peerkey is None else PeerId.of(read_public_key(options.peerkey))
         self.missing: PunchwireError = PeerDidNotCome(f"{self._who} did not come")
 
     async def meet(self, notify: Callable[[ConnectEvent], None]) -> Session:
@@ -62,22 +62,24 @@ class MeetDirectly:
                 self.missing = NoPath(f"{self._who} did not prove its key")
             notify(event)
 
-        return await connect_direct(
+        session = await connect_direct(
             self._key,
             target=self._options.target,
             remote_port=self._options.remote_port,
             host=self._options.host,
             port=self._options.port,
             mode=self._mode,
-            peer_key=self._peer_key,
+            peer_key=self._peer,
             require_known=self._options.require_known,
             options=self._connect_options,
             notify=on_connecting,
         )
+        self._peer = session.peer  # whoever meets us again, to go on, has to be the same
+        return session
 
     @property
     def _who(self) -> str:
-        return "the other peer" if self._peer_key is None else f"the other peer ({PeerId.of(self._peer_key).short})"
+        return "the other peer" if self._peer is None else f"the other peer ({self._peer.short})"
 
 
 def _key(options: argparse.Namespace) -> tuple[RSAPrivateKey, Path | None]:

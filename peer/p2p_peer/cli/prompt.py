@@ -1,14 +1,17 @@
 """Asks whoever sits at the terminal, while there is no session yet."""
 
+import contextlib
+from collections.abc import Iterator
+
 from p2p_peer.cli.chat import Chat
-from p2p_peer.cli.console import Console
+from p2p_peer.cli.console import Console, LineSource
 from p2p_peer.cli.report import Report
 
 __all__ = ["Prompt"]
 
 
 class Prompt:
-    """Where lines come from: typed by a person, who is asked for them, or from a pipe or a file."""
+    """Whom to ask: a person at a terminal, who may be going to chat, or a pipe or a file."""
 
     def __init__(self, chat: Chat | None, console: Console, report: Report, *, is_person: bool) -> None:
         self._chat, self._console, self._report = chat, console, report
@@ -24,10 +27,16 @@ class Prompt:
         assert self._chat is not None
         return await self._chat.ask(question)
 
-    async def line(self, question: str) -> str | None:
-        """Return the next line, for which a person is asked; None if none will come."""
-        if self._chat is not None:
-            return await self._chat.ask_line(question)
+    @contextlib.contextmanager
+    def lines(self) -> Iterator[LineSource]:
+        """Yield where lines come from; within this, none of a chat is a message."""
+        if self._chat is None:
+            yield self._console
+            return
+        with self._chat.diverted() as lines:
+            yield lines
+
+    def say(self, text: str) -> None:
+        """Tell a person, if there is one."""
         if self.is_person:
-            self._report.notice(question)
-        return await self._console.next()
+            self._report.notice(text)

@@ -17,9 +17,7 @@ __all__ = ["Reflexive"]
 # s; the shortest UDP mappings seen last 30 s, though RFC 4787 §4.3 asks for 120. TCP ones live longer, but home routers
 # are seen to drop idle ones after a minute or less.
 KEEPALIVE = 15.0
-# s after one that failed: packets were lost, or the server had closed the connection, as some do with idle ones. The
-# next one is made from the same port; not at once, as the end of the old one has to be acknowledged first.
-SECOND_TRY = 1.0
+SECOND_TRY = 1.0  # s after one that failed, to the same server: the end of a TCP connection is acknowledged by then
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +52,7 @@ class Reflexive:
         self._asker, self._own, self._heard, self._drop = asker, own, heard, drop
         self._questions: list[_Question] = []  # in the order asked
         self._moved: Address | None = None  # where a keepalive saw us last
+        self._failed = 0  # keepalives so far
 
     async def ask(self, server: Address) -> bool:
         """Ask one server, once, and say whether it answered."""
@@ -74,19 +73,24 @@ class Reflexive:
         return True
 
     async def hold(self) -> None:
-        """Ask the last server that answered again and again, so that the NAT keeps the mapping. Does not return."""
+        """Ask the last server that answered again and again, so that the NAT keeps the mapping. Does not return.
+
+        Some close idle TCP connections. The next one is then to another server, if there is one: a NAT that sees the
+        same two ends connect again forgets what was, and with it, if there was no other connection, the mapping.
+        """
         while True:
             await asyncio.sleep(KEEPALIVE)
-            if not await self._refresh():
-                await asyncio.sleep(SECOND_TRY)
-                await self._refresh()
+            servers = [question.server for question in reversed(self._answered())]
+            for _ in range(2 if servers else 0):
+                if await self._refresh(servers[self._failed % len(servers)]):
+                    break
+                self._failed += 1
+                if len(servers) == 1:
+                    await asyncio.sleep(SECOND_TRY)
 
-    async def _refresh(self) -> bool:
+    async def _refresh(self, server: Address) -> bool:
         """Ask once; return False if there was no answer."""
-        before, answered = self.candidate, self._answered()
-        if not answered:
-            return True
-        server = answered[-1].server
+        before = self.candidate
         try:
             self._moved = await self._asker.ask(server)
         except StunFailed as error:  # what it said stands: the mapping lives as long as it lives

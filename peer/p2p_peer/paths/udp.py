@@ -9,7 +9,8 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 
-from p2p_core.machines.udp_punch import Action, Close, Exhausted, Fail, Found, Open, Pair, Send, UdpPunch
+from p2p_core.machines.udp_actions import Action, Close, Exhausted, Fail, Found, Open, Pair, Send
+from p2p_core.machines.udp_punch import UdpPunch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.punching import PunchTerms

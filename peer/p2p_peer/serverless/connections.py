@@ -36,12 +36,12 @@ from p2p_peer.paths.base import Path
 from p2p_peer.serverless.judging import Judge
 from p2p_peer.serverless.tcp_port import Place, dial, why_not
 
-__all__ = ["DIAL_TIME", "MAX_ACCEPTED", "Connections", "Kept"]
+__all__ = ["MAX_ACCEPTED", "Connections", "Kept"]
 
 DIAL_TIME = 10.0  # s for a connection to be there: three SYNs, and a link that takes its time
 MAX_ACCEPTED = 64  # connections that have been accepted and proved nothing; each may take 150 KB and 10 s
 _MAX_TOLD = 16  # addresses that our user is told of, because whoever came from there was turned away
-_PAUSE = 0.1  # s after the system had no room for one more connection
+PAUSE = 0.1  # s after the system had no room for one more connection
 
 _STRANGERS_DOING = (NotAuthenticated, NoPath, RemoteProtocolError, SameKey)
 """What anybody on the network can make of a connection that comes in: no reason to end."""
@@ -152,7 +152,7 @@ class Connections:
         except OSError as error:
             _log.warning("cannot accept a connection: %s", error.strerror)
             self._loop.remove_reader(listener)
-            self._loop.call_later(_PAUSE, self._accept_again, listener)
+            self._loop.call_later(PAUSE, self._accept_again, listener)
             return
         sock.setblocking(False)
         self._make_room()
@@ -234,10 +234,14 @@ class Connections:
         )
         self._proved += 1
         try:
-            if introduced.agreement.role is Role.RESPONDER:
-                await _until_chosen(introduced.channel)
-            async with self._choosing:
-                await self._keep(introduced, began, at_target=at_target)
+            async with asyncio.timeout(HANDSHAKE_TIME):
+                if introduced.agreement.role is Role.RESPONDER:
+                    await _until_chosen(introduced.channel)
+                async with self._choosing:
+                    await self._keep(introduced, began, at_target=at_target)
+        except TimeoutError:
+            introduced.channel.stream.close()
+            raise ConnectionLost(f"the connection was not chosen within {HANDSHAKE_TIME:g} s") from None
         except BaseException:
             introduced.channel.stream.close()
             raise
@@ -255,8 +259,7 @@ class Connections:
         standing = self._judge.check(peer, channel.path.address)  # again: another process may have met it meanwhile
         name = self._judge.remember(peer, standing, at_target=at_target)
         if agreement.role is Role.INITIATOR:
-            async with asyncio.timeout(HANDSHAKE_TIME):
-                await send_frame(channel.stream, Chosen())
+            await send_frame(channel.stream, Chosen())
         if self._kept.done():
             raise ConnectionLost("another connection was chosen")
         self._kept.set_result(Kept(introduced, PeerMet(peer, standing, self._own, name), self._loop.time() - began))
@@ -264,10 +267,7 @@ class Connections:
 
 async def _until_chosen(channel: Channel) -> None:
     try:
-        async with asyncio.timeout(HANDSHAKE_TIME):
-            await read_frame(channel.stream, channel.reader, Chosen)
-    except TimeoutError:
-        raise ConnectionLost(f"the other side did not choose this connection within {HANDSHAKE_TIME:g} s") from None
+        await read_frame(channel.stream, channel.reader, Chosen)
     except ConnectionLost as error:
         raise ConnectionLost("the other side did not choose this connection") from error
     except RemoteProtocolError as error:

@@ -60,16 +60,16 @@ async def connect_direct(
     host: str | None = None,
     port: int = DEFAULT_PORT,
     mode: Mode = Mode.BOTH,
-    peer_key: RSAPublicKey | None = None,
+    peer_key: RSAPublicKey | PeerId | None = None,
     require_known: bool = False,
     options: ConnectOptions | None = None,
     notify: Callable[[ConnectEvent], None] = _ignore,
 ) -> Session:
     """Meet another peer by listening at `host`:`port`, by dialling `target`:`remote_port`, or by both; connect.
 
-    `host` None stands for all addresses of this computer, port 0 for any that is free. Without `peer_key` the other
-    side is believed as ssh believes a host, or, if `require_known`, only if it is remembered. `options.wait` is how
-    long to wait for somebody to come; dialling alone ends earlier.
+    `host` None stands for all addresses of this computer, port 0 for any that is free. `peer_key` is the other side's
+    key, or its peer id; without it the other side is believed as ssh believes a host, or, if `require_known`, only
+    where it is remembered. `options.wait` is how long to wait for somebody to come; dialling alone ends earlier.
 
     `notify` is told each step. Raises the leaves of `PunchwireError`: `UsageError` for what cannot be done,
     `SameKey` when it is this peer that answers, `NotAuthenticated` and below when the target has a key that is not
@@ -77,7 +77,7 @@ async def connect_direct(
     """
     options = options or ConnectOptions()
     _check(target, remote_port, port, mode)
-    expected = None if peer_key is None else PeerId.of(peer_key)
+    expected = peer_key if isinstance(peer_key, PeerId) or peer_key is None else PeerId.of(peer_key)
     if expected == PeerId.of(key.public_key()):
         raise SameKey("the key given for the other side is this side's own")
     store = TrustStore(options.state_dir)

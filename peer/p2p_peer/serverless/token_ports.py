@@ -7,7 +7,7 @@ from typing import Self
 
 from p2p_core.errors import NoPath
 
-from p2p_peer.events import CandidatesFound, ConnectEvent, StunServerUnusable
+from p2p_peer.events import AddressServiceUnusable, CandidatesFound, ConnectEvent, StunServerUnusable
 from p2p_peer.gather.candidates import Gathered, gather
 from p2p_peer.gather.port_mapping.mapping import PortMapping
 from p2p_peer.gather.stun_servers import Unheard
@@ -42,7 +42,16 @@ class Ports:
             if not one.was_asked:
                 notify(StunServerUnusable(one.server, one.why))
 
-        self.gathered = await gather(options, None, (), self._ports, self._mapping, budget=BUDGET, unheard=unheard)
+        self.gathered = await gather(
+            options,
+            None,
+            (),
+            self._ports,
+            self._mapping,
+            budget=BUDGET,
+            unheard=unheard,
+            service_failed=lambda why: notify(AddressServiceUnusable(why)),
+        )
         notify(CandidatesFound(self.gathered.candidates()))
         if not self.gathered.candidates():
             raise NoPath("this computer has no address that another one could reach", advice="Connect it to a network.")
