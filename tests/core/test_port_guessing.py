@@ -3,7 +3,17 @@ from random import Random
 
 import pytest
 from p2p_core.agreement import Agreement
-from p2p_core.machines.port_guessing import GUESSES, PREDICTED, EasySide, HardSide, birthday, predicted
+from p2p_core.machines.port_guessing import (
+    GUESSES,
+    PATIENT_RENEWAL,
+    PATIENT_SPRAYS,
+    PREDICTED,
+    SPRAY,
+    EasySide,
+    HardSide,
+    birthday,
+    predicted,
+)
 from p2p_core.proof import Role
 from p2p_core.punching import PunchTerms
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
@@ -167,3 +177,55 @@ def test_the_hard_side_is_not_made_to_probe_many_addresses() -> None:
     hard = part(Mapping.RANDOM, Mapping.INDEPENDENT, other_seen=seen(OTHER, *range(5000, 5032)))
     assert isinstance(hard, HardSide)
     assert len(hard.targets) == 2
+
+
+# Tokens: the other side may begin later, and no mediator sees it.
+
+
+def test_the_easy_side_sprays_now_and_then() -> None:
+    easy = birthday(held(Mapping.INDEPENDENT, Mapping.RANDOM), OBSERVED, 10.0, Random(1).random, 600.0)
+    assert isinstance(easy, EasySide)
+    sprays: list[list[float]] = []
+    probed: set[Address] = set()
+    while easy.due < easy.until:
+        if not sprays or easy.due > sprays[-1][-1] + 1.0:
+            sprays.append([])
+        sprays[-1] += [easy.due] * len(addresses := easy.step(easy.due))
+        probed.update(addresses)
+    assert [len(spray) for spray in sprays] == [SPRAY] * 5
+    assert [spray[0] for spray in sprays] == [10.0 + after for after in PATIENT_SPRAYS]
+    assert all(spray[-1] - spray[0] < 1.001 for spray in sprays)
+    assert len(probed) == GUESSES
+
+
+def test_the_hard_side_goes_on_before_mappings_end() -> None:
+    hard = birthday(held(Mapping.RANDOM, Mapping.INDEPENDENT), OBSERVED, 10.0, Random(1).random, 600.0)
+    assert isinstance(hard, HardSide)
+    opened = []
+    while hard.due < hard.until:
+        opened += [hard.due] * hard.step(now := hard.due)
+        if hard.renews:
+            assert hard.due == now + PATIENT_RENEWAL
+    assert len(opened) >= 23 * 256
+
+
+@pytest.mark.parametrize(
+    ("candidates", "where"),
+    [
+        (seen(OTHER, 5, 6), [5, 6]),
+        ((*seen("2a00::1", 4, kind=CandidateKind.HOST), *seen(OTHER, 5)), [5]),
+        ((*seen(OTHER, 5), *seen("203.0.113.99", 6)), [5]),
+        (seen("2a00::1", 4, kind=CandidateKind.HOST), [4]),
+        (seen("192.168.1.1", 4, kind=CandidateKind.HOST), None),
+        (seen(OTHER, 5, kind=CandidateKind.MAPPED), None),
+        ((), None),
+    ],
+)
+def test_a_token_says_where_ports_may_be_guessed(candidates: tuple[Candidate, ...], where: list[int] | None) -> None:
+    own = seen(OWN, 40000)
+    terms = replace(held(Mapping.RANDOM, Mapping.INDEPENDENT, own_seen=own, other_seen=candidates), by_token=True)
+    part = birthday(terms, None, 0.0, Random(1).random, 600.0)
+    assert (part is None) is (where is None)
+    if where is not None:
+        assert isinstance(part, HardSide)
+        assert [address.port for address in part.targets] == where

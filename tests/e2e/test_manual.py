@@ -1,12 +1,35 @@
 """What the manual says of the events is what a program gets."""
 
+import subprocess
 from pathlib import Path
 
 from p2p_peer.cli.manual import EVENTS
 
 from tests.e2e.conftest import World
+from tests.programs import Peer, p2p_peer, start_here
+from tests.token_peers import paste, token_of, token_peer
 
 FIELDS = {name: set(fields.split(", ")) - {""} for name, fields, _ in EVENTS}
+
+
+def two_with_tokens(world: World, folder: Path) -> tuple[Peer, Peer]:
+    flags = ("--bind", "127.0.0.1", "--message", "hello")
+    alice, bob = (token_peer(world.programs, name, folder / name, *flags) for name in ("alice", "bob"))
+    paste(token_of(alice), bob)
+    paste(token_of(bob), alice)
+    return alice, bob
+
+
+def two_directly(world: World, folder: Path) -> tuple[Peer, Peer]:
+    def start(name: str, *flags: str) -> Peer:
+        argv = p2p_peer("direct", "--json", "--state-dir", folder / f"direct {name}", "--message", "hello", *flags)
+        peer = Peer(name, start_here(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE))
+        world.programs.callback(peer.stop)
+        return peer
+
+    bob = start("bob", "-m", "2", "-i", "127.0.0.1", "-p", "0")
+    [address] = bob.wait_for("listening")["addresses"]
+    return start("alice", "-m", "1", "-t", "127.0.0.1", "-r", address.rpartition(":")[2]), bob
 
 
 def test_every_event_and_its_fields(world: World, tmp_path: Path) -> None:
@@ -17,7 +40,9 @@ def test_every_event_and_its_fields(world: World, tmp_path: Path) -> None:
     assert (alice.exit_code(), bob.exit_code()) == (0, 0)
     third = world.start_alice("--wait", "0.1")
     assert third.exit_code() == 5
-    told = [event for peer in (alice, bob, third) for event in peer.events]
+    alone = [*two_with_tokens(world, tmp_path), *two_directly(world, tmp_path)]
+    assert [peer.exit_code() for peer in alone] == [0, 0, 0, 0]
+    told = [event for peer in (alice, bob, third, *alone) for event in peer.events]
     for event in told:
         assert set(event) - {"event"} == FIELDS[event["event"]]
     unsaid = {

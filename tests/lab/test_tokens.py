@@ -54,8 +54,9 @@ class Pair:
             self.peers[host] = peer
 
     def carry(self, source: str, to: str) -> None:
-        """Take the token of one peer to the other."""
+        """Take the token of one peer to the other, which reads it."""
         paste(token_of(self.peers[source]), self.peers[to])
+        self.peers[to].wait_for("token_read")
 
     def meet(self, path: str, patience: float = 30.0) -> None:
         """Both connect over a path of this kind, say the same of it, and do all that they were told to."""

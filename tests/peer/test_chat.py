@@ -486,3 +486,19 @@ async def test_a_question_can_be_left(typed: str | None) -> None:
     assert not asking.done()
     asking.cancel()
     await chat.stop()
+
+
+async def test_what_is_typed_may_go_elsewhere_for_a_while(scene: Scene) -> None:
+    """Commands are carried out all the same, and leaving is possible."""
+    chat = Chat(scene.lines, Acceptance(), SendOptions())
+    with chat.diverted() as lines:
+        scene.lines.type("1abc", "", "/nonsense", "//quit", "2def")
+        assert [await soon(lines.next()) for _ in range(3)] == ["1abc", "", "2def"]
+    scene.lines.type("hello", "/quit")
+    await soon(chat.left())
+    assert scene.said.notices == [
+        "there is no command /nonsense; /help lists them",
+        "not sent, the other peer is not there yet: /quit",
+        "not sent, the other peer is not there yet: hello",
+    ]
+    await chat.stop()

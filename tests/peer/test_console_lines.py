@@ -102,3 +102,19 @@ async def test_lines_are_read_from_standard_input(tmp_path: Path, monkeypatch: p
         console = LineConsole()
         assert os.lseek(typed.fileno(), 0, os.SEEK_CUR) == 0  # nothing is read before it is asked for
         assert [await soon(console.next()) for _ in range(3)] == ["one", "two", None]
+
+
+@pytest.mark.parametrize(("term", "room"), [("xterm", (40, 24)), ("dumb", None)])
+def test_what_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, term: str, room: tuple[int, int] | None
+) -> None:
+    console = at_a_terminal(monkeypatch)
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("LINES", "24")
+    assert console.room == room
+    console.verbatim("x" * 50 + "\n\x1b[0my")
+    assert capsys.readouterr().err == "x" * 50 + "\n\x1b[0my\n"
+
+
+def test_a_pipe_has_no_room(capsys: pytest.CaptureFixture[str]) -> None:
+    assert LineConsole().room is None

@@ -12,22 +12,27 @@ from typing import Any
 import pytest
 from p2p_core.errors import ConnectionLost, NoPath, PeerKeyChanged, PeerUnknown, ProofFailed, UsageError
 from p2p_core.identity import public_der
-from p2p_core.proof import Role
+from p2p_core.proof import PathKind, Role
+from p2p_core.wire.candidate import Address
 from p2p_core.wire.frame_reader import FrameReader
 from p2p_core.wire.frames import Introduction, Ping
 from p2p_peer.channel import introduction
-from p2p_peer.channel.channel import read_frame, send_frame
+from p2p_peer.channel.channel import HANDSHAKE_TIME, Channel, read_frame, send_frame
 from p2p_peer.channel.channel import until as stream_until
-from p2p_peer.channel.stream import StreamEnded, Wait
+from p2p_peer.channel.introduction import introduce
+from p2p_peer.channel.stream import Stream, StreamEnded, Wait
 from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.events import NotReached, PeerMet, Standing, TurnedAway
+from p2p_peer.paths.base import Path as PeerPath
 from p2p_peer.serverless import connections
 from p2p_peer.serverless.connections import MAX_ACCEPTED
 from p2p_peer.serverless.direct import Mode
 
 from tests.keys import key
 from tests.peer.directly import ALICE, BOB, HERE, MALLORY, Direct, Meetings, id_of, is_one_session, own_ports
-from tests.peer.pair import soon, until
+from tests.peer.pair import Clock, soon, until
+
+LOWER, HIGHER = sorted((ALICE, BOB), key=id_of)  # the session's initiator, and its responder
 
 
 @pytest.fixture
@@ -134,7 +139,7 @@ async def borrows_the_peers_key(port: int) -> None:
     stream.close()
 
 
-async def is_over(stream: TlsSocket) -> None:
+async def is_over(stream: Stream) -> None:
     space = memoryview(bytearray(4096))
     with contextlib.suppress(StreamEnded, ConnectionLost):
         while True:
@@ -211,6 +216,51 @@ async def test_a_computer_that_can_hold_no_more_connections(start: Meetings, mon
     monkeypatch.setattr(socket.socket, "accept", accept)
     await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
     assert len(refused) == 2
+
+
+# A peer that proves its key, and then does not go on as it should.
+
+
+async def proved(port: int, number: int) -> Channel:
+    path = PeerPath(PathKind.TCP, await connected(port), Address.of(HERE, port))
+    return (await soon(introduce(path, Role.INITIATOR, key(number), judge=lambda _: None))).channel
+
+
+async def test_an_initiator_that_never_chooses(start: Meetings, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    awaited = asyncio.Event()
+
+    async def read(*arguments: Any) -> Any:
+        awaited.set()
+        return await read_frame(*arguments)
+
+    monkeypatch.setattr(connections, "read_frame", read)
+    waits = start(HIGHER, Mode.LISTEN)
+    port = await waits.port()
+    channel = await proved(port, LOWER)
+    await soon(awaited.wait())
+    clock.advance(HANDSHAKE_TIME)
+    await is_over(channel.stream)
+    assert not waits.meeting.done()
+    await is_one_session(await start(MALLORY, Mode.CONNECT, port).session(), await waits.session())
+
+
+async def test_an_initiator_that_begins_without_choosing(start: Meetings) -> None:
+    waits = start(HIGHER, Mode.LISTEN)
+    port = await waits.port()
+    channel = await proved(port, LOWER)
+    await send_frame(channel.stream, Ping(1))
+    await is_over(channel.stream)
+    await is_one_session(await start(MALLORY, Mode.CONNECT, port).session(), await waits.session())
+
+
+async def test_peers_that_never_choose_keep_nobody_out(start: Meetings) -> None:
+    """Each has proved a key, and holds a place; whoever comes takes one of them."""
+    waits = start(HIGHER, Mode.LISTEN)
+    port = await waits.port()
+    channels = [await proved(port, LOWER) for _ in range(MAX_ACCEPTED + 3)]
+    await is_one_session(await start(MALLORY, Mode.CONNECT, port).session(), await waits.session())
+    for channel in channels:
+        await is_over(channel.stream)
 
 
 # Who answers at the address that is dialled.

@@ -72,7 +72,7 @@ async def test_a_port_for_the_administrator(monkeypatch: pytest.MonkeyPatch) -> 
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(tcp_port, "_listening", refused)
-    with pytest.raises(UsageError, match="^this user may not listen at port 443$"):
+    with pytest.raises(UsageError, match=r"^this user may not listen at port 443$"):
         await listen(HERE, 443, None)
 
 

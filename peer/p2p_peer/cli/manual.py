@@ -149,6 +149,13 @@ MAN_PAGE: dict[str, Text] = {
         "out, and links that lead out of what is sent, or nowhere. Every block is verified before it counts. If a\n"
         "program or a machine dies, the other one waits, and both go on with what is missing. Of what has arrived,\n"
         "both keep a receipt that is signed.",
+        "Without a mediator, token and direct make the same session. With token each side shows a token, which is to\n"
+        "get to the other one by a way of the users' own, and both punch through their networks; there is no relay,\n"
+        "and a path that is lost ends the session. Without --phrase, tokens are locked with a constant, which keeps\n"
+        "nothing from anybody; with one, whoever gets hold of a token may try phrases on it. What protects a session\n"
+        "is the proof of the keys: that of PEERKEY, or that which the other side's token names.",
+        "With direct one of the two can be dialled: at its address and port there is nothing to punch through. The key\n"
+        "of a peer that none is given for is remembered at the first connection, as ssh does it.",
         "The first connection to a mediator remembers its key; from then on another key is an error, unless a\n"
         "certificate authority that this computer trusts vouches for it.",
     ),
@@ -203,6 +210,16 @@ MAN_PAGE: dict[str, Text] = {
             "p2p-peer mediator.example 54700 ~/punchwire/key.pem bob.pem --receive inbox --yes --json",
             "Receive one transfer without asking, and report as JSON.",
         ),
+        (
+            "p2p-peer token",
+            "Chat without a mediator and without keys: give the other side the token that is shown, and paste its own.",
+        ),
+        (
+            "p2p-peer token ~/punchwire/key.pem bob.pem --phrase 'green tea' --send photo.jpg",
+            "Send a file to the owner of bob.pem, with tokens that both have agreed on a phrase for.",
+        ),
+        ("p2p-peer direct -m 2 --receive inbox --yes", "Wait at TCP port 8000 for somebody who sends files."),
+        ("p2p-peer direct -m 1 -t 192.168.1.20 --send photo.jpg", "Send one to who waits there."),
     ),
     "SEE ALSO": ("p2p-server(1)",),
 }
