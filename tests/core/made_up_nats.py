@@ -13,6 +13,7 @@ from functools import partial
 from random import Random
 
 from p2p_core.agreement import Agreement, Side
+from p2p_core.machines.patience import Wait
 from p2p_core.machines.udp_actions import Close, Exhausted, Fail, Found, Open, Pair, Send
 from p2p_core.machines.udp_punch import UdpPunch
 from p2p_core.packet_budget import PacketBudget
@@ -395,14 +396,15 @@ def by_token(
     read_at: tuple[float | None, float | None],
     listens: bool = False,
     wait: float = 600.0,
+    ahead: tuple[float, float] = (0.0, 0.0),
 ) -> Internet:
     """Return two peers with a token each, made now, who read the other's so many seconds later, or never.
 
-    With `listens` they listen before that too.
+    With `listens` they listen before that too. Their clocks are `ahead` (s) of what time it is.
     """
     internet = two_nodes(initiator, responder, seed, skew=0.0)
     secrets = {role: PunchSecret(role.value.encode(), b"s" * 32) for role in Role}
-    for node, other, read in zip(internet.nodes, internet.nodes[::-1], read_at, strict=True):
+    for node, other, read, fast in zip(internet.nodes, internet.nodes[::-1], read_at, ahead, strict=True):
         own = PunchTerms(node.role, node.held.own.offer, offer(), (secrets[node.role],), by_token=True)
         both = replace(own, other=node.held.other.offer, secrets=(secrets[other.role], secrets[node.role]))
         targets = dialable(both.other.candidates, Transport.UDP, own=both.own.candidates)
@@ -419,7 +421,7 @@ def by_token(
             budget=node.budget,
             random=node.dice.random,
             fresh_nonce=node.dice.randbytes,
-            until=wait,
+            wait=Wait(wait, fast),
         )
         if read is not None and listens:
             internet.later(read, partial(node.machine.learn, both, targets, read))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from p2p_core.agreement import Agreement
 from p2p_core.errors import MediatorLied, NoPath
 from p2p_core.machines import patience, tcp_punch
+from p2p_core.machines.patience import Wait
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchSecret, PunchTerms
@@ -45,7 +46,7 @@ def punch(
         round_trip=round_trip,
         random=random,
         fresh_nonce=lambda count: bytes([role is Role.INITIATOR, *next(nonces).to_bytes(count - 1, "big")]),
-        until=until,
+        wait=None if until is None else Wait(until),
     )
 
 

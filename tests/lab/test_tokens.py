@@ -22,6 +22,7 @@ pytestmark = pytest.mark.netns
 
 LATE = 90.0  # s from the first token to the pasting of the last one
 GUESSING = 150.0  # s; one round of guesses finds the port of a hard NAT with 86 %, and there are five within 100 s
+SILENT_MINUTES = 240.0  # s; each minute begins with a try, and in one of three this side is the first
 SHORT_LIFE = 30.0  # s, the shortest that --ttl takes
 CONTENT = bytes(range(256)) * 5000
 
@@ -97,12 +98,16 @@ def test_two_networks(
 
 
 def test_a_router_that_answers_what_comes_early(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:
-    """It gives its peer another port for whoever sent before that peer did, so that peer has to be first."""
-    with Lab("pr-reject", "pr-open") as lab:
-        pair = Pair(lab, programs, keys, tmp_path / "pair")
-        pair.carry("a", "b")
-        pair.carry("b", "a")
-        pair.meet("quic")
+    """It gives its peer another port for whoever sent first, until both have been silent for half a minute."""
+    with ExitStack() as stack:
+        labs = [stack.enter_context(Lab("pr-reject", "pr-open")) for _ in range(2)]
+        its_peer_first, other_first = (Pair(lab, programs, keys, tmp_path / str(n)) for n, lab in enumerate(labs))
+        its_peer_first.carry("a", "b")
+        other_first.carry("b", "a")
+        its_peer_first.carry("b", "a")
+        other_first.carry("a", "b")
+        its_peer_first.meet("quic", SILENT_MINUTES)
+        other_first.meet("quic", SILENT_MINUTES)
 
 
 def test_the_last_token_may_come_late(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome, PunchwireError, SameKey, UsageError
 from p2p_core.proof import Role
 from p2p_core.wire.frames import Chosen
-from p2p_peer.channel import introduction
+from p2p_peer.channel import channel, introduction
 from p2p_peer.channel.introduction import Introduced
 from p2p_peer.events import Authenticated, Encrypted, Listening, NotReached, PathFound, PeerMet, Standing
 from p2p_peer.serverless import connections, direct, tcp_port
@@ -112,9 +112,48 @@ async def test_both_at_once_come_to_one_session(start: Meetings, ports: list[int
 async def test_both_connections_are_proved_before_one_is_chosen(
     start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, order: int
 ) -> None:
+    """One is chosen, though there is all the time to choose the other one as well before it is done."""
+    real, sent = connections.send_frame, []
+
+    async def send_frame(stream: Any, frame: Any) -> None:
+        sent.append(frame)
+        await several_turns()
+        await real(stream, frame)
+
+    monkeypatch.setattr(connections, "send_frame", send_frame)
     both = await proved_twice(start, ports, monkeypatch, order)
     await is_one_session(await both[0].session(), await both[1].session())
+    assert sent == [Chosen()]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+async def test_one_connection_ends_before_the_choice_of_the_other_is_heard(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    """Then nobody is told that the target cannot be reached."""
+    ended = asyncio.Event()
+
+    async def read_frame(*arguments: Any) -> Any:
+        try:
+            frame = await channel.read_frame(*arguments)
+        except ConnectionLost:
+            ended.set()
+            raise
+        await ended.wait()
+        await several_turns()
+        return frame
+
+    monkeypatch.setattr(connections, "read_frame", read_frame)
+    both = await proved_twice(start, ports, monkeypatch, order)
+    await is_one_session(await both[0].session(), await both[1].session())
+    assert ended.is_set()
     assert both[0].all(NotReached) + both[1].all(NotReached) == []
+
+
+async def several_turns() -> None:
+    """Let all go on that can, as far as they get in some turns of the loop."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def proved_twice(start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, order: int) -> list[Direct]:

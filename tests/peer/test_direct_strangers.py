@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import os
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +32,7 @@ from tests.keys import key
 from tests.peer.directly import ALICE, BOB, HERE, MALLORY, Direct, Meetings, id_of, is_one_session, own_ports
 from tests.peer.pair import Clock, soon, until
 
+NONSENSE = bytes(range(256)) * 16
 LOWER, HIGHER = sorted((ALICE, BOB), key=id_of)  # the session's initiator, and its responder
 
 
@@ -90,7 +91,7 @@ async def talks_http(port: int) -> None:
 
 
 async def talks_nonsense(port: int) -> None:
-    await says(port, os.urandom(4096))
+    await says(port, NONSENSE)
 
 
 async def speaks_plain_tls(port: int) -> None:
@@ -107,7 +108,7 @@ async def speaks_plain_tls(port: int) -> None:
 
 async def talks_nonsense_in_tls(port: int) -> None:
     stream = await tls_to(port)
-    stream.write(memoryview(os.urandom(4096)))
+    stream.write(memoryview(NONSENSE))
     await is_over(stream)
 
 
@@ -199,9 +200,26 @@ async def test_whoever_says_nothing_is_given_up(start: Meetings, monkeypatch: py
     assert not waits.meeting.done()
 
 
-async def test_a_computer_that_can_hold_no_more_connections(start: Meetings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It tries again, and does not try again and again meanwhile."""
-    monkeypatch.setattr(connections, "PAUSE", 0.01)
+async def test_who_said_something_stays_as_long_as_others_are_silent(start: Meetings) -> None:
+    waits = start(BOB, Mode.LISTEN)
+    port = await waits.port()
+    stream = await tls_to(port)
+    with contextlib.ExitStack() as held:
+        strangers = [held.enter_context(await connected(port)) for _ in range(3 * MAX_ACCEPTED)]
+        closed = [asyncio.create_task(is_closed(sock)) for sock in strangers]
+        await until(lambda: sum(task.done() for task in closed) > 2 * MAX_ACCEPTED)
+        await send_frame(stream, Introduction(public_der(key(ALICE).public_key()), bytes(32)))
+        assert await soon(read_frame(stream, FrameReader(introduced=False), Introduction))
+        stream.close()
+        waits.meeting.cancel()
+        await soon(asyncio.gather(*closed))
+
+
+async def test_a_computer_that_can_hold_no_more_connections(
+    start: Meetings, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tries again after a while, and not again and again meanwhile."""
+    monkeypatch.setattr(connections, "PAUSE", 60.0)
     waits = start(BOB, Mode.LISTEN)
     port = await waits.port()
     refused = []
@@ -210,12 +228,18 @@ async def test_a_computer_that_can_hold_no_more_connections(start: Meetings, mon
     def accept(self: socket.socket) -> Any:
         if len(refused) < 2:
             refused.append(self)
-            raise OSError(24, "Too many open files")
+            raise OSError(errno.EMFILE, "Too many open files")
         return real(self)
 
     monkeypatch.setattr(socket.socket, "accept", accept)
-    await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
-    assert len(refused) == 2
+    with await connected(port):
+        for times in (1, 2):
+            await until(lambda times=times: len(refused) == times)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert len(refused) == times
+            clock.advance(60.0)
+        await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
 
 
 # A peer that proves its key, and then does not go on as it should.

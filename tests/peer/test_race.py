@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from p2p_core.agreement import Agreement
 from p2p_core.errors import NoPath, TokenRejected
+from p2p_core.machines.patience import Wait
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.punching import PunchSecret, PunchTerms
@@ -76,7 +77,7 @@ class Ways:
         ports = cast("Any", object())
         gathered = Gathered((CANDIDATE,), (), None, ports, (ports,), asyncio.Event())
         now = asyncio.get_running_loop().time()
-        start = Start(at=now - 60, round_trip=0.0, observed=None, until=None if later is None else now + 600)
+        start = Start(at=now - 60, round_trip=0.0, observed=None, wait=None if later is None else Wait(now + 600))
         return asyncio.create_task(
             race(
                 gathered,
@@ -266,7 +267,7 @@ class Home:
         now = asyncio.get_running_loop().time()
         gathered = replace(self.gathered, tcp_port=None) if without is PathKind.TCP else self.gathered
         gathered = replace(gathered, udp_sockets=()) if without is PathKind.QUIC else gathered
-        start = Start(now, 0.01, None, until=now + 600)
+        start = Start(now, 0.01, None, wait=Wait(now + 600))
         return asyncio.create_task(race(gathered, terms, start, budget=PacketBudget(), relay=None, later=later))
 
 

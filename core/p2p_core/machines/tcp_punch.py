@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from p2p_core.errors import Malformed, MediatorLied, NoPath, PunchwireError
-from p2p_core.machines.patience import KEPT, pause
+from p2p_core.machines.patience import KEPT, Wait, pause
 from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchTerms
@@ -128,11 +128,11 @@ class TcpPunch:
         round_trip: float,
         random: Callable[[], float],
         fresh_nonce: Callable[[int], bytes],
-        until: float | None = None,
+        wait: Wait | None = None,
     ) -> None:
         """Punch towards `targets` from `start` (s). `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes.
 
-        `until` (s) is when the other side may begin at the latest, if that is not at `start`.
+        `wait` is for a side that may begin later than at `start`.
         """
         self._role = terms.role
         self._random = random
@@ -140,7 +140,7 @@ class TcpPunch:
         self._cycle = max(MIN_CYCLE, 2 * round_trip)
         self._begin = self._end = self._quick = start
         self._pause = FAILED_PAUSE  # s between dials once an address had its time
-        self._until = until
+        self._until = None if wait is None else wait.until
         self._targets: dict[Address, _Target] = {}
         self._connections: dict[int, _Connection] = {}
         self._actions: deque[Action] = deque()

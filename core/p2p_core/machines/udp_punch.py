@@ -17,13 +17,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from p2p_core.errors import Malformed, MediatorLied
-from p2p_core.machines.patience import KEPT, KEPT_BY_GUESSING, pause
+from p2p_core.machines.patience import BEATS, KEPT, KEPT_BY_GUESSING, MINUTE, Wait, beat, pause
 from p2p_core.machines.port_guessing import CountingSide, EasySide, HardSide, birthday, counting, predicted, takes_luck
 from p2p_core.machines.udp_actions import Action, Close, Exhausted, Fail, Found, Open, Pair, Send
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchTerms
 from p2p_core.wire.candidate import Address
+from p2p_core.wire.offer import Mapping
 from p2p_core.wire.probe import Probe, ProbeKind
 from p2p_core.wire.punch_record import NONCE_BYTES
 
@@ -37,6 +38,7 @@ SPREAD = 0.1  # of an interval, either way: two sides in step could lose the sam
 PLAIN_ALONE = 0.3  # s, or two round trips: what needs no luck is direct by then, and no port was guessed in vain
 PATIENT_INTERVAL = 10.0  # s; UDP mappings last 30 s at least, and one packet of three may be lost
 PATIENT_PROBES = 600  # to one IP address in all
+PATIENT_BEATS = 800  # likewise on the beat: two of its ports for an hour
 PATIENT_PROBES_WITH_LUCK = 75  # as many where ports are guessed, which takes 2 500
 MAX_LEARNED = 16  # addresses that no offer names; an attacker who repeats our packets may not make us probe more
 IPV4_HANDICAP = 1.25  # how much longer a round trip over IPv6 may be to be taken before IPv4 (RFC 8305's spirit)
@@ -70,13 +72,13 @@ class UdpPunch:
         budget: PacketBudget,
         random: Callable[[], float],
         fresh_nonce: Callable[[int], bytes],
-        until: float | None = None,
+        wait: Wait | None = None,
     ) -> None:
         """Probe `targets` from `start` (s) on, from sockets of these IP `versions`.
 
         `observed` is where the mediator sees the other side; without it no port is guessed. `round_trip` is in
-        seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes. `until` (s) is when the other side may
-        begin at the latest, if that is not at `start`.
+        seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes. `wait` is for a side that may begin later
+        than at `start`.
         """
         self._role = terms.role
         self._budget = budget
@@ -94,9 +96,10 @@ class UdpPunch:
         self._over = self._is_exhausted = False
         self.is_heard = False  # whether something authentic came, from anywhere
         self._begin = start
-        self._until = until
-        self._end = start + PLAIN_TIME if until is None else until  # when nothing is left to try; later if one comes up
-        self._pause = NEVER  # s between probes once an address had its time
+        self._wait = wait
+        # When nothing is left to try; later if something comes up.
+        self._end = start + PLAIN_TIME if wait is None else wait.until
+        self._pause: float | None = None  # s between probes once an address had its time; None: the beat says when
         self._alone = max(PLAIN_ALONE, 2 * round_trip)
         self._observed = observed
         self._guesses = ""  # what was guessed, for people
@@ -117,13 +120,24 @@ class UdpPunch:
         self._guesser = None if self.best() is not None else self._guessing(terms, now + self._alone)
         if self._guesser is not None:
             self._end = max(self._end, self._guesser.until)
-        if self._until is not None:
-            probes = PATIENT_PROBES_WITH_LUCK if takes_luck(terms, self._observed) else PATIENT_PROBES
-            addresses = [pair.address for pair in self._targets]
-            self._pause = pause(PATIENT_INTERVAL, probes, addresses, self._until - now)
+        if self._wait is not None:
+            self._pause = self._patience(terms, self._wait.until - now)
+
+    def _patience(self, terms: PunchTerms, wait: float) -> float | None:
+        """Return the pause between probes of an address in a `wait` (s), or None where there is time for the beat.
+
+        A NAT that counts has predicted ports, many and each good for a moment: those need no silence but luck.
+        """
+        addresses = [pair.address for pair in self._targets]
+        if takes_luck(terms, self._observed):
+            return pause(PATIENT_INTERVAL, PATIENT_PROBES_WITH_LUCK, addresses, wait)
+        counts = Mapping.SEQUENTIAL in (terms.own.udp_mapping, terms.other.udp_mapping)
+        interval = MINUTE / len(BEATS)
+        has_time = pause(interval, PATIENT_BEATS, addresses, wait) == interval
+        return None if has_time and not counts else pause(PATIENT_INTERVAL, PATIENT_PROBES, addresses, wait)
 
     def _guessing(self, terms: PunchTerms, start: float) -> EasySide | HardSide | CountingSide | None:
-        lucky = birthday(terms, self._observed, start, self._random, self._until)
+        lucky = birthday(terms, self._observed, start, self._random, None if self._wait is None else self._wait.until)
         guesser = lucky or counting(terms, self._observed, start)
         return guesser if guesser is not None and guesser.version in self._socket_of else None
 
@@ -148,7 +162,7 @@ class UdpPunch:
         if self._over:
             return
         for pair, target in self._targets.items():
-            if now >= (target.until if self._until is None else max(target.until, self._until)):
+            if now >= (target.until if self._wait is None else max(target.until, self._wait.until)):
                 target.due = NEVER
             elif now >= target.due:
                 self._probe(pair, target, now)
@@ -219,7 +233,11 @@ class UdpPunch:
     def _probe(self, pair: Pair, target: _Target, now: float) -> None:
         is_patient = now >= target.until
         interval = self._pause if is_patient else target.interval
-        target.due = now + interval * (1 + SPREAD * (2 * self._random() - 1))
+        if interval is not None:
+            target.due = now + interval * (1 + SPREAD * (2 * self._random() - 1))
+        else:
+            assert self._wait is not None
+            target.due = beat(now, self._wait, self._role)
         self._send_probe(pair, now, leave=KEPT if is_patient else 0)
 
     def _send_probe(self, pair: Pair, now: float, leave: int = 0) -> bool:
@@ -273,7 +291,7 @@ class UdpPunch:
         if now >= guesser.until:
             self._stop_guessing()
             return
-        leave = 0 if self._until is None else KEPT_BY_GUESSING
+        leave = 0 if self._wait is None else KEPT_BY_GUESSING
         if isinstance(guesser, EasySide):
             socket = self._socket_of[guesser.version]
             sent = [self._send_probe(Pair(socket, address), now, leave) for address in guesser.step(now)]

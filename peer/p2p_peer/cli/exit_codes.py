@@ -9,8 +9,8 @@ EXIT_CODES = {
     1: "unexpected, or somebody broke a protocol",
     2: "usage, or a key or token that cannot be used",
     3: "the mediator cannot be reached",
-    4: "not authenticated: the mediator, the peer, or this peer; a key changed; a token is of another phrase or peer, or "
-    "its time is over; this peer was replaced",
+    4: "not authenticated: the mediator, the peer, or this peer; a key changed; a token is of another phrase or peer, "
+    "or its time is over; this peer was replaced",
     5: "the peer did not come in time",
     6: "no path to the peer, or it was lost",
     7: "files were refused, by the other side or here, or all of them are there already",

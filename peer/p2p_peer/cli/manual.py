@@ -154,8 +154,8 @@ MAN_PAGE: dict[str, Text] = {
         "and a path that is lost ends the session. Without --phrase, tokens are locked with a constant, which keeps\n"
         "nothing from anybody; with one, whoever gets hold of a token may try phrases on it. What protects a session\n"
         "is the proof of the keys: that of PEERKEY, or that which the other side's token names.",
-        "With direct one of the two can be dialled: at its address and port there is nothing to punch through. The key\n"
-        "of a peer that none is given for is remembered at the first connection, as ssh does it.",
+        "With direct one of the two can be dialled: at its address and port there is nothing to punch through. The\n"
+        "key of a peer that none is given for is remembered at the first connection, as ssh does it.",
         "The first connection to a mediator remembers its key; from then on another key is an error, unless a\n"
         "certificate authority that this computer trusts vouches for it.",
     ),

@@ -1,6 +1,7 @@
 """`p2p-peer direct`: one of the two dials, and the other one listens."""
 
 import argparse
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +49,8 @@ class MeetDirectly:
         self._connect_options = replace(connect_options(options), wait=options.wait)
         self._key, self._made = _key(options)
         self._report = report
+        self._was_lost = False  # a session
+        self._back_by: float | None = None  # when whoever was lost has to be back, by time.monotonic(); None: any time
         self._peer = None if options.peerkey is None else PeerId.of(read_public_key(options.peerkey))
         self.missing: PunchwireError = PeerDidNotCome(f"{self._who} did not come")
 
@@ -57,24 +60,33 @@ class MeetDirectly:
             self._report.notice(f"made a key pair for you, which is kept in {self._made}")
             self._made = None
 
+        if self._was_lost and self._back_by is None and self._options.wait is not None:
+            self._back_by = time.monotonic() + self._options.wait
+
         def on_connecting(event: ConnectEvent) -> None:
             if isinstance(event, PathFound):
                 self.missing = NoPath(f"{self._who} did not prove its key")
             notify(event)
 
-        session = await connect_direct(
-            self._key,
-            target=self._options.target,
-            remote_port=self._options.remote_port,
-            host=self._options.host,
-            port=self._options.port,
-            mode=self._mode,
-            peer_key=self._peer,
-            require_known=self._options.require_known,
-            options=self._connect_options,
-            notify=on_connecting,
-        )
+        try:
+            session = await connect_direct(
+                self._key,
+                target=self._options.target,
+                remote_port=self._options.remote_port,
+                host=self._options.host,
+                port=self._options.port,
+                mode=self._mode,
+                peer_key=self._peer,
+                require_known=self._options.require_known,
+                options=self._connect_options,
+                notify=on_connecting,
+            )
+        except NoPath as error:
+            if self._back_by is None or time.monotonic() < self._back_by:
+                raise
+            raise PeerDidNotCome(f"{self._who} did not come back within {self._options.wait:g} s: {error}") from error
         self._peer = session.peer  # whoever meets us again, to go on, has to be the same
+        self._was_lost, self._back_by = True, None  # once `meet` is called again
         return session
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from p2p_core.machines.choosing import Choosing
+from p2p_core.machines.patience import Wait
 from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.no_path import why_no_path
 from p2p_core.packet_budget import PacketBudget
@@ -49,7 +50,7 @@ class Start:
     at: float
     round_trip: float  # s between the peers, estimated
     observed: Address | None  # where the mediator sees the other side
-    until: float | None = None  # when the other side begins at the latest, if nobody has told it when to
+    wait: Wait | None = None  # for a side that nobody has told when to begin
 
 
 async def race(
@@ -107,7 +108,7 @@ class _Race:
         return path
 
     def _begin(self) -> None:
-        is_patient = self.start.until is not None  # the other side may come to us
+        is_patient = self.start.wait is not None  # the other side may come to us
         direct = self.gathered.candidates() and (self.terms.other.candidates or is_patient)
         without = self.without if self.terms.role is Role.INITIATOR else frozenset()
         if direct and PathKind.TCP not in without and self.gathered.tcp_port is not None:
@@ -118,7 +119,7 @@ class _Race:
                 start=self.start.at,
                 round_trip=self.start.round_trip,
                 budget=self.budget,
-                until=self.start.until,
+                wait=self.start.wait,
             )
             self._join(PathKind.TCP, self._tcp)
         if direct and PathKind.QUIC not in without and self.gathered.udp_sockets:
@@ -130,7 +131,7 @@ class _Race:
                 round_trip=self.start.round_trip,
                 budget=self.budget,
                 observed=self.start.observed,
-                until=self.start.until,
+                wait=self.start.wait,
             )
             self._join(PathKind.QUIC, self._udp)
             if is_patient:

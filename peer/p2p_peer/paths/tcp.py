@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from p2p_core.errors import NoPath, PunchwireError
+from p2p_core.machines.patience import Wait
 from p2p_core.machines.tcp_punch import Abort, Action, Close, Dial, Fail, Keep, Outcome, Send, TcpPunch
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
@@ -58,11 +59,11 @@ class TcpPunching:
         start: float,
         round_trip: float,
         budget: PacketBudget,
-        until: float | None = None,
+        wait: Wait | None = None,
     ) -> None:
         """Punch towards `targets` from `start` on the event loop's clock; `round_trip` is in seconds.
 
-        `until`, if it is given, is when the other side may begin at the latest.
+        `wait` is for a side that may begin later.
         """
         self._loop = asyncio.get_running_loop()
         self.found: asyncio.Future[None] = self._loop.create_future()
@@ -76,7 +77,7 @@ class TcpPunching:
             round_trip=round_trip,
             random=random.random,
             fresh_nonce=os.urandom,
-            until=until,
+            wait=wait,
         )
         self._dials: dict[Address, asyncio.Task[None]] = {}
         self._told: dict[Address, str] = {}  # what was last logged of each dial: it goes the same way many times over

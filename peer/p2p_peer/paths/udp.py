@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 
+from p2p_core.machines.patience import Wait
 from p2p_core.machines.udp_actions import Action, Close, Exhausted, Fail, Found, Open, Pair, Send
 from p2p_core.machines.udp_punch import UdpPunch
 from p2p_core.packet_budget import PacketBudget
@@ -50,11 +51,11 @@ class UdpPunching:
         round_trip: float,
         budget: PacketBudget,
         observed: Address | None,
-        until: float | None = None,
+        wait: Wait | None = None,
     ) -> None:
         """Punch towards `targets` from `start` on the event loop's clock; `observed` is the mediator's view of them.
 
-        `until`, if it is given, is when the other side may begin at the latest.
+        `wait` is for a side that may begin later.
         """
         self._loop = asyncio.get_running_loop()
         self._role = terms.role
@@ -72,7 +73,7 @@ class UdpPunching:
             budget=budget,
             random=random.random,
             fresh_nonce=os.urandom,
-            until=until,
+            wait=wait,
         )
         self._sockets: dict[int, UdpSocket] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -260,8 +260,6 @@ class Connections:
         name = self._judge.remember(peer, standing, at_target=at_target)
         if agreement.role is Role.INITIATOR:
             await send_frame(channel.stream, Chosen())
-        if self._kept.done():
-            raise ConnectionLost("another connection was chosen")
         self._kept.set_result(Kept(introduced, PeerMet(peer, standing, self._own, name), self._loop.time() - began))
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from p2p_core.errors import NoPath, PeerDidNotCome, ProofFailed, UsageError
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
+from p2p_core.machines.patience import Wait
 from p2p_core.no_path import why_no_better
 from p2p_core.punching import PunchTerms
 from p2p_core.token_terms import ReadToken, terms_alone, terms_of_both
@@ -26,8 +27,8 @@ from p2p_peer.trust import default_state_dir
 
 __all__ = ["Connecting", "Party", "Way"]
 
-ROUND_TRIP = 0.1  # s between the peers; nobody has measured it
-LAST_WORD = 1.0  # s for the race to say by itself what it has tried in vain
+ROUND_TRIP = 0.25  # s between the peers, at most, mostly; nobody has measured it, and TCP is given this long
+LAST_WORD = 9.0  # s for a side that comes in the last moment, and for the race to say what it has tried in vain
 
 _NEW_TOKENS = "Make new tokens on both sides, and exchange them within their time (--ttl)."
 
@@ -109,7 +110,8 @@ class Connecting:
 
     async def _race(self, terms: PunchTerms, later: "asyncio.Future[PunchTerms] | None") -> Path:
         now = self._loop.time()
-        start = Start(at=now, round_trip=ROUND_TRIP, observed=None, until=now + self._left())
+        wait = Wait(until=now + self._left(), ahead=time.time() - now)
+        start = Start(at=now, round_trip=ROUND_TRIP, observed=None, wait=wait)
         return await race(self._ports.gathered, terms, start, budget=BUDGET, relay=None, later=later)
 
     def _left(self) -> float:
