@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import KeyLocked, KeyUnfit, NoPath, PeerDidNotCome, PunchwireError, UsageError
+from p2p_core.errors import KeyLocked, KeyUnfit, NoPath, PeerDidNotCome, PunchwireError, TransferFailed, UsageError
 from p2p_core.identity import PeerId, private_pem, public_pem
 from p2p_core.proof import PathKind
 from p2p_peer import own_identity
@@ -184,3 +184,22 @@ async def test_an_errand_meets_again(command: Command, direct: FakeDirect, monke
     second.leave()
     await running.end()
     assert [told["peer_key"] for told in direct.told] == [None, first.peer, first.peer]  # and nobody else
+
+
+async def test_whoever_does_not_come_back_is_not_dialled_for_ever(
+    command: Command, direct: FakeDirect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But as long as --wait says, counted from the loss."""
+    monkeypatch.setattr(comeback, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(comeback, "_LONGEST_PAUSE", 0.001)
+    session = FakeSession()
+    direct.outcomes = [session, *(NoPath("Connection refused") for _ in range(1000))]
+    running = Running(command("--send", "key.pem", "--wait", "0.05"))
+    await until(lambda: bool(session.messages))
+    session.acknowledge()
+    await until(lambda: bool(session.sendings))
+    session.lose()
+    with pytest.raises(TransferFailed) as caught:
+        await running.end()
+    assert "did not come back within 0.05 s: Connection refused" in str(caught.value)
+    assert len(direct.told) > 2

@@ -66,6 +66,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         [TOKEN[:50], TOKEN[50:]],
         [TOKEN[:1], TOKEN[1:2], TOKEN[2:40], TOKEN[40:]],
         [f"> {TOKEN[:50]}", f"> {TOKEN[50:]}"],
+        [TOKEN[:-1], TOKEN],
     ],
 )
 @pytest.mark.parametrize("is_person", [True, False])

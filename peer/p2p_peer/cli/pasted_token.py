@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from p2p_core.errors import Malformed, TokenRejected, TokenUnreadable
 from p2p_core.token_terms import ReadToken
-from p2p_core.wire.token_text import is_partial
+from p2p_core.wire.token_text import is_partial, parse
 
 from p2p_peer.cli.console import LineSource
 from p2p_peer.cli.prompt import Prompt
@@ -40,13 +40,21 @@ async def pasted_token(prompt: Prompt, open_token: OpenToken, question: str) -> 
 
 
 async def _text(lines: LineSource, prompt: Prompt) -> str | None:
-    """Return the first line that is not empty, and those behind it that it goes on in."""
+    """Return the first line that is not empty, and those behind it that it goes on in; or a whole one behind it."""
     text: str | None = ""
     while text is not None and not text.strip():
         text = await lines.next()
     while text is not None and is_partial(text) and (line := await _rest(lines, prompt)):
-        text = f"{text}\n{line}"
+        text = line if _is_whole(line) else f"{text}\n{line}"
     return text
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        parse(line)
+    except TokenUnreadable:
+        return False
+    return True
 
 
 async def _rest(lines: LineSource, prompt: Prompt) -> str | None:
