@@ -52,5 +52,5 @@ def test_every_event_and_its_fields(world: World, tmp_path: Path) -> None:
         "file_failed",
         "file_grew",
     }  # of trouble: see test_report_json.py
-    unsaid |= {"path_lost", "path_changed", "session_lost"}
+    unsaid |= {"path_lost", "path_changed", "session_lost", "not_reached", "turned_away"}
     assert {event["event"] for event in told} == set(FIELDS) - unsaid

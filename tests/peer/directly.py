@@ -15,7 +15,7 @@ from p2p_core.identity import PeerId
 from p2p_core.proof import PathKind
 from p2p_peer.events import ConnectEvent, Listening
 from p2p_peer.options import ConnectOptions
-from p2p_peer.serverless.direct import Mode, connect_direct
+from p2p_peer.serverless.direct import DirectMode, connect_direct
 from p2p_peer.session import Session
 from p2p_peer.trust import TrustStore
 
@@ -69,7 +69,9 @@ class Meetings:
         self._folder = folder
         self._begun: list[Direct] = []
 
-    def __call__(self, number: int, mode: Mode = Mode.BOTH, towards: int | None = None, **options: Any) -> Direct:
+    def __call__(
+        self, number: int, mode: DirectMode = DirectMode.BOTH, towards: int | None = None, **options: Any
+    ) -> Direct:
         """Begin one with key `number`, at any free port, towards a port of this computer."""
         chosen = ConnectOptions(state_dir=self.store(number).folder, wait=options.pop("wait", None))
         told: list[ConnectEvent] = []

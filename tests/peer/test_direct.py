@@ -15,7 +15,7 @@ from p2p_peer.channel.introduction import Introduced
 from p2p_peer.events import Authenticated, Encrypted, Listening, NotReached, PathFound, PeerMet, Standing
 from p2p_peer.serverless import connections, direct, tcp_port
 from p2p_peer.serverless.connections import Connections
-from p2p_peer.serverless.direct import Mode
+from p2p_peer.serverless.direct import DirectMode
 from p2p_peer.serverless.tcp_port import Place
 from p2p_peer.session import Session
 
@@ -54,9 +54,9 @@ def ports() -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("numbers", [(ALICE, BOB), (BOB, ALICE)], ids=["the initiator dials", "the responder dials"])
 async def test_one_listens_and_one_dials(start: Meetings, numbers: tuple[int, int]) -> None:
-    waits = start(numbers[1], Mode.LISTEN)
+    waits = start(numbers[1], DirectMode.LISTEN)
     port = await waits.port()
-    dials = start(numbers[0], Mode.CONNECT, port)
+    dials = start(numbers[0], DirectMode.CONNECT, port)
     session, other = await dials.session(), await waits.session()
     await is_one_session(session, other)
     assert session.address.port == port
@@ -70,26 +70,26 @@ async def test_one_listens_and_one_dials(start: Meetings, numbers: tuple[int, in
 
 async def test_one_that_finds_nobody_waits(start: Meetings, ports: list[int]) -> None:
     port = ports[0]
-    first = start(ALICE, Mode.BOTH, port)
+    first = start(ALICE, DirectMode.BOTH, port)
     own = await first.port()
     assert await first.wait_for(NotReached) == NotReached(f"{HERE}:{port}", "nobody listens there")
-    second = start(BOB, Mode.BOTH, own, port=port)
+    second = start(BOB, DirectMode.BOTH, own, port=port)
     await is_one_session(await first.session(), await second.session())
     assert second.all(NotReached) == []
 
 
 async def test_without_a_target_it_only_listens(start: Meetings) -> None:
     first = start(ALICE)
-    second = start(BOB, Mode.CONNECT, await first.port())
+    second = start(BOB, DirectMode.CONNECT, await first.port())
     await is_one_session(await first.session(), await second.session())
 
 
 async def test_nobody_listens_any_more_once_the_session_is_there(start: Meetings) -> None:
     first = start(ALICE)
     port = await first.port()
-    await start(BOB, Mode.CONNECT, port).session()
+    await start(BOB, DirectMode.CONNECT, port).session()
     await first.session()
-    late = await start(MALLORY, Mode.CONNECT, port).error()
+    late = await start(MALLORY, DirectMode.CONNECT, port).error()
     assert isinstance(late, NoPath)
     assert str(late) == f"cannot reach the peer at {HERE}:{port}: nobody listens there"
 
@@ -98,7 +98,10 @@ async def test_both_at_once_come_to_one_session(start: Meetings, ports: list[int
     """Fifty times: never two, never none, and nothing is left of the connection that was not chosen."""
     before = open_sockets(), len(asyncio.all_tasks())
     for _ in range(50):
-        ours, theirs = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+        ours, theirs = (
+            start(ALICE, DirectMode.BOTH, ports[1], port=ports[0]),
+            start(BOB, DirectMode.BOTH, ports[0], port=ports[1]),
+        )
         sessions = await ours.session(), await theirs.session()
         assert sessions[0].session_id == sessions[1].session_id
         assert {session.role for session in sessions} == {Role.INITIATOR, Role.RESPONDER}
@@ -173,7 +176,10 @@ async def proved_twice(start: Meetings, ports: list[int], monkeypatch: pytest.Mo
 
     monkeypatch.setattr(connections, "introduce", introduce)
     monkeypatch.setattr(direct, "look_up", look_up)
-    both = [start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])]
+    both = [
+        start(ALICE, DirectMode.BOTH, ports[1], port=ports[0]),
+        start(BOB, DirectMode.BOTH, ports[0], port=ports[1]),
+    ]
     for one in both:
         await one.wait_for(Listening)
     looked_up.set()
@@ -187,7 +193,7 @@ async def proved_twice(start: Meetings, ports: list[int], monkeypatch: pytest.Mo
 
 
 async def test_dialling_needs_somebody_to_dial(start: Meetings) -> None:
-    error = await start(ALICE, Mode.CONNECT).error()
+    error = await start(ALICE, DirectMode.CONNECT).error()
     assert isinstance(error, UsageError)
     assert str(error) == "there is nobody to connect to"
 
@@ -224,13 +230,13 @@ async def test_nobody_answers(start: Meetings, monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server((HERE, 0), backlog=0) as deaf, socket.socket() as queued:
         queued.connect(deaf.getsockname())
         port = deaf.getsockname()[1]
-        error = await start(ALICE, Mode.CONNECT, port).error()
+        error = await start(ALICE, DirectMode.CONNECT, port).error()
     assert isinstance(error, NoPath)
     assert str(error) == f"cannot reach the peer at {HERE}:{port}: no answer"
 
 
 async def test_a_name_that_is_none(start: Meetings) -> None:
-    error = await start(ALICE, Mode.CONNECT, 8000, target="a..b").error()
+    error = await start(ALICE, DirectMode.CONNECT, 8000, target="a..b").error()
     assert isinstance(error, NoPath)
     assert str(error) == "cannot reach the peer at a..b:8000: that is no name of a computer"
 
@@ -243,12 +249,12 @@ async def test_all_addresses_of_a_name_are_dialled(start: Meetings, monkeypatch:
         found = ["127.0.0.9", HERE]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     port = await waits.port()
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-    dials = start(ALICE, Mode.CONNECT, port, target="bob.example")
+    dials = start(ALICE, DirectMode.CONNECT, port, target="bob.example")
     await is_one_session(await dials.session(), await waits.session())
-    error = await start(ALICE, Mode.CONNECT, port, target="bob.example").error()
+    error = await start(ALICE, DirectMode.CONNECT, port, target="bob.example").error()
     refused = "nobody listens there"
     assert str(error) == (
         f"cannot reach the peer at bob.example:{port}: 127.0.0.9:{port}: {refused}; {HERE}:{port}: {refused}"
@@ -256,18 +262,18 @@ async def test_all_addresses_of_a_name_are_dialled(start: Meetings, monkeypatch:
 
 
 async def test_ipv6(start: Meetings) -> None:
-    waits = start(BOB, Mode.LISTEN, host="::1")
+    waits = start(BOB, DirectMode.LISTEN, host="::1")
     port = await waits.port()
-    dials = start(ALICE, Mode.CONNECT, port, target="[::1]")
+    dials = start(ALICE, DirectMode.CONNECT, port, target="[::1]")
     await is_one_session(await dials.session(), await waits.session())
 
 
 async def test_all_addresses_of_this_computer(start: Meetings, tmp_path: Path) -> None:
     for target in (HERE, "::1"):
-        waits = start(BOB, Mode.LISTEN, host=None)
+        waits = start(BOB, DirectMode.LISTEN, host=None)
         port = await waits.port()
         assert {address.port for address in waits.all(Listening)[0].addresses} == {port}
-        dials = start(ALICE, Mode.CONNECT, port, target=target)
+        dials = start(ALICE, DirectMode.CONNECT, port, target=target)
         await is_one_session(await dials.session(), await waits.session())
 
 
@@ -275,16 +281,16 @@ async def test_all_addresses_of_this_computer(start: Meetings, tmp_path: Path) -
 
 
 async def test_whoever_dials_itself_is_told(start: Meetings, ports: list[int]) -> None:
-    error = await start(ALICE, Mode.BOTH, ports[0], port=ports[0]).error()
+    error = await start(ALICE, DirectMode.BOTH, ports[0], port=ports[0]).error()
     assert isinstance(error, SameKey)
 
 
 async def test_whoever_dials_another_with_its_own_key_is_told(start: Meetings) -> None:
     """And whoever waits goes on: to say whose key one has costs nothing."""
-    waits = start(ALICE, Mode.LISTEN)
+    waits = start(ALICE, DirectMode.LISTEN)
     port = await waits.port()
-    assert isinstance(await start(ALICE, Mode.CONNECT, port).error(), SameKey)
-    await is_one_session(await start(BOB, Mode.CONNECT, port).session(), await waits.session())
+    assert isinstance(await start(ALICE, DirectMode.CONNECT, port).error(), SameKey)
+    await is_one_session(await start(BOB, DirectMode.CONNECT, port).session(), await waits.session())
 
 
 async def test_ones_own_key_is_not_the_other_sides(start: Meetings) -> None:
@@ -316,11 +322,11 @@ async def test_a_connection_that_breaks_before_it_can_be_chosen(
     """Both fall back on waiting: the next connection is as good."""
     waits = start(LOWER if dials == HIGHER else HIGHER)
     port = await waits.port()
-    first = start(dials, Mode.BOTH, port, port=ports[0])
+    first = start(dials, DirectMode.BOTH, port, port=ports[0])
     await first.wait_for(NotReached)
     assert cut == [Chosen()]
     assert not waits.meeting.done()
-    again = start(dials, Mode.CONNECT, port)
+    again = start(dials, DirectMode.CONNECT, port)
     await is_one_session(await again.session(), await waits.session())
     assert not first.meeting.done()
 
@@ -352,13 +358,13 @@ async def test_a_connection_that_breaks_before_the_choice_is_heard(
     monkeypatch.setattr(connections, "send_frame", send_frame)
     waits = start(LOWER if dials == HIGHER else HIGHER)
     port = await waits.port()
-    first = start(dials, Mode.CONNECT, port)
+    first = start(dials, DirectMode.CONNECT, port)
     session = await (first if dials == LOWER else waits).session()
     with pytest.raises(PunchwireError):
         await soon(_all_of(session))
     if dials == LOWER:
         assert not waits.meeting.done()
-        await is_one_session(await start(LOWER, Mode.CONNECT, port).session(), await waits.session())
+        await is_one_session(await start(LOWER, DirectMode.CONNECT, port).session(), await waits.session())
     else:
         error = await first.error()
         assert isinstance(error, NoPath)
@@ -395,7 +401,7 @@ async def test_cancelled_in_the_middle(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(where, moment, stays)
-    both = start(ALICE, Mode.BOTH, ports[1], port=ports[0]), start(BOB, Mode.BOTH, ports[0], port=ports[1])
+    both = start(ALICE, DirectMode.BOTH, ports[1], port=ports[0]), start(BOB, DirectMode.BOTH, ports[0], port=ports[1])
     await soon(reached.wait())
     for one in both:
         one.meeting.cancel()
@@ -428,10 +434,10 @@ async def test_cancelled_when_a_connection_is_kept(
             cancel(turns)
 
     monkeypatch.setattr(Connections, "_keep", keep)
-    waits = start(number, Mode.LISTEN)
+    waits = start(number, DirectMode.LISTEN)
     ours.append(waits.meeting)
     before = open_sockets()
-    dials = start(LOWER if number == HIGHER else HIGHER, Mode.CONNECT, await waits.port())
+    dials = start(LOWER if number == HIGHER else HIGHER, DirectMode.CONNECT, await waits.port())
     outcome, _ = await soon(asyncio.gather(waits.meeting, dials.meeting, return_exceptions=True))
     if isinstance(outcome, asyncio.CancelledError):
         assert open_sockets() <= before + 1  # the other side's

@@ -26,7 +26,7 @@ from p2p_peer.events import NotReached, PeerMet, Standing, TurnedAway
 from p2p_peer.paths.base import Path as PeerPath
 from p2p_peer.serverless import connections
 from p2p_peer.serverless.connections import MAX_ACCEPTED
-from p2p_peer.serverless.direct import Mode
+from p2p_peer.serverless.direct import DirectMode
 
 from tests.keys import key
 from tests.peer.directly import ALICE, BOB, HERE, MALLORY, Direct, Meetings, id_of, is_one_session, own_ports
@@ -167,18 +167,18 @@ async def is_over(stream: Stream) -> None:
 async def test_strangers_do_not_end_the_waiting(
     start: Meetings, stranger: Callable[[int], Awaitable[None]], given: bool
 ) -> None:
-    waits = start(BOB, Mode.LISTEN, peer_key=key(ALICE).public_key() if given else None)
+    waits = start(BOB, DirectMode.LISTEN, peer_key=key(ALICE).public_key() if given else None)
     port = await waits.port()
     for _ in range(3):
         await stranger(port)
     assert not waits.meeting.done()
     assert start.store(BOB).peers() == ()
-    await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
+    await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await waits.session())
 
 
 @pytest.mark.parametrize("hello", [b"", client_hello(), client_hello()[:7]], ids=["silent", "a hello", "half a hello"])
 async def test_two_hundred_who_say_no_more(start: Meetings, hello: bytes) -> None:
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     port = await waits.port()
     loop = asyncio.get_running_loop()
     with contextlib.ExitStack() as held:
@@ -188,20 +188,20 @@ async def test_two_hundred_who_say_no_more(start: Meetings, hello: bytes) -> Non
             with contextlib.suppress(ConnectionError):
                 await loop.sock_sendall(sock, hello)
         await until(lambda: sum(task.done() for task in closed) >= len(strangers) - MAX_ACCEPTED)
-        await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
+        await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await waits.session())
         await soon(asyncio.gather(*closed))
 
 
 async def test_whoever_says_nothing_is_given_up(start: Meetings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HANDSHAKE_TIME", 0.01)
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     with await connected(await waits.port()) as sock:
         await is_closed(sock)
     assert not waits.meeting.done()
 
 
 async def test_who_said_something_stays_as_long_as_others_are_silent(start: Meetings) -> None:
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     port = await waits.port()
     stream = await tls_to(port)
     with contextlib.ExitStack() as held:
@@ -220,7 +220,7 @@ async def test_a_computer_that_can_hold_no_more_connections(
 ) -> None:
     """It tries again after a while, and not again and again meanwhile."""
     monkeypatch.setattr(connections, "PAUSE", 60.0)
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     port = await waits.port()
     refused = []
     real = socket.socket.accept
@@ -239,7 +239,7 @@ async def test_a_computer_that_can_hold_no_more_connections(
                 await asyncio.sleep(0)
             assert len(refused) == times
             clock.advance(60.0)
-        await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
+        await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await waits.session())
 
 
 # A peer that proves its key, and then does not go on as it should.
@@ -258,31 +258,31 @@ async def test_an_initiator_that_never_chooses(start: Meetings, clock: Clock, mo
         return await read_frame(*arguments)
 
     monkeypatch.setattr(connections, "read_frame", read)
-    waits = start(HIGHER, Mode.LISTEN)
+    waits = start(HIGHER, DirectMode.LISTEN)
     port = await waits.port()
     channel = await proved(port, LOWER)
     await soon(awaited.wait())
     clock.advance(HANDSHAKE_TIME)
     await is_over(channel.stream)
     assert not waits.meeting.done()
-    await is_one_session(await start(MALLORY, Mode.CONNECT, port).session(), await waits.session())
+    await is_one_session(await start(MALLORY, DirectMode.CONNECT, port).session(), await waits.session())
 
 
 async def test_an_initiator_that_begins_without_choosing(start: Meetings) -> None:
-    waits = start(HIGHER, Mode.LISTEN)
+    waits = start(HIGHER, DirectMode.LISTEN)
     port = await waits.port()
     channel = await proved(port, LOWER)
     await send_frame(channel.stream, Ping(1))
     await is_over(channel.stream)
-    await is_one_session(await start(MALLORY, Mode.CONNECT, port).session(), await waits.session())
+    await is_one_session(await start(MALLORY, DirectMode.CONNECT, port).session(), await waits.session())
 
 
 async def test_peers_that_never_choose_keep_nobody_out(start: Meetings) -> None:
     """Each has proved a key, and holds a place; whoever comes takes one of them."""
-    waits = start(HIGHER, Mode.LISTEN)
+    waits = start(HIGHER, DirectMode.LISTEN)
     port = await waits.port()
     channels = [await proved(port, LOWER) for _ in range(MAX_ACCEPTED + 3)]
-    await is_one_session(await start(MALLORY, Mode.CONNECT, port).session(), await waits.session())
+    await is_one_session(await start(MALLORY, DirectMode.CONNECT, port).session(), await waits.session())
     for channel in channels:
         await is_over(channel.stream)
 
@@ -303,28 +303,28 @@ async def answers(reply: bytes) -> tuple[asyncio.Server, int]:
 async def test_something_else_answers(start: Meetings, reply: bytes) -> None:
     server, port = await answers(reply)
     async with server:
-        error = await start(ALICE, Mode.CONNECT, port).error()
+        error = await start(ALICE, DirectMode.CONNECT, port).error()
         assert isinstance(error, NoPath)
         assert str(error).startswith(f"cannot reach the peer at {HERE}:{port}: the TLS handshake with the other side ")
-        waits = start(ALICE, Mode.BOTH, port)
+        waits = start(ALICE, DirectMode.BOTH, port)
         own = await waits.port()
-        await is_one_session(await start(BOB, Mode.CONNECT, own).session(), await waits.session())
+        await is_one_session(await start(BOB, DirectMode.CONNECT, own).session(), await waits.session())
 
 
 # Another key than the one that was given.
 
 
 async def test_the_one_that_is_dialled_has_another_key(start: Meetings) -> None:
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     port = await waits.port()
-    for mode in (Mode.CONNECT, Mode.BOTH):
+    for mode in (DirectMode.CONNECT, DirectMode.BOTH):
         error = await start(ALICE, mode, port, peer_key=key(MALLORY).public_key()).error()
         assert isinstance(error, ProofFailed)
         assert str(error) == (
             f"the peer at {HERE}:{port} has another key than the one given: "
             f"it is {id_of(BOB).short}, and should be {id_of(MALLORY).short}"
         )
-    dials = start(ALICE, Mode.CONNECT, port, peer_key=key(BOB).public_key())
+    dials = start(ALICE, DirectMode.CONNECT, port, peer_key=key(BOB).public_key())
     await is_one_session(await dials.session(), await waits.session())
     assert dials.all(PeerMet)[0].standing is Standing.EXPECTED
     assert start.store(ALICE).peers() == ()
@@ -332,15 +332,15 @@ async def test_the_one_that_is_dialled_has_another_key(start: Meetings) -> None:
 
 async def test_another_one_comes_than_the_one_expected(start: Meetings) -> None:
     """It is told once, and waiting goes on."""
-    waits = start(BOB, Mode.LISTEN, peer_key=key(ALICE).public_key())
+    waits = start(BOB, DirectMode.LISTEN, peer_key=key(ALICE).public_key())
     port = await waits.port()
     for _ in range(2):
-        error = await start(MALLORY, Mode.CONNECT, port).error()
+        error = await start(MALLORY, DirectMode.CONNECT, port).error()
         assert isinstance(error, NoPath)
         assert str(error).startswith(f"cannot reach the peer at {HERE}:{port}: ")
     told = waits.all(TurnedAway)
     assert [(turned.address.host, type(turned.error)) for turned in told] == [(HERE, ProofFailed)]
-    await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
+    await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await waits.session())
     assert start.store(MALLORY).peers() == start.store(BOB).peers() == ()
 
 
@@ -349,8 +349,8 @@ async def test_another_one_comes_than_the_one_expected(start: Meetings) -> None:
 
 async def met(start: Meetings, number: int, port: int, **options: Any) -> tuple[Direct, Direct]:
     """Alice dials `port`, at which the peer `number` listens; they meet, and part."""
-    waits = start(number, Mode.LISTEN, port=port)
-    dials = start(ALICE, Mode.CONNECT, await waits.port(), **options)
+    waits = start(number, DirectMode.LISTEN, port=port)
+    dials = start(ALICE, DirectMode.CONNECT, await waits.port(), **options)
     session, other = await dials.session(), await waits.session()
     await soon(asyncio.gather(session.close(), other.close()))
     return dials, waits
@@ -373,9 +373,9 @@ async def test_a_peer_is_remembered(start: Meetings) -> None:
 async def test_a_changed_key(start: Meetings) -> None:
     _, waits = await met(start, BOB, 0)
     port = await waits.port()
-    mallory = start(MALLORY, Mode.LISTEN, port=port)
+    mallory = start(MALLORY, DirectMode.LISTEN, port=port)
     await mallory.port()
-    for mode in (Mode.CONNECT, Mode.BOTH):
+    for mode in (DirectMode.CONNECT, DirectMode.BOTH):
         error = await start(ALICE, mode, port).error()
         assert isinstance(error, PeerKeyChanged)
         assert str(error).startswith(f"the key of the peer at {HERE}:{port} has changed: ")
@@ -384,45 +384,45 @@ async def test_a_changed_key(start: Meetings) -> None:
         assert error.advice.endswith(f"p2p-peer trust remove {id_of(BOB).short}")
     assert [peer.id for peer in start.store(ALICE).peers()] == [id_of(BOB)]
     start.store(ALICE).forget_peer(id_of(BOB))
-    await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await mallory.session())
+    await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await mallory.session())
 
 
 async def test_whoever_comes_instead_of_a_target_that_is_known(start: Meetings) -> None:
     """Wherever from: it is not the one that was named."""
     _, waits = await met(start, BOB, 0)
     target = await waits.port()
-    for mode in (Mode.BOTH, Mode.LISTEN):
+    for mode in (DirectMode.BOTH, DirectMode.LISTEN):
         alice = start(ALICE, mode, target)
         port = await alice.port()
-        await start(MALLORY, Mode.CONNECT, port).error()
+        await start(MALLORY, DirectMode.CONNECT, port).error()
         assert [type(turned.error) for turned in alice.all(TurnedAway)] == [PeerKeyChanged]
-        session, other = await start(BOB, Mode.CONNECT, port).session(), await alice.session()
+        session, other = await start(BOB, DirectMode.CONNECT, port).session(), await alice.session()
         await soon(asyncio.gather(session.close(), other.close()))
 
 
 async def test_whoever_comes_from_the_targets_address_is_remembered_as_the_target(start: Meetings) -> None:
     with own_ports() as (target, _):
-        alice = start(ALICE, Mode.BOTH, target)
+        alice = start(ALICE, DirectMode.BOTH, target)
         port = await alice.port()
         await alice.wait_for(NotReached)
-        await start(BOB, Mode.CONNECT, port).session()
+        await start(BOB, DirectMode.CONNECT, port).session()
         await alice.session()
     assert [peer.targets for peer in start.store(ALICE).peers()] == [(f"{HERE}:{target}",)]
 
 
 async def test_only_known_ones(start: Meetings) -> None:
-    waits = start(BOB, Mode.LISTEN, require_known=True)
+    waits = start(BOB, DirectMode.LISTEN, require_known=True)
     port = await waits.port()
-    assert isinstance(await start(ALICE, Mode.CONNECT, port).error(), NoPath)
+    assert isinstance(await start(ALICE, DirectMode.CONNECT, port).error(), NoPath)
     assert [type(turned.error) for turned in waits.all(TurnedAway)] == [PeerUnknown]
     assert start.store(ALICE).peers() == start.store(BOB).peers() == ()
     start.store(BOB).met(id_of(ALICE), None, 1)
-    await is_one_session(await start(ALICE, Mode.CONNECT, port).session(), await waits.session())
+    await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await waits.session())
 
 
 async def test_the_one_that_is_dialled_is_not_known(start: Meetings) -> None:
-    waits = start(BOB, Mode.LISTEN)
-    error = await start(ALICE, Mode.CONNECT, await waits.port(), require_known=True).error()
+    waits = start(BOB, DirectMode.LISTEN)
+    error = await start(ALICE, DirectMode.CONNECT, await waits.port(), require_known=True).error()
     assert isinstance(error, PeerUnknown)
     assert not waits.meeting.done()
 
@@ -434,11 +434,11 @@ async def test_memory_that_is_damaged(start: Meetings, when: str) -> None:
     path.parent.mkdir()
     if when == "before":
         path.write_text("{")
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     if when == "meanwhile":
         port = await waits.port()
         path.write_text("{")
-        await start(ALICE, Mode.CONNECT, port).error()
+        await start(ALICE, DirectMode.CONNECT, port).error()
     assert type(await waits.error()) is UsageError
 
 
@@ -492,10 +492,10 @@ async def test_somebody_in_between(start: Meetings, monkeypatch: pytest.MonkeyPa
             real(public_key, *arguments)
 
     monkeypatch.setattr(introduction, "verify", verify)
-    waits = start(BOB, Mode.LISTEN)
+    waits = start(BOB, DirectMode.LISTEN)
     listener, between = in_between(await waits.port())
     with listener:
-        error = await start(ALICE, Mode.CONNECT, listener.getsockname()[1]).error()
+        error = await start(ALICE, DirectMode.CONNECT, listener.getsockname()[1]).error()
         await soon(between)
     if gullible:
         assert isinstance(error, NoPath)

@@ -8,12 +8,14 @@ import p2p_peer
 import pytest
 
 NAMES = """
-    Address AddressServiceUnusable Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent ConnectOptions Encrypted Entry
-    EntryKind FileFailed FileGrew FilesKept Manifest Matched MediatorId MediatorIdentity MediatorReached
-    MessageDelivered MessageReceived Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving
-    Phase PunchwireError ReceiptDelivered Role SendOptions Session SessionEvent StillLooking StunServer
-    StunServerUnusable TransferBroken TransferOffered TransferProgress TransferReceived TransferSent TransferStalled
-    Transport Vouched connect generate_key load_key_pair load_public_key
+    Address AddressServiceUnusable Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent
+    ConnectOptions DirectMode Encrypted Entry EntryKind FileFailed FileGrew FilesKept Listening Manifest Matched
+    MediatorId MediatorIdentity MediatorReached MessageDelivered MessageReceived NotReached Overwrite PathChanged
+    PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving PeerMet Phase PunchwireError ReadToken
+    ReceiptDelivered Role SendOptions Session SessionEvent Standing StillLooking StunServer StunServerUnusable
+    TokenMade TokenMeeting TokenRead TransferBroken TransferOffered TransferProgress TransferReceived TransferSent
+    TransferStalled Transport TurnedAway Vouched connect connect_direct generate_key load_key_pair load_public_key
+    make_token read_token
 """.split()
 
 

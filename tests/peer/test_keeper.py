@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 from p2p_core.agreement import OtherSession
-from p2p_core.punching import PunchPurpose
 from p2p_core.errors import ConnectionLost, MediatorUnreachable, NoPath, PeerDidNotCome, PunchwireError, Replaced
 from p2p_core.identity import PeerId
 from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchPurpose
 from p2p_core.wire import rejoin
 from p2p_peer import keeper as keeper_module
 from p2p_peer.keeper import Keeper

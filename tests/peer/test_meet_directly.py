@@ -18,7 +18,7 @@ from p2p_peer.cli.parser import parse
 from p2p_peer.cli.run import _Run
 from p2p_peer.events import Authenticated, Listening, PathFound
 from p2p_peer.options import ConnectOptions
-from p2p_peer.serverless.direct import Mode
+from p2p_peer.serverless.direct import DirectMode
 
 from tests.keys import key
 from tests.peer.fake_session import ADDRESS, FakeSession
@@ -103,7 +103,7 @@ async def test_what_connecting_is_told(command: Command, direct: FakeDirect) -> 
         "remote_port": 10,
         "host": "127.0.0.1",
         "port": 9,
-        "mode": Mode.CONNECT,
+        "mode": DirectMode.CONNECT,
         "peer_key": None,
         "require_known": False,
         "options": ConnectOptions(wait=5, ip_version=4, state_dir=Path("state"), port_mapping=False),

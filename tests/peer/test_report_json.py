@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, NotAdmitted, PunchwireError, TransferFailed
+from p2p_core.errors import ConnectionLost, NotAdmitted, PeerUnknown, PunchwireError, TransferFailed
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
@@ -22,6 +22,7 @@ from p2p_peer.events import (
     MediatorReached,
     MessageDelivered,
     MessageReceived,
+    NotReached,
     PathChanged,
     PathFound,
     PathLost,
@@ -39,6 +40,7 @@ from p2p_peer.events import (
     TransferReceived,
     TransferSent,
     TransferStalled,
+    TurnedAway,
 )
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
 from p2p_peer.trust import MediatorId
@@ -61,6 +63,14 @@ OTHER = PeerId(bytes([7] * 32))
         (
             Listening((Address.of("192.0.2.1", 8000), Address.of("2001:db8::1", 8000))),
             {"event": "listening", "addresses": ["192.0.2.1:8000", "[2001:db8::1]:8000"]},
+        ),
+        (
+            NotReached("bob.example:8000", "Connection refused"),
+            {"event": "not_reached", "target": "bob.example:8000", "why": "Connection refused"},
+        ),
+        (
+            TurnedAway(Address.of("192.0.2.1", 8000), PeerUnknown("not known")),
+            {"event": "turned_away", "address": "192.0.2.1:8000", "code": "peer-unknown", "message": "not known"},
         ),
         (
             PeerMet(PEER, Standing.FIRST_USE, OTHER, "Bob"),

@@ -51,6 +51,8 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ("token", "token, expires", "ours, for the other side, and until when it is good, in seconds since 1970 began"),
     ("token_read", "", "the other side's token is good: from now on it is tried to reach it"),
     ("listening", "addresses", "where the other peer may dial us"),
+    ("not_reached", "target, why", "the peer that was dialled cannot be reached; it may still come to us"),
+    ("turned_away", "address, code, message", "a peer came with a key that is not believed; others are waited for"),
     (
         "peer_met",
         "peer, standing, words, own_words",

@@ -24,7 +24,7 @@ from p2p_peer.cli.report import Report
 from p2p_peer.events import ConnectEvent, PathFound
 from p2p_peer.keyfiles import read_public_key
 from p2p_peer.own_identity import default_key
-from p2p_peer.serverless.direct import Mode, connect_direct
+from p2p_peer.serverless.direct import DirectMode, connect_direct
 from p2p_peer.session import Session
 
 __all__ = ["MeetDirectly"]
@@ -44,7 +44,7 @@ class MeetDirectly:
 
     def __init__(self, options: argparse.Namespace, report: Report, prompt: Prompt) -> None:
         """Raises `UsageError` and below."""
-        self._mode = Mode(options.mode)
+        self._mode = DirectMode(options.mode)
         self._options = options
         self._connect_options = replace(connect_options(options), wait=options.wait)
         self._key, self._made = _key(options)

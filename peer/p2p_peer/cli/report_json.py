@@ -19,6 +19,7 @@ from p2p_peer.events import (
     Matched,
     MediatorReached,
     MessageReceived,
+    NotReached,
     PathChanged,
     PathLost,
     PeerMet,
@@ -31,6 +32,7 @@ from p2p_peer.events import (
     TransferReceived,
     TransferSent,
     TransferStalled,
+    TurnedAway,
 )
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
@@ -62,6 +64,10 @@ class JsonReport:
                 _print("token_read")
             case Listening(addresses):
                 _print("listening", addresses=[str(address) for address in addresses])
+            case NotReached(target, why):
+                _print("not_reached", target=target, why=why)
+            case TurnedAway(address, error):
+                _print("turned_away", address=str(address), code=error.code, message=str(error))
             case PeerMet(peer, standing, own):
                 words = {"words": list(peer.words), "own_words": list(own.words)}
                 _print("peer_met", peer=str(peer), standing=standing.value, **words)

@@ -23,7 +23,7 @@ from p2p_peer.serverless.tcp_port import addresses_of, at, listen, look_up, why_
 from p2p_peer.session import Session
 from p2p_peer.trust import TrustStore
 
-__all__ = ["DEFAULT_PORT", "Mode", "connect_direct"]
+__all__ = ["DEFAULT_PORT", "DirectMode", "connect_direct"]
 
 DEFAULT_PORT = 8000  # as small TLS chats have it
 _LAST_PORT = 65535
@@ -40,7 +40,7 @@ _NOBODY_CAME = (
 _log = logging.getLogger(__name__)
 
 
-class Mode(IntEnum):
+class DirectMode(IntEnum):
     """Who dials whom; the numbers are those of small TLS chats."""
 
     BOTH = 0  # listen, and dial the target, if there is one
@@ -59,7 +59,7 @@ async def connect_direct(
     remote_port: int = DEFAULT_PORT,
     host: str | None = None,
     port: int = DEFAULT_PORT,
-    mode: Mode = Mode.BOTH,
+    mode: DirectMode = DirectMode.BOTH,
     peer_key: RSAPublicKey | PeerId | None = None,
     require_known: bool = False,
     options: ConnectOptions | None = None,
@@ -87,9 +87,9 @@ async def connect_direct(
     kept = None
     try:
         async with Connections(key, judge, notify) as connections:
-            if mode is not Mode.CONNECT:
+            if mode is not DirectMode.CONNECT:
                 await _listen(host, port, options, connections, notify)
-            if mode is not Mode.LISTEN and wanted is not None:
+            if mode is not DirectMode.LISTEN and wanted is not None:
                 connections.start(_dial(wanted, mode, options, connections, notify))
             kept = await _first(connections, mode, options.wait)
     except BaseException:
@@ -108,8 +108,8 @@ class _Target:
         return at(self.host, self.port)
 
 
-def _check(target: str | None, remote_port: int, port: int, mode: Mode) -> None:
-    if mode is Mode.CONNECT and target is None:
+def _check(target: str | None, remote_port: int, port: int, mode: DirectMode) -> None:
+    if mode is DirectMode.CONNECT and target is None:
         raise UsageError("there is nobody to connect to", advice="Name the other side's computer with -t.")
     if not 1 <= remote_port <= _LAST_PORT or not 0 <= port <= _LAST_PORT:
         raise UsageError(f"ports go from 1 to {_LAST_PORT}", advice="Choose others with -p and -r; 8000 is usual.")
@@ -134,7 +134,7 @@ async def _listen(
 
 async def _dial(
     target: _Target,
-    mode: Mode,
+    mode: DirectMode,
     options: ConnectOptions,
     connections: Connections,
     notify: Callable[[ConnectEvent], None],
@@ -152,17 +152,17 @@ async def _dial(
         )
     if connections.is_settled:
         return
-    if mode is Mode.CONNECT:
+    if mode is DirectMode.CONNECT:
         raise NoPath(f"cannot reach the peer at {target}: {why}", advice=_NOBODY_THERE)
     notify(NotReached(str(target), why))
 
 
-async def _first(connections: Connections, mode: Mode, wait: float | None) -> Kept:
+async def _first(connections: Connections, mode: DirectMode, wait: float | None) -> Kept:
     try:
         async with asyncio.timeout(wait):
             return await connections.first()
     except TimeoutError:
-        if mode is Mode.CONNECT:
+        if mode is DirectMode.CONNECT:
             raise NoPath(f"the target did not answer within {wait:g} s", advice=_NOBODY_THERE) from None
         raise PeerDidNotCome(f"the other side did not come within {wait:g} s", advice=_NOBODY_CAME) from None
 
