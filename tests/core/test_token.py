@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from hypothesis import given
 from hypothesis import strategies as st
 from p2p_core import limits, token_sealing
-from p2p_core.errors import LocalProtocolError, Malformed
+from p2p_core.errors import LocalProtocolError, Malformed, TokenRejected
 from p2p_core.targets import MAX_TARGETS, dialable
 from p2p_core.token_sealing import open_token, seal_token
 from p2p_core.wire import token as wire
@@ -285,7 +285,7 @@ def test_10_000_mutated_contents_under_a_valid_key() -> None:
         sealed = SealedToken(NOW, SIV.encrypt(bytes(data) or b"\0", token_sealing._context(NOW)))
         try:
             found = open_token(sealed, KEY)
-        except Malformed:
+        except TokenRejected:
             refused += 1
         else:
             assert within_bounds(found)
