@@ -1,7 +1,14 @@
 import itertools
 
 import pytest
-from p2p_core.machines.choosing import MIN_GRACE, RELAY_AFTER, RELAY_AFTER_BIRTHDAY, RELAY_ROUND_TRIPS, Choosing
+from p2p_core.machines.choosing import (
+    MIN_GRACE,
+    PATIENT_GRACE,
+    RELAY_AFTER,
+    RELAY_AFTER_BIRTHDAY,
+    RELAY_ROUND_TRIPS,
+    Choosing,
+)
 from p2p_core.proof import PathKind
 
 TCP, QUIC, RELAY = PathKind.TCP, PathKind.QUIC, PathKind.RELAY
@@ -113,3 +120,12 @@ def test_who_was_waited_for_counts_from_when_it_was_heard() -> None:
     assert machine.deadline() == pytest.approx(200.1 + ROUND_TRIP)
     machine.found(TCP, 200.2)
     assert machine.choice(200.2) is TCP
+
+
+def test_whoever_has_waited_gives_tcp_more_time() -> None:
+    machine = Choosing(10.0, 0.0, {TCP, QUIC}, grace=PATIENT_GRACE)
+    machine.heard(70.0)
+    machine.found(QUIC, 70.1)
+    assert machine.choice(70.1 + PATIENT_GRACE - 0.01) is None
+    assert machine.deadline() == 70.1 + PATIENT_GRACE
+    assert machine.choice(70.1 + PATIENT_GRACE) is QUIC

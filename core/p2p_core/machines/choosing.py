@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 
 from p2p_core.proof import PathKind
 
-__all__ = ["RELAY_AFTER", "RELAY_AFTER_BIRTHDAY", "Choosing"]
+__all__ = ["MIN_GRACE", "PATIENT_GRACE", "RELAY_AFTER", "RELAY_AFTER_BIRTHDAY", "Choosing"]
 
 TCP_TIME = 3  # round trips from the start in which TCP comes up, if no packet is lost: three ways, and a spare
 MIN_GRACE = 0.1  # s; on a network of no length both come up at once, in any order, and a busy machine takes its time
+# s where one side has waited for the other to read a token: no start brings their dials together, and two NATs that
+# answer with resets need some tries. Who has just copied a token does not mind, and TCP is several times faster.
+PATIENT_GRACE = 0.6
 RELAY_AFTER = 1.2  # s from the start; direct paths that come up at all did so within 0.2 s in the lab, 0.9 s with loss
 RELAY_AFTER_BIRTHDAY = 2.6  # s from the start; by then 99 of 100 birthday pairs have met
 RELAY_ROUND_TRIPS = 6  # from the start, for links on which the above is short: direct paths take three and a half
@@ -25,6 +28,7 @@ class Choosing:
     round_trip: float
     awaited: set[PathKind]  # what may still come up
     birthday: bool = False  # whether one side's NAT makes UDP a matter of luck
+    grace: float = MIN_GRACE  # that TCP gets at least
     _found: dict[PathKind, float] = field(default_factory=dict)
 
     def heard(self, now: float) -> None:
@@ -60,7 +64,7 @@ class Choosing:
         if PathKind.TCP in self._found:
             due[PathKind.TCP] = self._found[PathKind.TCP]
         if PathKind.QUIC in self._found:
-            found, grace = self._found[PathKind.QUIC], max(MIN_GRACE, self.round_trip)
+            found, grace = self._found[PathKind.QUIC], max(self.grace, self.round_trip)
             patience = min(found + grace, self.start + TCP_TIME * grace)
             due[PathKind.QUIC] = max(found, patience) if PathKind.TCP in self.awaited else found
         if PathKind.RELAY in self._found:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from p2p_core.machines.choosing import Choosing
+from p2p_core.machines.choosing import MIN_GRACE, PATIENT_GRACE, Choosing
 from p2p_core.machines.patience import Wait
 from p2p_core.machines.port_guessing import takes_luck
 from p2p_core.no_path import why_no_path
@@ -96,7 +96,8 @@ class _Race:
 
     def __post_init__(self) -> None:
         birthday = takes_luck(self.terms, self.start.observed)
-        self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday)
+        grace = MIN_GRACE if self.start.wait is None else PATIENT_GRACE
+        self._choosing = Choosing(self.start.at, self.start.round_trip, set(), birthday, grace)
 
     async def run(self) -> Path:
         self._begin()

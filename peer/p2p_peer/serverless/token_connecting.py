@@ -27,7 +27,7 @@ from p2p_peer.trust import default_state_dir
 
 __all__ = ["Connecting", "Party", "Way"]
 
-ROUND_TRIP = 0.25  # s between the peers, at most, mostly; nobody has measured it, and TCP is given this long
+ROUND_TRIP = 0.1  # s between the peers; nobody has measured it
 LAST_WORD = 9.0  # s for a side that comes in the last moment, and for the race to say what it has tried in vain
 
 _NEW_TOKENS = "Make new tokens on both sides, and exchange them within their time (--ttl)."
