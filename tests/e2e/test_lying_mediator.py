@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from p2p_core import limits
 from p2p_core.agreement import Agreement, Side
-from p2p_core.punching import PunchPurpose
 from p2p_core.identity import PeerId
 from p2p_core.proof import Role
+from p2p_core.punching import PunchPurpose
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Offer

@@ -14,6 +14,7 @@ no packet leaves the machine. From the outside in:
     nat        the lab: topologies, addresses, processes, cleanup
     capture    listens on an interface of the lab;  pcap  decodes what it heard and puts TCP streams together
     reflector  a small server that tells clients how it sees them;  probe  asks it, and classifies the NAT
+    stun_alone the mediator's STUN without a mediator
     miniupnpd  a router that opens ports when it is asked to;  port_holder  asks it
     rootless   whether a lab can be built here, and how: as root, or in a user namespace
     marks      runs or skips the tests marked `netns` accordingly

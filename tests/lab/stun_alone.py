@@ -26,7 +26,7 @@ def serve_stun(lab: Lab) -> list[str]:
     argv = [sys.executable, "-m", __name__, *lab.mediator_addresses]
     process = lab.popen("med", argv, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    flags = process.stdout.readline().split()
+    flags: list[str] = process.stdout.readline().split()
     assert flags, "it did not start"
     return flags
 

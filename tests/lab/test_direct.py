@@ -139,14 +139,16 @@ def test_fifty_times_at_once_there_is_one_session(people: People) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         process = place.start([sys.executable, str(DIALLER), str(own.pair), str(other.public), *where], **pipes)
         people.programs.callback(end, process)
-        diallers.append(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        diallers.append((process.stdin, process.stdout))
     sessions = set()
     for number in range(ROUNDS):
         later = APART[number % len(APART)]
-        for which, dialler in enumerate(diallers):
-            dialler.stdin.write(f"{later if which == number % 2 else 0}\n")
-            dialler.stdin.flush()
-        one, other = (json.loads(dialler.stdout.readline()) for dialler in diallers)
+        for which, (stdin, _) in enumerate(diallers):
+            stdin.write(f"{later if which == number % 2 else 0}\n")
+            stdin.flush()
+        one, other = (json.loads(stdout.readline()) for _, stdout in diallers)
         assert one["session"] == other["session"]
         assert one["heard"] == other["heard"] == [f"hello in {one['session']}"]
         assert {one["role"], other["role"]} == {"initiator", "responder"}
