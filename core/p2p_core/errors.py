@@ -11,7 +11,7 @@
     ├── MediatorUnreachable       no mediator answers there, or it went away
     ├── NotAuthenticated          somebody is not who they should be
     │   ├── MediatorKeyChanged    the mediator's key is not the one remembered
-    │   ├── NotAdmitted           the mediator does not admit our key
+    │   ├── NotAdmitted           the mediator, or a peer that was dialled, does not admit our key
     │   ├── PeerKeyChanged        the other peer's key is not the one remembered
     │   ├── PeerUnknown           the other peer's key is not remembered, and has to be
     │   ├── Replaced              another process with our key took our place
@@ -168,7 +168,7 @@ class MediatorKeyChanged(NotAuthenticated):
 
 
 class NotAdmitted(NotAuthenticated):
-    """The mediator does not admit this key."""
+    """The mediator does not admit this key, or another peer does not."""
 
     code = "not-admitted"
     advice = (

@@ -9,7 +9,7 @@ from p2p_core.wire.candidate import Candidate, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping as PortMapping
 from p2p_core.wire.offer import Offer
 
-__all__ = ["why_no_better", "why_no_path"]
+__all__ = ["is_from_outside", "why_no_better", "why_no_path"]
 
 _NAMES = {PathKind.TCP: "TCP", PathKind.QUIC: "UDP", PathKind.RELAY: "the relay"}
 _DEPENDENT = (PortMapping.SEQUENTIAL, PortMapping.RANDOM)
@@ -147,8 +147,9 @@ def _known_from_outside(candidates: Iterable[Candidate]) -> bool:
 
 
 def _from_outside(candidates: Iterable[Candidate]) -> Iterable[Candidate]:
-    return (
-        candidate
-        for candidate in candidates
-        if candidate.kind is not CandidateKind.HOST or candidate.address.ip.is_global
-    )
+    return filter(is_from_outside, candidates)
+
+
+def is_from_outside(candidate: Candidate) -> bool:
+    """Say whether a candidate may be reached from another network."""
+    return candidate.kind is not CandidateKind.HOST or candidate.address.ip.is_global

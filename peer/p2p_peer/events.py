@@ -110,6 +110,7 @@ class TokenMade:
 
     text: str
     expires: int  # seconds since the epoch
+    is_public: bool = True  # it has an address that is known outside of this network
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class NotReached:
-    """The peer that was dialled, without a mediator, cannot be reached; it may still come to where we listen."""
+    """There is no connection with the peer that was dialled without a mediator; it is dialled again, or may come to us."""
 
     target: str  # "host:port"
     why: str  # a clause
@@ -179,7 +180,7 @@ class Encrypted:
 class Authenticated:
     """Both sides have proved their keys on the channel: the session begins."""
 
-    seconds: float  # since both had advertised
+    seconds: float  # since both had advertised; without a mediator, since there was a path
 
 
 ConnectEvent = (

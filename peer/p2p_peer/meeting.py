@@ -16,7 +16,7 @@ from p2p_core.clocks import whose_clock
 from p2p_core.errors import ClocksDiffer, MediatorLied, PeerDidNotCome, PunchwireError, SameKey
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_core.sealing import open_offer, seal_offer
-from p2p_core.wire.candidate import Candidate
+from p2p_core.wire.candidate import Candidate, listed
 from p2p_core.wire.offer import Offer
 
 from p2p_peer.gather.candidates import Gathered
@@ -133,7 +133,7 @@ class Meeting:
         is_first = not self._current
         self._current.append(digest)
         parties.remember(digest, offer, sealed)
-        _log.info("our candidates: %s", _listed(offer.candidates))
+        _log.info("our candidates: %s", listed(offer.candidates))
         await self._client.advertise(parties.peer, sealed)
         _log.info("offer %s; waiting for the other peer", "advertised" if is_first else "renewed")
         if is_first:
@@ -201,9 +201,5 @@ def _tell(agreement: Agreement, introduction: Introduction) -> None:
     for side, whose in ((agreement.own, "our"), (agreement.other, "the other side's")):
         mappings = side.offer.udp_mapping.name.lower(), side.offer.tcp_mapping.name.lower()
         _log.info("%s NAT maps UDP: %s, TCP: %s", whose, *mappings)
-    _log.info("the other side's candidates: %s", _listed(agreement.other.offer.candidates))
+    _log.info("the other side's candidates: %s", listed(agreement.other.offer.candidates))
     _log.info("the mediator sees the other side at %s", introduction.observed or "an address it does not tell")
-
-
-def _listed(candidates: tuple[Candidate, ...]) -> str:
-    return ", ".join(map(str, candidates)) or "none"

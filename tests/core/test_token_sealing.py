@@ -88,7 +88,7 @@ def test_nothing_of_the_content_shows() -> None:
         assert secret not in sealed
 
 
-@pytest.mark.parametrize("now", [NOW - SKEW, NOW, NOW + 600, NOW + 600 + SKEW])
+@pytest.mark.parametrize("now", [NOW - SKEW, NOW, NOW + 600])
 def test_a_token_is_good_from_issue_to_expiry_and_for_clocks_that_differ(now: float) -> None:
     check_slot(seal_token(TOKEN, KEY), now)
     check_times(TOKEN, now)
@@ -106,8 +106,9 @@ def test_a_life_goes_on_into_the_next_slot() -> None:
 @pytest.mark.parametrize(
     ("after", "says"),
     [
-        (SKEW + 0.5, "2 minutes"),
-        (SKEW + 1, "2 minutes"),
+        (0.5, "0 seconds"),
+        (36, "36 seconds"),
+        (121, "2 minutes"),
         (900, "15 minutes"),
         (3600, "60 minutes"),
         (86400, "24 hours"),
@@ -120,9 +121,9 @@ def test_an_expired_token_says_how_long_ago(after: float, says: str) -> None:
 
 def test_a_token_that_no_life_reaches_is_refused_before_its_key_is_derived() -> None:
     sealed = SealedToken(NOW, bytes(46))
-    check_slot(sealed, NOW + MAX_LIFE + SKEW)
-    with pytest.raises(TokenExpired, match="the token is 62 minutes old, and none is good for longer than 60 minutes"):
-        check_slot(sealed, NOW + MAX_LIFE + SKEW + 1)
+    check_slot(sealed, NOW + MAX_LIFE)
+    with pytest.raises(TokenExpired, match="the token is 60 minutes old, and none is good for longer than 60 minutes"):
+        check_slot(sealed, NOW + MAX_LIFE + 1)
     with pytest.raises(TokenExpired, match="the token is 365 days old"):
         check_slot(sealed, NOW + 365 * 86400)
 

@@ -14,7 +14,6 @@ from p2p_core.errors import (
     NoPath,
     PeerDidNotCome,
     ProofFailed,
-    PunchwireError,
     SameKey,
     TokenExpired,
     TokenRejected,
@@ -25,14 +24,16 @@ from p2p_core.identity import PeerId, RSAPrivateKey
 from p2p_core.proof import Role
 from p2p_core.token_sealing import token_key
 from p2p_core.wire.candidate import Transport
-from p2p_peer.events import ConnectEvent, MessageReceived, PeerMet, Standing, TokenMade, TokenRead
+from p2p_peer.events import ConnectEvent, MessageReceived, PeerMet, Standing, TokenMade, TokenRead, TurnedAway
 from p2p_peer.options import ConnectOptions
 from p2p_peer.serverless import token as token_module
+from p2p_peer.serverless import token_connecting
 from p2p_peer.serverless.token import ReadToken, TokenMeeting, make_token, read_token
+from p2p_peer.serverless.token_connecting import Party
 from p2p_peer.session import Session
 
 from tests.keys import key
-from tests.peer.pair import soon
+from tests.peer.pair import soon, until
 
 ALICE, BOB, STRANGER = key(0), key(1), key(2)
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
@@ -100,7 +101,7 @@ async def test_both_have_both_tokens(tmp_path: Path) -> None:
         assert ours.session_id == theirs.session_id
         assert (ours.peer, theirs.peer) == (bob.own, alice.own)
         assert ours.role is (Role.INITIATOR if alice.own < bob.own else Role.RESPONDER)
-        assert told[1] == TokenMade(alice.text, alice.expires)
+        assert told[1] == TokenMade(alice.text, alice.expires, is_public=False)
         assert PeerMet(bob.own, Standing.EXPECTED, alice.own) in told
         assert any(isinstance(event, TokenRead) and event.candidates for event in told)
         await talk(ours, theirs)
@@ -156,15 +157,39 @@ async def test_without_the_other_sides_key_its_token_is_needed(tmp_path: Path) -
         await talk(*await soon(asyncio.gather(listening, trying)))
 
 
-async def test_somebody_else_who_has_read_the_token(tmp_path: Path) -> None:
-    """It punches through, and then has the wrong key: nothing is said to it."""
-    async with side(tmp_path / "a", ALICE, BOB) as (alice, told), side(tmp_path / "b", BOB, ALICE) as (bob, _):
-        read = await bob.read(alice.text)
-        bob._party = type(bob._party)(STRANGER, ALICE.public_key(), "")
-        done = await soon(asyncio.gather(alice.connect(), bob.connect(read), return_exceptions=True))
-    assert isinstance(done[0], ProofFailed | ConnectionLost)
-    assert isinstance(done[1], PunchwireError)
-    assert not any(isinstance(event, PeerMet) for event in told)
+@pytest.mark.parametrize("waits", [ALICE, BOB])
+@pytest.mark.parametrize("has_read", [True, False])
+async def test_somebody_else_who_has_read_the_token_does_not_end_it(
+    tmp_path: Path, waits: RSAPrivateKey, has_read: bool
+) -> None:
+    """It punches through, and has the wrong key: nothing is said to it, and the other side comes in behind it."""
+    comes = BOB if waits is ALICE else ALICE
+    async with side(tmp_path / "a", waits, comes) as (waiting, told), side(tmp_path / "b", comes, waits) as (other, _):
+        read = await waiting.read(other.text) if has_read else None
+        listening = asyncio.ensure_future(waiting.connect(read))
+        async with side(tmp_path / "c", comes, waits) as (thief, _):
+            thief._party = Party(STRANGER, waits.public_key(), "")  # it takes the other's role
+            if has_read:
+                thief._made = other._made  # only who has read both tokens is heard then
+            stealing = asyncio.ensure_future(thief.connect(await thief.read(waiting.text)))
+            await until(lambda: any(isinstance(event, TurnedAway) for event in told))
+            stealing.cancel()
+            await asyncio.wait([stealing])
+        assert not any(isinstance(event, PeerMet) for event in told)
+        await talk(*await soon(asyncio.gather(listening, other.connect(await other.read(waiting.text)))))
+
+
+async def test_there_is_an_end_to_turning_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_connecting, "PAUSE", 0.0)
+    monkeypatch.setattr(token_connecting, "MAX_TURNED_AWAY", 3)
+    async with side(tmp_path / "a", ALICE, BOB) as (alice, told), side(tmp_path / "b", BOB, ALICE) as (thief, _):
+        thief._party = Party(STRANGER, ALICE.public_key(), "")
+        stealing = asyncio.ensure_future(thief.connect(await thief.read(alice.text)))
+        with pytest.raises((ProofFailed, ConnectionLost)):
+            await soon(alice.connect())
+        stealing.cancel()
+        await asyncio.wait([stealing])
+    assert sum(isinstance(event, TurnedAway) for event in told) == 2
 
 
 async def test_tokens_that_do_not_fit(tmp_path: Path) -> None:
@@ -190,7 +215,7 @@ async def test_another_phrase(tmp_path: Path) -> None:
 async def test_old_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with side(tmp_path / "a", ALICE, BOB, ttl=60) as (alice, _):
         now = time.time()
-        monkeypatch.setattr("p2p_peer.serverless.token.time.time", lambda: now + 60 + 121)
+        monkeypatch.setattr("p2p_peer.serverless.token.time.time", lambda: now + 62)
         with pytest.raises(TokenExpired):
             await read_token(alice.text)
         monkeypatch.setattr("p2p_peer.serverless.token.time.time", lambda: now - 200)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from p2p_core.proof import Role
 from p2p_core.punching import PunchTerms
+from p2p_core.targets import dialable
 from p2p_core.wire.candidate import Address, CandidateKind, Transport
 from p2p_core.wire.offer import Mapping, Offer
 
@@ -218,9 +219,15 @@ def _is_easy(side: Offer) -> bool:
 def _seen(terms: PunchTerms, observed: Address | None) -> list[Address]:
     """Return where STUN servers saw the other side's UDP socket, as far as the mediator sees it at that IP address too.
 
-    With tokens that is the first address that its token names so, or one of its own that is public.
+    With tokens that is the first address that its token names so, or one of its own that is public. At an address that
+    may not be dialled nobody guesses.
     """
-    candidates = [candidate for candidate in terms.other.candidates if candidate.transport is Transport.UDP]
+    allowed = dialable(terms.other.candidates, Transport.UDP, own=terms.own.candidates)
+    candidates = [
+        candidate
+        for candidate in terms.other.candidates
+        if candidate.transport is Transport.UDP and candidate.address in allowed
+    ]
     if terms.by_token:
         reflexive = [one.address for one in candidates if one.kind is CandidateKind.SERVER_REFLEXIVE]
         public = [one.address for one in candidates if one.kind is CandidateKind.HOST and one.address.ip.is_global]

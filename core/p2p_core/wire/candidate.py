@@ -1,13 +1,14 @@
 """One address a peer may be reached at."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
 
 from p2p_core.errors import Malformed
 
-__all__ = ["Address", "Candidate", "CandidateKind", "Transport"]
+__all__ = ["Address", "Candidate", "CandidateKind", "Transport", "listed"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,3 +79,8 @@ class Candidate:
 
     def __str__(self) -> str:
         return f"{self.kind.value}/{self.transport.value} {self.address}"
+
+
+def listed(candidates: Iterable[Candidate]) -> str:
+    """Return the candidates for people."""
+    return ", ".join(map(str, candidates)) or "none"

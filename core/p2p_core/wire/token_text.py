@@ -31,6 +31,9 @@ _CHECK_BYTES = 2  # one mistyped token in 65536 passes, and then does not open
 _ISSUED_BYTES = 4
 _LEAST = _ISSUED_BYTES + MIN_SEALED_BYTES + _CHECK_BYTES
 _HEAD = 2
+_MIN_END = 20  # letters and digits in a word: fewer may be a word of a language
+_MAY_BE_END = "; if this is the end of a token, paste it from its first character"
+_MAX_PASTE = 64 * 1024  # characters that are looked at: more is no token, whatever it is
 _MISTYPED = "the token is mistyped: it has its length, but a character is wrong, or two are swapped"
 
 
@@ -77,15 +80,48 @@ def is_partial(text: str) -> bool:
 
 
 def parse(text: str) -> SealedToken:
-    """Read a token as it was pasted. Raises `TokenUnreadable`, which says what is wrong with it."""
-    text = cleaned(text)
+    """Read a token as it was pasted: all of `text`, or else the one word of it that is a token.
+
+    Raises `TokenUnreadable`, which says what is wrong with it.
+    """
+    text = text[:_MAX_PASTE]
+    try:
+        return _read(text)
+    except TokenUnreadable:
+        found = set(filter(None, map(_token_or_none, text.split())))
+        if len(found) > 1:
+            raise TokenUnreadable(
+                f"there are {len(found)} different tokens in this", advice="Give the other side's alone."
+            ) from None
+        if not found:
+            raise
+    return found.pop()
+
+
+def _token_or_none(text: str) -> SealedToken | None:
+    try:
+        return _read(text)
+    except TokenUnreadable:
+        return None
+
+
+def _read(text: str) -> SealedToken:
+    """Read a token that is all there is in `text`. Raises as `parse`."""
+    words, text = text.split(), cleaned(text)
     if not text:
         raise TokenUnreadable("there is no token: not a letter or digit")
-    if text[0] not in "123456789" or not set(text) <= set(_DIGITS):
-        raise TokenUnreadable("this is not a token: it begins with a digit from 1 to 9, and has A-Z, a-z and 0-9 alone")
-    if text[0] != VERSION:
+    has_digits_alone = set(text) <= set(_DIGITS)
+    may_be_end = has_digits_alone and any(len(cleaned(word)) >= _MIN_END for word in words)
+    if text[0] not in "123456789" or not has_digits_alone:
         raise TokenUnreadable(
-            f"this is a token of version {text[0]}, and this program reads version {VERSION}",
+            "this is not a token: it begins with a digit from 1 to 9, and has A-Z, a-z and 0-9 alone"
+            + (_MAY_BE_END if may_be_end else "")
+        )
+    if text[0] != VERSION:
+        is_short = len(text) < _HEAD + _length(_LEAST)
+        raise TokenUnreadable(
+            f"this is a token of version {text[0]}, and this program reads version {VERSION}"
+            + (_MAY_BE_END if may_be_end and is_short else ""),
             advice="Update Punchwire on the older side; or the first character is mistyped.",
         )
     if len(text) < _HEAD:

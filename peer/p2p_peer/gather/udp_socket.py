@@ -35,6 +35,7 @@ class UdpSocket:
     def __init__(self, sock: socket.socket) -> None:
         """Read `sock`, which is bound and non-blocking, from here on."""
         self.socket = sock
+        self._host: str = sock.getsockname()[0]
         self.family = socket.AddressFamily(sock.family)
         self.number: int = sock.getsockname()[1]
         self._asked: dict[bytes, tuple[Address, _Answer]] = {}  # by transaction id
@@ -48,19 +49,16 @@ class UdpSocket:
     @classmethod
     def open(cls, family: socket.AddressFamily, number: int = 0, host: str | None = None) -> "UdpSocket":
         """Bind a socket to port `number` (0: any) of `host` (None: all addresses of `family`). Raises `OSError`."""
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                with contextlib.suppress(OSError):
-                    sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-            sock.bind((host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), number))  # noqa: S104 - to be reached
-            return cls(sock)
-        except BaseException:
-            sock.close()
-            raise
+        everywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"  # noqa: S104 - to be reached
+        return cls(_bound(family, number, host or everywhere))
+
+    def reopen(self) -> None:
+        """Take the same port again, after it was closed or detached. Raises `OSError`."""
+        if self._reading:
+            return
+        self.socket = _bound(self.family, self.number, self._host)
+        self._reading = self._owned = True
+        self._loop.add_reader(self.socket, self._readable)
 
     def send(self, data: bytes, address: Address) -> bool:
         """Send a datagram; return False when it could not go: it is as good as lost on the way."""
@@ -166,3 +164,19 @@ class UdpSocket:
             answer.set_result(response.mapped)
         else:
             answer.set_result(StunFailed(f"{server}: it says that we are at {response.mapped}"))
+
+
+def _bound(family: socket.AddressFamily, number: int, host: str) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        sock.bind((host, number))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

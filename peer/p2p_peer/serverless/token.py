@@ -18,6 +18,7 @@ from typing import Self
 
 from p2p_core.errors import SameKey, TokenRejected, TokenUnreadable, UsageError
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey, generate_key
+from p2p_core.no_path import is_from_outside
 from p2p_core.token_sealing import check_slot, check_times, open_token, seal_token, token_key
 from p2p_core.token_terms import ReadToken
 from p2p_core.wire.token import FINGERPRINT_BYTES, MAX_LIFE, SHARE_BYTES, SLOT, Token, fitting
@@ -68,7 +69,7 @@ async def make_token(
         token = _token(await ports.open(options, notify), party.own, issued, ttl)
         sealed = seal_token(token, await sealing)
         unless_made.pop_all()
-    notify(TokenMade(sealed.text, token.expires))
+    notify(TokenMade(sealed.text, token.expires, any(map(is_from_outside, token.candidates))))
     return TokenMeeting(party, sealed.text, ReadToken(token, sealed.digest), ports, Way(options, notify))
 
 

@@ -2,22 +2,43 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from p2p_core.errors import NoPath, PeerDidNotCome, ProofFailed, UsageError
+from p2p_core.errors import (
+    ConnectionLost,
+    NoPath,
+    NotAdmitted,
+    PeerDidNotCome,
+    ProofFailed,
+    RemoteProtocolError,
+    SameKey,
+    UsageError,
+    WeakKeyExchange,
+)
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_core.machines.patience import Wait
 from p2p_core.no_path import why_no_better
 from p2p_core.punching import PunchTerms
 from p2p_core.token_terms import ReadToken, terms_alone, terms_of_both
+from p2p_core.wire.candidate import listed
 from p2p_core.wire.token import FINGERPRINT_BYTES
 
 from p2p_peer.channel.introduction import introduce
-from p2p_peer.events import Authenticated, ConnectEvent, Encrypted, PathFound, PeerMet, Standing, TokenRead
+from p2p_peer.events import (
+    Authenticated,
+    ConnectEvent,
+    Encrypted,
+    PathFound,
+    PeerMet,
+    Standing,
+    TokenRead,
+    TurnedAway,
+)
 from p2p_peer.options import ConnectOptions
 from p2p_peer.paths.base import BUDGET, Path
 from p2p_peer.paths.race import Start, race
@@ -28,11 +49,18 @@ from p2p_peer.trust import default_state_dir
 __all__ = ["Connecting", "Party", "Way"]
 
 ROUND_TRIP = 0.1  # s between the peers; nobody has measured it
+MAX_TURNED_AWAY = 32  # that come with a token and prove nothing, or do not say who they are for 10 s each
+PAUSE = 0.3  # s, for each of them
 LAST_WORD = 9.0  # s for a side that comes in the last moment, and for the race to say what it has tried in vain
 
 _NEW_TOKENS = "Make new tokens on both sides, and exchange them within their time (--ttl)."
 
+_STRANGERS_DOING = (ConnectionLost, NotAdmitted, ProofFailed, RemoteProtocolError, SameKey, WeakKeyExchange)
+"""What anybody can make of a connection who has read a token: no reason to end."""
+
 _Awaited = TypeVar("_Awaited")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +97,8 @@ class Connecting:
         self._party, self._made, self._ports = party, made, ports
         self._options, self._notify = way.options, way.notify
         self._loop = asyncio.get_running_loop()
-        self._began = self._loop.time()  # to look for a path
         self._read: ReadToken | None = None
+        self._turned_away = 0
         self._terms: PunchTerms | None = None  # what is punched by
 
     async def run(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Session:
@@ -79,13 +107,25 @@ class Connecting:
             if reading is None:
                 raise UsageError("nothing says who is to come", advice="Give the other side's token or public key.")
             other = await self._in_time(reading)
-        return await self._met(await self._path(other, reading))
+        while True:
+            path = await self._path(self._read or other, reading)
+            try:
+                return await self._met(path)
+            except _STRANGERS_DOING as error:
+                self._turned_away += 1
+                if self._turned_away == MAX_TURNED_AWAY or not self._left():
+                    raise
+                _log.info("nothing came of the connection with %s: %s", path.address, error)
+                self._notify(TurnedAway(path.address, error))
+            await asyncio.sleep(PAUSE)
+            self._ports.reopen()
 
     async def _path(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Path:
         """Go to the other side once its token is read; until then let it come to us, if we know whom to expect."""
         later: asyncio.Future[PunchTerms] = self._loop.create_future()
         if other is not None:
-            racing = self._loop.create_task(self._race(self._take(other), None))
+            terms = self._terms if other is self._read and self._terms is not None else self._take(other)
+            racing = self._loop.create_task(self._race(terms, None))
         else:
             assert self._party.peer is not None
             self._terms = terms_alone(self._made, self._ports.gathered.candidates(), self._party.peer)
@@ -103,9 +143,10 @@ class Connecting:
 
     def _take(self, read: ReadToken) -> PunchTerms:
         """Let a token say where the other side is."""
-        self._read, self._began = read, self._loop.time()
+        self._read = read
         self._terms = terms_of_both(self._made, self._ports.gathered.candidates(), read)
         self._notify(TokenRead(read.token.candidates))
+        _log.info("the other side's token is read; its candidates: %s", listed(read.token.candidates))
         return self._terms
 
     async def _race(self, terms: PunchTerms, later: "asyncio.Future[PunchTerms] | None") -> Path:
@@ -134,6 +175,7 @@ class Connecting:
     async def _met(self, path: Path) -> Session:
         """Make a channel of a path, and a session on it."""
         assert self._terms is not None
+        began = self._loop.time()
         with contextlib.ExitStack() as guard:
             guard.callback(path.socket.close)
             why = why_no_better(self._terms, path.kind)
@@ -151,7 +193,7 @@ class Connecting:
             agreement = introduced.agreement
             standing = Standing.BY_TOKEN if self._party.peer is None else Standing.EXPECTED
             self._notify(PeerMet(agreement.other.peer, standing, agreement.own.peer))
-            self._notify(Authenticated(self._loop.time() - self._began))
+            self._notify(Authenticated(self._loop.time() - began))
             resources = AsyncExitStack()
             await self._ports.lend(resources)
             guard.pop_all()

@@ -1,11 +1,13 @@
 """The ports that a token names, open from when it is made until the other side is there."""
 
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 from p2p_core.errors import NoPath
+from p2p_core.wire.candidate import listed
 
 from p2p_peer.events import AddressServiceUnusable, CandidatesFound, ConnectEvent, StunServerUnusable
 from p2p_peer.gather.candidates import Gathered, gather
@@ -15,6 +17,8 @@ from p2p_peer.options import ConnectOptions
 from p2p_peer.paths.base import BUDGET
 
 __all__ = ["Ports"]
+
+_log = logging.getLogger(__name__)
 
 
 class Ports:
@@ -53,9 +57,22 @@ class Ports:
             service_failed=lambda why: notify(AddressServiceUnusable(why)),
         )
         notify(CandidatesFound(self.gathered.candidates()))
+        _log.info("our candidates: %s", listed(self.gathered.candidates()))
         if not self.gathered.candidates():
-            raise NoPath("this computer has no address that another one could reach", advice="Connect it to a network.")
+            raise NoPath(
+                "this computer has no address that another one could reach",
+                advice="Connect it to a network; to try it on this computer alone, give --bind 127.0.0.1 on both "
+                "sides.",
+            )
         return self.gathered
+
+    def reopen(self) -> None:
+        """Take the UDP ports again, which went with a path that came to nothing; one that is lost is not missed."""
+        for udp in self.gathered.udp_sockets:
+            try:
+                udp.reopen()
+            except OSError as error:
+                _log.info("UDP port %d is lost: %s", udp.number, error.strerror)
 
     async def lend(self, resources: AsyncExitStack) -> None:
         """Close the ports, which have done their work, and let what the router maps live as long as `resources`."""
