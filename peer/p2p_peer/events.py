@@ -129,7 +129,7 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class NotReached:
-    """There is no connection with the peer that was dialled without a mediator; it is dialled again, or may come to us."""
+    """There is no connection with the peer that was dialled; it is dialled again, or may come to where we listen."""
 
     target: str  # "host:port"
     why: str  # a clause

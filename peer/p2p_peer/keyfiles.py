@@ -17,7 +17,7 @@ from p2p_core.identity import (
 
 from p2p_peer.regular_files import read_start
 
-__all__ = ["Passphrase", "is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
+__all__ = ["Passphrase", "holds_key_pair", "is_open_to_others", "read_key_pair", "read_public_key", "write_new_pair"]
 
 _Key = TypeVar("_Key", RSAPrivateKey, RSAPublicKey)
 _ANOTHER_FOLDER = "Name a folder that you may write to."
@@ -38,6 +38,11 @@ def read_public_key(path: Path, passphrase: Passphrase | None = None) -> RSAPubl
     takes hours. A locked key pair is `KeyLocked` then.
     """
     return _load(path, load_public_key, passphrase)
+
+
+def holds_key_pair(path: Path) -> bool:
+    """Whether there is a private key in the file. Raises `KeyUnreadable`."""
+    return b"PRIVATE KEY-----" in _read(path)
 
 
 def is_open_to_others(path: Path) -> bool:

@@ -77,6 +77,11 @@ class Session:
         return self._agreement.other.peer
 
     @property
+    def own(self) -> PeerId:
+        """This peer."""
+        return self._agreement.own.peer
+
+    @property
     def role(self) -> Role:
         """Our role."""
         return self._agreement.role

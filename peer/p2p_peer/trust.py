@@ -7,13 +7,13 @@ in one file, `trust.json` in the state folder.
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from p2p_core.errors import LocalProtocolError, Malformed, UsageError
 from p2p_core.identity import PeerId
 
-from p2p_peer.private_file import PrivateFile
+from p2p_peer.private_file import PrivateFile, Stamp
 from p2p_peer.remembered import KnownPeer, MediatorId, Remembered, name_fault, read_remembered
 
 __all__ = ["KnownPeer", "MediatorId", "TrustStore", "default_state_dir"]
@@ -39,6 +39,14 @@ def default_state_dir() -> Path:
     return base / "punchwire"
 
 
+@dataclass(slots=True)
+class _LastRead:
+    """What was in the file, and the stamp of the file that it was in; None: of none."""
+
+    stamp: Stamp | None = None
+    remembered: Remembered = field(default_factory=Remembered)
+
+
 @dataclass(frozen=True, slots=True)
 class TrustStore:
     """Whoever is remembered in the folder that was chosen, or else in `default_state_dir`.
@@ -48,6 +56,7 @@ class TrustStore:
     """
 
     chosen: Path | None = None
+    _last: _LastRead = field(default_factory=_LastRead, init=False, repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -142,7 +151,7 @@ class TrustStore:
         """Let what is remembered be changed, and write it."""
         file = PrivateFile(self.path)
         with file.alone():
-            remembered = self._read()
+            remembered = self._parse()  # of its own: it will be changed
             before = remembered.text()
             yield remembered
             after = remembered.text()
@@ -151,9 +160,23 @@ class TrustStore:
                     f"{self.path} is full", advice="Forget some whom you do not meet any more: p2p-peer trust remove"
                 )
             if after != before:
+                self._last.stamp = None
                 file.replace(after)
 
     def _read(self) -> Remembered:
+        """Return what is remembered, which is not to be changed; a file that is the same as before is not read again.
+
+        Whoever knocks makes us look here, and a large file takes 40 ms.
+        """
+        stamp = PrivateFile(self.path).stamp()
+        if stamp is None:
+            return self._parse()
+        if stamp != self._last.stamp:
+            self._last.remembered = self._parse()  # of this stamp or a later one, which will differ
+            self._last.stamp = stamp
+        return self._last.remembered
+
+    def _parse(self) -> Remembered:
         data = PrivateFile(self.path).read(_MAX_FILE_BYTES + 1)
         if data is None:
             return Remembered()

@@ -1,6 +1,7 @@
 """Man pages, in the man(7) macros that groff and mandoc have in common."""
 
 import textwrap
+from collections.abc import Callable
 
 from programs import Command, Option, Place, Program, Text
 
@@ -23,11 +24,12 @@ def man_page(program: Program) -> str:
         *_text((program.main.description, *program.manual["DESCRIPTION"])),
         *_places(program.main),
         ".SH OPTIONS",
-        *_options(program.main),
+        *_options(program.main, _heading),
         ".SH COMMANDS",
     ]
     for command in program.commands:
-        lines += [f".SS {command.name}", *_prose(command.description), *_places(command), *_options(command)]
+        lines += [f".SS {command.name}", *_prose(command.description), *_places(command)]
+        lines += _options(command, _subordinate)
     for title, text in program.manual.items():
         if title != "DESCRIPTION":
             lines += [f".SH {title}", *_text(text)]
@@ -52,14 +54,21 @@ def _places(command: Command) -> list[str]:
     return [line for place in command.places for line in (".TP", f"\\fI{place.metavar}\\fR", *_prose(place.help))]
 
 
-def _options(command: Command) -> list[str]:
+def _options(command: Command, grouped: Callable[[str, list[str]], list[str]]) -> list[str]:
     found = []
     for title, options in command.groups:
-        if title != "options":  # argparse's own group, which comes first
-            found.append(f".SS {title}")
-        for option in options:
-            found += [".TP", _names(option), *_prose(option.help)]
+        lines = [line for option in options for line in (".TP", _names(option), *_prose(option.help))]
+        found += lines if title == "options" else grouped(title, lines)  # argparse's own group, which comes first
     return found
+
+
+def _heading(title: str, lines: list[str]) -> list[str]:
+    return [f".SS {title}", *lines]
+
+
+def _subordinate(title: str, lines: list[str]) -> list[str]:
+    """Below a heading of the second level: there is no third one."""
+    return [".PP", f"\\fI{_escaped(title)}\\fR", ".RS", *lines, ".RE"]
 
 
 def _names(option: Option) -> str:

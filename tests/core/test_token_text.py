@@ -88,6 +88,33 @@ def test_what_pasting_adds_does_not_matter(pasted: str) -> None:
     assert parse(pasted) == SEALED
 
 
+OTHER = SealedToken(SEALED.issued, bytes(60)).text
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        f"Bob: {TEXT}",
+        f"here it is: `{TEXT}`, good for 10 minutes",
+        f"{TEXT} {TEXT}",
+        f"1st try:\n{TEXT}\n— Bob",
+        f"{TEXT}\n{TEXT[:40]}",
+        TEXT + " x" * 1_000_000,
+    ],
+)
+def test_the_one_token_in_a_text_is_found(pasted: str) -> None:
+    assert parse(pasted) == SEALED
+
+
+def test_one_of_two_tokens_is_not_chosen() -> None:
+    assert refusal(f"mine: {TEXT} yours: {OTHER} {TEXT}") == "there are 2 different tokens in this"
+
+
+def test_what_stands_behind_more_than_anybody_pastes_is_not_looked_at() -> None:
+    assert refusal("- " * 50_000 + TEXT) == "there is no token: not a letter or digit"
+    assert refusal(f"{TEXT[:50]}{'x' * 10**8}").startswith("the token is too long: 65536 characters")
+
+
 def refusal(text: str) -> str:
     with pytest.raises(TokenUnreadable) as caught:
         parse(text)
@@ -123,6 +150,29 @@ def test_a_token_that_is_too_long_says_so(more: str) -> None:
 @pytest.mark.parametrize("version", "23456789")
 def test_another_version_is_named(version: str) -> None:
     assert refusal(version + TEXT[1:]) == f"this is a token of version {version}, and this program reads version 1"
+
+
+AN_END = "; if this is the end of a token, paste it from its first character"
+
+
+@pytest.mark.parametrize("first", "02Az")
+def test_the_end_of_a_token_is_taken_for_what_it_is(first: str) -> None:
+    assert refusal(f"> {first}{TEXT[60:]}").endswith(AN_END)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello, is that what I am to paste here?",
+        "z" * 19,
+        "z" * 30 + "é",
+        "2" + TEXT[1:],
+        TEXT[:-1],
+        TEXT + "x",
+    ],
+)
+def test_what_is_no_end_of_a_token_is_not_taken_for_one(text: str) -> None:
+    assert not refusal(text).endswith(AN_END)
 
 
 def test_one_character_changed_is_found_wherever_it_is() -> None:

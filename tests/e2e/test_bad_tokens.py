@@ -73,7 +73,20 @@ TOO_OLD = "the token is ... old, and none is good for longer than ..."
 OUR_OWN_KEY = "this token was made with this side's own key pair"
 
 ROWS = (
-    Row("nothing", lambda own, other: "", *UNREADABLE, "there is no token: not a letter or digit"),
+    Row("nothing", lambda own, other: "", *UNREADABLE, "the token is empty"),
+    Row("marks alone", lambda own, other: "> `…`", *UNREADABLE, "there is no token: not a letter or digit"),
+    Row(
+        "the end of one alone",
+        lambda own, other: f"z{good(other)[-40:]}",
+        *UNREADABLE,
+        "this is not a token: it begins with ...; if this is the end of a token, paste it from its first character",
+    ),
+    Row(
+        "two",
+        lambda own, other: f"{good(other)} {good(own)}",
+        *UNREADABLE,
+        "there are 2 different tokens in this",
+    ),
     Row("no token", lambda own, other: "hello there", *UNREADABLE, "this is not a token: it begins with ..."),
     Row(
         "another version",

@@ -100,11 +100,22 @@ def test_another_key_than_the_last_time(direct: Direct, keys: tuple[Keys, Keys])
         assert (code, error["code"]) == (4, "peer-unknown")
 
 
+def test_whoever_is_not_let_in_is_told(direct: Direct, keys: tuple[Keys, Keys]) -> None:
+    alice, bob = keys
+    listens = direct("bob", bob, "-p", 0, "-m", 2, "--require-known")
+    code, error = error_of(direct("alice", alice, "-m", 1, "-t", f"{HERE}:{port_of(listens)}", "--wait", 60))
+    assert (code, error["code"]) == (4, "not-admitted")
+    assert f"when it saw this side's key ({alice.peer.short})" in error["message"]
+    turned = listens.wait_for("turned_away")
+    assert turned["code"] == "peer-unknown"
+    assert alice.peer.short in turned["message"]
+
+
 def test_what_cannot_be_done(direct: Direct, keys: tuple[Keys, Keys]) -> None:
     alice, _ = keys
-    with own_ports(1) as (port,), socket.create_server((HERE, 0)) as server:
+    with own_ports() as (port, unused), socket.create_server((HERE, 0)) as server:
         taken = server.getsockname()[1]
-        nobody = direct("alice", alice, "-m", 1, "-t", HERE, "-r", port)
+        nobody = direct("alice", alice, "-m", 1, "-t", HERE, "-r", unused)
         occupied = direct("bob", alice, "-p", taken)
         lonely = direct("carol", alice, "-p", 0, "--wait", 0.1)
         itself = direct("dave", alice, "-p", port, "-t", HERE, "-r", port)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import PATIENCE, Keys, Programs, p2p_peer
-from tests.terminal import COLUMNS, Terminal
+from tests.terminal import COLUMNS, LINES, Terminal
 
 Start = Callable[..., Terminal]
 QUESTION = "paste the other side's token"
@@ -62,7 +62,7 @@ def test_two_people_paste(start: Start) -> None:
     alice.shows("the other side's token is good")
     bob.shows(QUESTION)
     bob.types(of_alice[:60])
-    bob.shows("that is the beginning of a token")
+    bob.shows("this is only the beginning of a token")
     bob.types(of_alice[60:])
     words = []
     for terminal in (alice, bob):
@@ -97,7 +97,12 @@ def test_who_comes_by_itself_ends_the_question(start: Start, keys: tuple[Keys, K
 def test_an_errand_asks_at_a_terminal_too(start: Start, tmp_path: Path) -> None:
     alice, bob = start("alice", "--message", "from alice"), start("bob", "--message", "from bob", TERM="dumb")
     of_alice, of_bob = shown_token(alice), shown_token(bob)
-    assert "▀" in "".join(alice.lines)
+    lines = alice.lines
+    code, heading, question = (
+        next(number for number, line in enumerate(lines) if mark in line) for mark in ("▀", "your token", QUESTION)
+    )
+    assert len(lines) - LINES <= code < heading < question  # and all of it is seen
+    alice.stands("it leads here from this network only: no STUN server is set, or none answered")
     bob.stands("no QR code of it, as this is no terminal that could show one")
     assert b"\x1b" not in bob.raw
     alice.types("oops")

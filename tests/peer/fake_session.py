@@ -25,6 +25,7 @@ from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import SendOptions, SourceTree, scan
 
 PEER = PeerId(bytes(32))
+OWN = PeerId(bytes(range(32)))
 ADDRESS = Address.of("203.0.113.5", 6000)
 LOST = "no path any more"
 
@@ -34,6 +35,7 @@ class ShownSession:
     """What reports look at."""
 
     peer: PeerId = PEER
+    own: PeerId = OWN
     role: Role = Role.INITIATOR
     path: PathKind = PathKind.TCP
     address: Address = ADDRESS

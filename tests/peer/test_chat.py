@@ -8,7 +8,9 @@ import pytest
 from p2p_core import limits
 from p2p_core.errors import ConnectionLost, Refused, TransferFailed
 from p2p_core.proof import PathKind
+from p2p_core.token_sealing import seal_token
 from p2p_core.wire.candidate import Address
+from p2p_core.wire.token import Token
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat import Chat
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
@@ -20,6 +22,7 @@ from tests.peer.fake_session import PEER
 from tests.peer.pair import soon, until
 from tests.peer.scene import Scene, TypedLines, file_of
 
+TOKEN = seal_token(Token(issued=1, expires=2, share=bytes(12), fingerprint=bytes(16), candidates=()), bytes(64)).text
 COMMANDS = [usage.split()[0] for usage, _ in CHAT_COMMANDS]
 HINT = "type a message, or /help"
 PHOTOS = ("photos/", ("photos/a.jpg", 5), ("photos/b.jpg", 6))
@@ -31,6 +34,20 @@ async def test_chat_lines_are_messages(scene: Scene) -> None:
     assert await scene.texts(3) == ["hello", "/not a command", " /nor this"]
     await scene.end()
     assert scene.said.ends == [""]
+
+
+async def test_a_token_is_not_sent_to_who_is_there_already(scene: Scene) -> None:
+    scene.begin_chat()
+    scene.lines.type(TOKEN, f" `{TOKEN}`", f"/send {TOKEN}", f"mine: {TOKEN}", f"//{TOKEN}", TOKEN[:-1])
+    assert await scene.texts(3) == [f"mine: {TOKEN}", f"/{TOKEN}", TOKEN[:-1]]
+    notice = "that is a token, and you are connected already: it was not sent"
+    assert scene.said.notices[:3] == [HINT, notice, notice]
+
+
+async def test_a_token_in_a_pipe_is_a_line(scene: Scene) -> None:
+    scene.begin_pipe()
+    scene.lines.type(TOKEN)
+    assert await scene.texts(1) == [TOKEN]
 
 
 async def test_chat_ends_with_the_input(scene: Scene) -> None:
@@ -379,13 +396,15 @@ async def test_chat_tells_how_it_is_connected(scene: Scene) -> None:
     await scene.notice("/accept takes it")
     scene.lines.type("/status")
     await scene.notice("their.txt (5 B)")
-    told = {notice[:13].strip(): notice[14:] for notice in scene.said.notices[1:]}
+    rows = [(notice[:13].strip(), notice[14:]) for notice in scene.said.notices[1:]]
+    told = dict(rows)
     assert re.fullmatch(r"since \d\d:\d\d:\d\d, for 0:0\d", told["connected"])
     assert told["path"] == f"direct over TCP at {scene.session.address}"
     assert re.fullmatch(r"\d+\.\d ms", told["round trip"])
     assert told["key exchange"] == "X25519MLKEM768, both keys proved on it"
     assert told["peer id"] == str(PEER)
-    assert [*told["peer's words"].split(), *told[""].split()] == list(PEER.words)
+    words = [row for name, row in rows if name in ("peer's words", "your words", "")]
+    assert " ".join(words).split() == [*PEER.words, *scene.session.own.words]
     assert told["offered"] == "1 their.txt (5 B)"
 
 

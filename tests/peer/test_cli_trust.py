@@ -62,7 +62,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     typed: list[str] = []
 
     def answer(question: str) -> str:
-        assert question == "Read them to each other, on the phone or face to face. Are they the same? (yes/no) "
+        assert question == "Read them to each other, on the phone. Are they the same? (yes/no) "
         if not typed:
             raise EOFError
         return typed.pop(0)
@@ -97,14 +97,15 @@ def test_the_list(store: TrustStore, program: Program) -> None:
     store.met(BOB, "192.0.2.1:8000", NEW_YEAR)
     store.remember("b:1", BOB)
     assert program.says() == [
-        "peer      verified  met at                       first met   peer id",
-        f"Carol     yes       it came here                 2025-01-02  {CAROL}",
-        f"{BOB.short}  no        bob.example:8000 and 1 more  2025-01-01  {BOB}",
+        "peer      id        verified  first met   met at",
+        f"Carol     {CAROL.short}  yes       2025-01-02  it came here",
+        f"{BOB.short}  {BOB.short}  no        2025-01-01  bob.example:8000 and 1 more",
         "",
         "mediator                id",
-        f"b:1                     {BOB}",
-        f"mediator.example:54700  {MEDIATOR}",
+        f"b:1                     {BOB.short}",
+        f"mediator.example:54700  {MEDIATOR.short}",
     ]
+    assert max(map(len, program.says())) < 80
     assert program.says("list") == program.says()
 
 
@@ -115,7 +116,7 @@ def test_peers_or_mediators_only(store: TrustStore, program: Program) -> None:
     store.forget_peer(BOB)
     store.forget_peer(CAROL)
     store.remember("m:1", MEDIATOR)
-    assert program.says("list") == ["mediator  id", f"m:1       {MEDIATOR}"]
+    assert program.says("list") == ["mediator  id", f"m:1       {MEDIATOR.short}"]
 
 
 def test_the_list_for_programs(store: TrustStore, program: Program) -> None:
@@ -128,7 +129,7 @@ def test_the_list_for_programs(store: TrustStore, program: Program) -> None:
         "targets": ["bob.example:8000"],
         "first_met": NEW_YEAR,
         "last_met": NEW_YEAR,
-        "words": " ".join(BOB.words),
+        "words": list(BOB.words),
     }
     carol = {
         "peer": str(CAROL),
@@ -137,7 +138,7 @@ def test_the_list_for_programs(store: TrustStore, program: Program) -> None:
         "targets": [],
         "first_met": NEW_YEAR + 86_400,
         "last_met": NEW_YEAR + 86_400,
-        "words": " ".join(CAROL.words),
+        "words": list(CAROL.words),
     }
     assert json.loads(line) == {
         "peers": [bob, carol],
@@ -256,12 +257,14 @@ def test_verified_without_asking(store: TrustStore, program: Program) -> None:
 
 
 def test_verified_by_comparing(store: TrustStore, program: Program, answers: list[str]) -> None:
-    answers += ["", "y", "perhaps", " YES "]
+    answers += ["", "perhaps", " YES "]
     said = program.says("verify", "bob.example:8000")
     assert said == [
         f"{BOB.short}  {rows(BOB)[0]}",
         f"          {rows(BOB)[1]}",
         f"          {rows(BOB)[2]}",
+        "please type yes or no",
+        "please type yes or no",
         f"the key of {BOB} is verified",
     ]
     assert is_verified(store)
@@ -284,9 +287,16 @@ def test_words_of_both(store: TrustStore, program: Program, answers: list[str], 
         assert said[3].startswith("you       ")
 
 
-def test_other_words(store: TrustStore, program: Program, answers: list[str]) -> None:
+def test_one_letter_is_an_answer(store: TrustStore, program: Program, answers: list[str]) -> None:
+    answers.append("y")
+    program.says("verify", BOB.short)
+    assert is_verified(store)
+
+
+@pytest.mark.parametrize("answer", ["no", "N"])
+def test_other_words(store: TrustStore, program: Program, answers: list[str], answer: str) -> None:
     store.verify(BOB)
-    answers.append("no")
+    answers.append(answer)
     said = program.fails("verify", BOB.short, code=4)
     assert f"the words are not the same, so the key of {BOB} is not verified" in said
     assert said.endswith(f"p2p-peer trust remove {BOB}")

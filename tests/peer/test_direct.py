@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome, PunchwireError, SameKey, UsageError
+from p2p_core.errors import (
+    ConnectionLost,
+    NoPath,
+    NotAdmitted,
+    PeerDidNotCome,
+    PunchwireError,
+    SameKey,
+    UsageError,
+)
 from p2p_core.proof import Role
 from p2p_core.wire.frames import Chosen
 from p2p_peer.channel import channel, introduction
@@ -198,6 +206,12 @@ async def test_dialling_needs_somebody_to_dial(start: Meetings) -> None:
     assert str(error) == "there is nobody to connect to"
 
 
+async def test_listening_alone_dials_nobody(start: Meetings) -> None:
+    error = await start(ALICE, DirectMode.LISTEN, 8000).error()
+    assert isinstance(error, UsageError)
+    assert str(error) == "mode 2 only listens, and dials nobody"
+
+
 @pytest.mark.parametrize("options", [{"port": 65536}, {"remote_port": 0, "target": HERE}])
 async def test_no_port(start: Meetings, options: dict[str, Any]) -> None:
     assert isinstance(await start(ALICE, **options).error(), UsageError)
@@ -233,6 +247,31 @@ async def test_nobody_answers(start: Meetings, monkeypatch: pytest.MonkeyPatch) 
         error = await start(ALICE, DirectMode.CONNECT, port).error()
     assert isinstance(error, NoPath)
     assert str(error) == f"cannot reach the peer at {HERE}:{port}: no answer"
+
+
+async def test_dialled_again_until_somebody_is_there(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "AGAIN", 0.001)
+    dials = start(ALICE, DirectMode.CONNECT, ports[0], wait=60)
+    assert (await dials.wait_for(NotReached)).why == "nobody listens there"
+    waits = start(BOB, DirectMode.LISTEN, port=ports[0])
+    await is_one_session(await dials.session(), await waits.session())
+    assert len(dials.all(NotReached)) == 1
+
+
+async def test_dialled_again_until_the_time_is_over(
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "AGAIN", 0.001)
+    error = await start(ALICE, DirectMode.CONNECT, ports[0], wait=0.1).error()
+    assert isinstance(error, NoPath)
+    assert str(error) == f"cannot reach the peer at {HERE}:{ports[0]} within 0.1 s: nobody listens there"
+
+
+async def test_whoever_is_turned_away_does_not_dial_again(start: Meetings) -> None:
+    waits = start(BOB, DirectMode.LISTEN, require_known=True)
+    assert isinstance(await start(ALICE, DirectMode.CONNECT, await waits.port(), wait=60).error(), NotAdmitted)
 
 
 async def test_a_name_that_is_none(start: Meetings) -> None:

@@ -9,7 +9,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from p2p_core import limits
-from p2p_core.errors import ConnectionLost, Malformed, ProofFailed, PunchwireError, RemoteProtocolError, SameKey
+from p2p_core.errors import (
+    ConnectionLost,
+    Malformed,
+    NotAdmitted,
+    ProofFailed,
+    PunchwireError,
+    RemoteProtocolError,
+    SameKey,
+)
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey, public_der
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.frame_reader import FrameReader
@@ -112,6 +120,15 @@ async def test_a_server_shows_its_key_to_nobody_it_does_not_believe() -> None:
             await soon(read_frame(stream, reader, Introduction))
     (error,) = await failures(listening)
     assert isinstance(error, ProofFailed)
+
+
+async def test_whoever_is_not_believed_can_tell(paths: dict[Role, Path]) -> None:
+    errors = await failures(
+        start(paths[CLIENT], CLIENT, LOWER), start(paths[SERVER], SERVER, HIGHER, judge=only(STRANGER))
+    )
+    assert [type(error) for error in errors] == [NotAdmitted, ProofFailed]
+    own = PeerId.of(LOWER.public_key()).short
+    assert str(errors[0]) == f"the other side ended the connection when it saw this side's key ({own})"
 
 
 async def test_a_client_proves_nothing_to_a_server_it_does_not_believe() -> None:

@@ -17,6 +17,7 @@ from p2p_core.errors import (
     PeerDidNotCome,
     PunchwireError,
     TokenExpired,
+    TokenRejected,
     TokenUnreadable,
     TransferFailed,
     UsageError,
@@ -28,7 +29,7 @@ from p2p_core.wire.token import Token
 from p2p_peer.cli import meet_by_token
 from p2p_peer.cli.parser import parse
 from p2p_peer.cli.run import _Run, run
-from p2p_peer.events import Authenticated, PathFound, TokenMade, TokenRead
+from p2p_peer.events import Authenticated, PathFound, PeerMet, Standing, TokenMade, TokenRead
 from p2p_peer.options import ConnectOptions
 
 from tests.keys import key
@@ -91,6 +92,7 @@ class FakeMeeting:
                 task.cancel()
             await asyncio.wait([reading, coming])
         self.notify(PathFound(PathKind.TCP, ADDRESS, ""))
+        self.notify(PeerMet(PEER, Standing.EXPECTED, PEER))
         self.notify(Authenticated(0.1))
         return self.session
 
@@ -143,8 +145,8 @@ def at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
 
 
-QUESTION = "paste the other side's token:"
-UNLESS = "paste the other side's token, unless it can come by itself with yours:"
+QUESTION = "paste the other side's token here:"
+OR_WAIT = "paste the other side's token here (or wait: if the other side can reach you, it needs only yours):"
 
 
 async def test_what_the_token_is_made_of(
@@ -164,12 +166,13 @@ async def test_what_the_token_is_made_of(
 
 
 @pytest.mark.parametrize(
-    ("flags", "phrase"), [([], "from outside"), (["--phrase", "mine"], "mine"), (["--phrase", ""], "")]
+    ("flags", "outside", "phrase"),
+    [([], "from outside", "from outside"), (["--phrase", "mine"], "from outside", "mine"), ([], "", ""), ([], " ", "")],
 )
 async def test_where_the_phrase_comes_from(
-    command: Command, meeting: FakeMeeting, monkeypatch: pytest.MonkeyPatch, flags: list[str], phrase: str
+    command: Command, meeting: FakeMeeting, monkeypatch: pytest.MonkeyPatch, flags: list[str], outside: str, phrase: str
 ) -> None:
-    monkeypatch.setenv("P2P_PEER_PHRASE", "from outside")
+    monkeypatch.setenv("P2P_PEER_PHRASE", outside)
     running = Running(command("--message", "hi", *flags))
     await running.says("no key pair is given: one is made for this session")
     await until(lambda: meeting.options is not None)
@@ -198,8 +201,11 @@ async def test_a_token_that_is_given(command: Command, meeting: FakeMeeting, tmp
     ("flags", "error", "why"),
     [
         (["--token", "hello"], TokenUnreadable, "not a token"),
-        (["--token", ""], TokenUnreadable, "no token"),
-        (["--token-file", "empty"], TokenUnreadable, "no token"),
+        (["--token", ""], TokenUnreadable, "the token is empty"),
+        (["--token", "-"], TokenUnreadable, "give --token-file -"),
+        (["--token-file", "empty"], TokenUnreadable, "empty is empty"),
+        (["--phrase", ""], UsageError, "the phrase is empty"),
+        (["--phrase", " \t"], UsageError, "the phrase is empty"),
         (["--token-file", "old"], TokenExpired, "old"),
         (["--token-file", "missing"], UsageError, "missing cannot be read: No such file or directory"),
         (["--token-file", "."], UsageError, "cannot be read: it is a folder"),
@@ -254,6 +260,42 @@ async def test_a_person_is_asked_until_it_is_one(
     running.task.cancel()
 
 
+@pytest.mark.parametrize(
+    ("flags", "advice"),
+    [
+        ([], "No phrase was given here. If the other side has one, give the same with --phrase."),
+        (
+            ["--phrase", "mine"],
+            "Another phrase was given here, or the other side gave none. Give the same one on both sides.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("is_person", [True, False])
+async def test_another_phrase(
+    command: Command,
+    meeting: FakeMeeting,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    advice: str,
+    is_person: bool,
+) -> None:
+    async def read(text: str) -> Any:
+        raise TokenRejected("it was made with another phrase")
+
+    monkeypatch.setattr(meeting, "read", read)
+    if is_person:
+        at_a_terminal(monkeypatch)
+    running = Running(command("--message", "hi", *flags))
+    running.lines.type(THEIRS)
+    if is_person:
+        await until(lambda: running.said.notices[-3:-1] == ["it was made with another phrase", advice])
+        running.task.cancel()
+        return
+    with pytest.raises(TokenRejected) as caught:
+        await running.end()
+    assert caught.value.advice == advice
+
+
 async def test_in_a_chat_what_is_asked_for_is_no_message(
     command: Command, meeting: FakeMeeting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +319,7 @@ async def test_who_comes_by_itself_ends_the_question(
 ) -> None:
     at_a_terminal(monkeypatch)
     running = Running(command("key.pem", "peer.pem", *flags))
-    await running.says(UNLESS)
+    await running.says(OR_WAIT)
     meeting.comes_first.set()
     await running.says("the other side has come by itself: its token is not needed")
     if not flags:
@@ -291,8 +333,9 @@ async def test_who_comes_by_itself_ends_the_question(
 async def test_input_that_ends_without_a_token(command: Command, meeting: FakeMeeting, flags: list[str]) -> None:
     running = Running(command(*flags, "--message", "hi"))
     running.lines.type("", None)
-    with pytest.raises(TokenUnreadable, match="standard input ended"):
+    with pytest.raises(TokenUnreadable, match="standard input ended") as caught:
         await running.end()
+    assert caught.value.advice == "Give it with --token or --token-file, or as the first line of standard input."
     assert meeting.left == 1
 
 
@@ -344,11 +387,20 @@ async def test_a_timeout_before_there_is_a_token(command: Command, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("flags", "error", "code"),
-    [(["--send", "key.pem"], TransferFailed, 8), (["--message", "hi"], ConnectionLost, 6)],
+    ("flags", "error", "advice"),
+    [
+        (["key.pem", "--send", "key.pem"], TransferFailed, meet_by_token.MeetByToken.advice[TransferFailed]),
+        (
+            ["--send", "key.pem"],
+            TransferFailed,
+            "Make new tokens on both sides and send it again, from its beginning: the key that was made for this "
+            "session is gone. With key pairs (p2p-peer keygen) it would go on where it stopped.",
+        ),
+        (["--message", "hi"], ConnectionLost, meet_by_token.MeetByToken.advice[ConnectionLost]),
+    ],
 )
 async def test_a_session_that_is_lost_is_over(
-    command: Command, meeting: FakeMeeting, flags: list[str], error: type[PunchwireError], code: int
+    command: Command, meeting: FakeMeeting, flags: list[str], error: type[PunchwireError], advice: str
 ) -> None:
     """New tokens would be needed: nobody waits for the other side to come back."""
     running = Running(command(*flags))
@@ -359,7 +411,7 @@ async def test_a_session_that_is_lost_is_over(
     with pytest.raises(PunchwireError) as caught:
         await running.end()
     assert type(caught.value) is error
-    assert caught.value.advice == meet_by_token.MeetByToken.advice[error]
+    assert caught.value.advice == advice
     assert running.said.losses == []
 
 

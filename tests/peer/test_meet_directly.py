@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import KeyLocked, KeyUnfit, NoPath, PeerDidNotCome, PunchwireError, TransferFailed, UsageError
+from p2p_core.errors import (
+    KeyLocked,
+    KeyUnfit,
+    NoPath,
+    NotAdmitted,
+    PeerDidNotCome,
+    PunchwireError,
+    TransferFailed,
+    UsageError,
+)
 from p2p_core.identity import PeerId, private_pem, public_pem
 from p2p_core.proof import PathKind
-from p2p_peer import own_identity
-from p2p_peer.cli import comeback, meet_directly
+from p2p_peer.cli import comeback, meet_directly, preflight
 from p2p_peer.cli.parser import parse
 from p2p_peer.cli.run import _Run
 from p2p_peer.events import Authenticated, Listening, PathFound
@@ -124,7 +132,7 @@ async def test_whom_to_believe(command: Command, direct: FakeDirect) -> None:
 async def test_a_key_pair_is_made_once(
     command: Command, direct: FakeDirect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_identity, "generate_key", lambda: key(3))
+    monkeypatch.setattr(preflight, "new_key", lambda: key(3))
     for said in (["made a key pair for you, which is kept in new/identity/key.pem"], []):
         running = Running(command("--state-dir", "new"))
         await until(lambda: bool(direct.told))
@@ -139,6 +147,7 @@ async def test_a_key_pair_is_made_once(
         (["-k", "key.pem", "-c", "peer.pem"], KeyUnfit, "peer.pem does not belong to the key pair key.pem"),
         (["-c", "own.pem"], UsageError, "-c is the certificate of the key pair of -k"),
         (["-k", "own.pem"], PunchwireError, "own.pem"),
+        (["-t", "host:1", "-r", "2"], UsageError, "-t names port 1, and -r port 2"),
         (["--peer-key", "missing.pem"], PunchwireError, "missing.pem"),
     ],
 )
@@ -169,10 +178,10 @@ async def test_a_timeout_says_what_was_missing(
 
 
 async def test_an_errand_meets_again(command: Command, direct: FakeDirect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long nobody answers there."""
+    """However long nobody answers there, or goes in the moment when it is dialled, which looks like not being let in."""
     monkeypatch.setattr(comeback, "_FIRST_PAUSE", 0.001)
     first, second = FakeSession(), FakeSession()
-    direct.outcomes = [first, NoPath("Connection refused"), second]
+    direct.outcomes = [first, NoPath("Connection refused"), NotAdmitted("turned away"), second]
     running = Running(command("--send", "key.pem"))
     await until(lambda: bool(first.messages))
     first.acknowledge()
@@ -183,23 +192,59 @@ async def test_an_errand_meets_again(command: Command, direct: FakeDirect, monke
     second.sendings[0].stored()
     second.leave()
     await running.end()
-    assert [told["peer_key"] for told in direct.told] == [None, first.peer, first.peer]  # and nobody else
+    assert [told["peer_key"] for told in direct.told] == [None, first.peer, first.peer, first.peer]  # and nobody else
 
 
 async def test_whoever_does_not_come_back_is_not_dialled_for_ever(
     command: Command, direct: FakeDirect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But as long as --wait says, counted from the loss."""
-    monkeypatch.setattr(comeback, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(comeback, "_LONGEST_PAUSE", 0.001)
+    """But as long as --wait says, each time that it is lost."""
     session = FakeSession()
-    direct.outcomes = [session, *(NoPath("Connection refused") for _ in range(1000))]
-    running = Running(command("--send", "key.pem", "--wait", "0.05"))
+    direct.outcomes = [session, NoPath("cannot reach it within 5 s")]
+    running = Running(command("--send", "key.pem", "--wait", "5"))
     await until(lambda: bool(session.messages))
     session.acknowledge()
     await until(lambda: bool(session.sendings))
     session.lose()
     with pytest.raises(TransferFailed) as caught:
         await running.end()
-    assert "did not come back within 0.05 s: Connection refused" in str(caught.value)
-    assert len(direct.told) > 2
+    assert "did not come back: cannot reach it within 5 s" in str(caught.value)
+    assert [told["options"].wait for told in direct.told] == [5, 5]
+
+
+async def test_whoever_is_not_let_in_at_first_is_told(command: Command, direct: FakeDirect) -> None:
+    direct.outcomes = [NotAdmitted("turned away")]
+    with pytest.raises(NotAdmitted):
+        await Running(command()).end()
+
+
+@pytest.mark.parametrize(
+    ("flags", "target", "port"),
+    [
+        ("-t host", "host", 8000),
+        ("-t host -r 9", "host", 9),
+        ("-t host:9", "host", 9),
+        ("-t host:9 -r 9", "host", 9),
+        ("-t [::1]:9", "[::1]", 9),
+        ("-t [::1]", "[::1]", 8000),
+        ("-t ::1", "::1", 8000),
+        ("-t fe80::1%eth0 -r 9", "fe80::1%eth0", 9),
+        ("", None, 8000),
+    ],
+)
+async def test_where_the_target_is(
+    command: Command, direct: FakeDirect, flags: str, target: str | None, port: int
+) -> None:
+    running = Running(command(*flags.split()))
+    await until(lambda: bool(direct.told))
+    assert (direct.told[0]["target"], direct.told[0]["remote_port"]) == (target, port)
+    running.task.cancel()
+
+
+async def test_a_key_pair_of_somebody_else(command: Command, direct: FakeDirect, capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "theirs.pem").write_bytes(private_pem(key(1)))
+    running = Running(command("--peer-key", "theirs.pem"))
+    await until(lambda: bool(direct.told))
+    assert direct.told[0]["peer_key"] == PEER
+    assert "warning: theirs.pem is a key pair: whoever gave it to you" in capsys.readouterr().err
+    running.task.cancel()

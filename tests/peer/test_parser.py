@@ -142,7 +142,7 @@ def test_token() -> None:
 
 def test_direct() -> None:
     options = parse(["direct"])
-    assert (options.host, options.port, options.target, options.remote_port) == (None, 8000, None, 8000)
+    assert (options.host, options.port, options.target, options.remote_port) == (None, 8000, None, None)
     assert (options.mode, options.keypair, options.certificate, options.peerkey) == (0, None, None, None)
     assert (options.require_known, options.wait) == (False, None)
     options = parse(["direct", "-i", "::1", "-p", "0", "-t", "host", "-r", "9000", "-m", "1", "-k", "k", "-c", "c"])
@@ -289,6 +289,34 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["tokn"], "token"),
+        (["Token", "--phrase", "x"], "token"),
+        (["finger", "key.pem"], "fingerprint"),
+        (["net-check", "--json"], "netcheck"),
+    ],
+)
+def test_a_command_that_is_mistyped(arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments)
+    assert caught.value.code == 2
+    assert f"there is no command {arguments[0]}; did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["tokens", *CHAT[1:]], ["trusty", "--json", *CHAT[1:]]])
+def test_a_host_that_is_named_nearly_as_a_command(arguments: list[str]) -> None:
+    assert parse(arguments).host == arguments[0]
+
+
+@pytest.mark.parametrize("arguments", [["example.org", "54700"], ["--json"], []])
+def test_what_is_not_nearly_a_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(arguments)
+    assert "did you mean" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[*CHAT, "--mess", "hi"], ["keygen", "d", "--bit", "3072"]])

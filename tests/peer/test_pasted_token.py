@@ -9,7 +9,7 @@ import pytest
 from p2p_core.errors import Malformed, PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
 from p2p_core.token_sealing import seal_token
 from p2p_core.wire.token import Token
-from p2p_core.wire.token_text import cleaned
+from p2p_core.wire.token_text import cleaned, is_partial
 from p2p_peer.cli import pasted_token as module
 from p2p_peer.cli.console import LineSource
 from p2p_peer.cli.pasted_token import pasted_token
@@ -19,7 +19,7 @@ from tests.peer.scene import TypedLines
 
 TOKEN = seal_token(Token(issued=1, expires=2, share=bytes(12), fingerprint=bytes(16), candidates=()), bytes(64)).text
 QUESTION = "paste the other side's token:"
-REST = "that is the beginning of a token: its rest, please, or an empty line for another"
+REST = "this is only the beginning of a token: paste the rest, or press Enter to start over"
 
 
 class FakePrompt:
@@ -86,6 +86,29 @@ async def test_a_person_is_asked_again(error: PunchwireError) -> None:
     prompt.typed.type("hello", TOKEN)
     assert await read(prompt, opening(error=error)) == TOKEN
     assert prompt.said == [QUESTION, "why", error.advice, QUESTION]
+
+
+async def test_a_person_whose_token_has_expired_need_not_start_again() -> None:
+    prompt = FakePrompt()
+    prompt.typed.type("old", TOKEN)
+    assert await read(prompt, opening(error=TokenExpired("it expired"))) == TOKEN
+    assert prompt.said == [QUESTION, "it expired", "Ask the other side for a new one, and paste it here.", QUESTION]
+
+
+async def test_a_line_that_begins_as_a_token_does_and_has_one_in_it() -> None:
+    prompt = FakePrompt()
+    line = f"1st try: {TOKEN[:3]} {TOKEN}"
+    assert is_partial(line[:12])
+    prompt.typed.type(line)
+    assert await read(prompt, opening(good=cleaned(line))) == cleaned(line)
+    assert REST not in prompt.said
+
+
+async def test_marks_without_end_take_no_room() -> None:
+    """Each line may be what stands before the next one of a token: none is looked at twice."""
+    prompt = FakePrompt(is_person=False)
+    prompt.typed.type(*["> ---"] * 2000, TOKEN[:50], *["> " + " " * 1000] * 2000, TOKEN[50:])
+    assert await read(prompt) == TOKEN
 
 
 async def test_nobody_is_asked_in_a_pipe() -> None:

@@ -51,9 +51,56 @@ def test_what_others_can_write_is_not_believed(file: PrivateFile, mode: int) -> 
 
 def test_what_belongs_to_another_is_not_believed(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
     write(file, b"mine")
-    monkeypatch.setattr(private_file.os, "geteuid", lambda: os.getuid() + 1)
+    fields = list(file.path.stat())
+    fields[stat.ST_UID] += 1
+    monkeypatch.setattr(private_file.os, "fstat", lambda descriptor: os.stat_result(fields))
     with pytest.raises(UsageError, match=f"{file.path} belongs to another user"):
         file.read(100)
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777])
+def test_what_others_can_put_there_is_not_believed(file: PrivateFile, mode: int) -> None:
+    folder = file.path.parent
+    for has_it in (False, True):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(mode)
+        for use in (lambda: file.read(100), file.stamp):
+            with pytest.raises(UsageError, match=f"other users of this computer can write to {folder}, so") as caught:
+                use()
+            assert caught.value.advice.endswith(f"chmod go-w {folder}")
+        folder.chmod(0o755)  # they may look
+        assert (file.read(100) is not None) is has_it
+        write(file, b"mine")
+
+
+def test_what_is_in_the_folder_of_another_is_not_believed(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.path.parent.mkdir(parents=True)
+    monkeypatch.setattr(private_file.os, "geteuid", lambda: os.getuid() + 1)
+    for use in (lambda: file.read(100), file.stamp):
+        with pytest.raises(UsageError, match=f"{file.path.parent} belongs to another user"):
+            use()
+
+
+def test_folders_further_up_may_be_of_all(file: PrivateFile) -> None:
+    write(file, b"mine")
+    file.path.parent.parent.chmod(0o1777)
+    assert file.read(100) == b"mine"
+
+
+def test_a_stamp(file: PrivateFile) -> None:
+    assert file.stamp() is None
+    seen = []
+    write(file, b"one")
+    seen.append(file.stamp())
+    assert file.stamp() == seen[0]
+    status = file.path.stat()
+    write(file, b"two")
+    os.utime(file.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    seen.append(file.stamp())
+    file.path.write_bytes(b"three")
+    seen.append(file.stamp())
+    assert None not in seen
+    assert len(set(seen)) == 3
 
 
 def test_a_pipe_and_a_device_are_not_waited_for(file: PrivateFile) -> None:

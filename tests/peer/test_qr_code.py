@@ -24,18 +24,19 @@ def painted(lines: str) -> list[list[int]]:
     ("columns", "rows", "border"), [(80, 40, 4), (49, 27, 4), (48, 27, 2), (49, 26, 2), (45, 25, 2), (80, 24, 1)]
 )
 def test_as_much_quiet_zone_as_fits(columns: int, rows: int, border: int) -> None:
-    modules = painted(qr_code(TOKEN, columns, rows))
+    modules = painted(qr_code(TOKEN, columns, rows, below=2))
     expected = [list(row) for row in segno.make_qr(TOKEN, error="l", boost_error=False).matrix_iter(border=border)]
     assert modules == [*expected, [0] * len(expected)]
     assert len(modules[0]) <= columns
-    assert len(modules) // 2 + 2 <= rows  # the question below it, and what is typed
+    assert len(modules) // 2 + 2 <= rows
 
 
-@pytest.mark.parametrize(("columns", "rows"), [(42, 40), (80, 23), (0, 0)])
+@pytest.mark.parametrize(("columns", "rows"), [(42, 40), (80, 26), (0, 0)])
 def test_no_room(columns: int, rows: int) -> None:
-    with pytest.raises(NoRoom, match=r"^it takes 43 columns and 24 rows$"):
-        qr_code(TOKEN, columns, rows)
+    with pytest.raises(NoRoom, match=r"^it takes 43 columns and 27 rows$"):
+        qr_code(TOKEN, columns, rows, below=5)
 
 
 def test_the_longest_token_fits_a_usual_terminal_window() -> None:
-    assert len(painted(qr_code("1aB" * 51 + "1", 80, 27))) == 50  # 45 modules, a quiet zone of 2, and half a row
+    modules = painted(qr_code("1aB" * 51 + "1", 80, 32, below=7))
+    assert len(modules) == 50  # 45, a quiet zone of 2, and half a row

@@ -58,7 +58,14 @@ OTHER = PeerId(bytes([7] * 32))
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (TokenMade("1abc", 1_700_000_000), {"event": "token", "token": "1abc", "expires": 1_700_000_000}),
+        (
+            TokenMade("1abc", 1_700_000_000, True),
+            {"event": "token", "token": "1abc", "expires": 1_700_000_000, "public": True},
+        ),
+        (
+            TokenMade("1abc", 1_700_000_000, False),
+            {"event": "token", "token": "1abc", "expires": 1_700_000_000, "public": False},
+        ),
         (TokenRead(()), {"event": "token_read"}),
         (
             Listening((Address.of("192.0.2.1", 8000), Address.of("2001:db8::1", 8000))),

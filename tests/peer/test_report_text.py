@@ -1,12 +1,10 @@
 import re
-import time
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, PeerKeyChanged, PunchwireError, TransferFailed
+from p2p_core.errors import ConnectionLost, PeerUnknown, PunchwireError, TransferFailed
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address, Transport
@@ -35,7 +33,6 @@ from p2p_peer.events import (
     Standing,
     StillLooking,
     StunServerUnusable,
-    TokenMade,
     TokenRead,
     TransferBroken,
     TransferOffered,
@@ -59,58 +56,21 @@ EVIL = "\x1b]0;owned\x07\r\x1b[2Jgnp.\u202eexe\x9b31m"
 OTHER = PeerId(bytes([7] * 32))
 
 
-class Sized(LineConsole):
-    """Says how large the terminal is, and writes down what is to be shown as it is."""
-
-    def __init__(self, room: tuple[int, int] | None) -> None:
-        super().__init__()
-        self._room = room
-        self.shown: list[str] = []
-
-    @property
-    def room(self) -> tuple[int, int] | None:
-        return self._room
-
-    def verbatim(self, text: str) -> None:
-        self.shown.append(text)
-
-
-@pytest.mark.parametrize(
-    ("room", "shows_qr", "shown", "said"),
-    [
-        ((80, 24), True, 2, []),
-        ((80, 24), False, 1, []),
-        (None, True, 1, ["* no QR code of it, as this is no terminal that could show one"]),
-        ((20, 24), True, 1, ["* no QR code of it, as the terminal is too small: it takes 31 columns and 18 rows"]),
-    ],
-)
-def test_our_token(
-    capsys: pytest.CaptureFixture[str], room: tuple[int, int] | None, shows_qr: bool, shown: int, said: list[str]
-) -> None:
-    console = Sized(room)
-    expires = int(time.time()) + 600
-    TextReport(console, shows_qr=shows_qr).connecting(TokenMade("1abc" * 10, expires))
-    until = f"{datetime.fromtimestamp(expires).astimezone():%H:%M:%S}"
-    assert capsys.readouterr().err.splitlines() == [
-        f"* your token, good until {until} (10 min), for the other side:",
-        *said,
-    ]
-    assert console.shown[0] == "1abc" * 10
-    assert len(console.shown) == shown
-
-
 def test_meeting_without_a_mediator(capsys: pytest.CaptureFixture[str]) -> None:
     report = TextReport(LineConsole())
     address = Address.of("192.0.2.1", 8000)
     report.connecting(TokenRead(()))
     report.connecting(Listening((address, Address.of("2001:db8::1", 8000))))
     report.connecting(NotReached("host:8000", "Connection refused"))
-    report.connecting(TurnedAway(address, PeerKeyChanged("its key has changed")))
+    report.connecting(TurnedAway(address, PeerUnknown(f"the peer at {address} is not known")))
+    report.connecting(TurnedAway(address, ConnectionLost("lost")))
     assert capsys.readouterr().err.splitlines() == [
         "* the other side's token is good; connecting, as soon as it has read yours",
         "* waiting for the other peer at 192.0.2.1:8000, [2001:db8::1]:8000",
-        "* host:8000 cannot be reached: Connection refused; waiting for the other peer to come",
-        "* turned away who came from 192.0.2.1:8000: its key has changed",
+        "* no connection with host:8000: Connection refused; waiting for the other peer",
+        "* turned away: the peer at 192.0.2.1:8000 is not known",
+        f"* {PeerUnknown.advice}",
+        "* no connection with 192.0.2.1:8000: lost",
     ]
 
 
@@ -135,6 +95,11 @@ def test_words_to_compare(capsys: pytest.CaptureFixture[str], standing: Standing
     first, *rows = capsys.readouterr().err.splitlines()
     assert "ompare the words aloud:" in first
     rows = [row.removeprefix("* ") for row in rows]
+    if standing is Standing.FIRST_USE:
+        who = PEER.short
+        assert rows.pop() == (
+            f"the same: p2p-peer trust verify {who}; not the same: leave, and p2p-peer trust remove {who}"
+        )
     assert [row[:8].strip() for row in rows] == ["yours", "", "", "theirs", "", ""]
     said = [row[8:].split() for row in rows]
     assert all(len(row) == 4 for row in said)
@@ -168,6 +133,27 @@ def test_what_is_kept(capsys: pytest.CaptureFixture[str], error: PunchwireError,
     assert capsys.readouterr().err == (
         f"{why}* what has come of tree (1.2 kB) is kept in in/.punchwire-7: it goes on from there when it is sent "
         "again; remove it if it is not wanted\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("standing", "clause"),
+    [
+        (Standing.EXPECTED, ""),
+        (
+            Standing.BY_TOKEN,
+            ", but only with the same two key pairs (p2p-peer keygen): a key made for one session, here or there, is "
+            "gone with it, and all is sent again",
+        ),
+    ],
+)
+def test_with_which_keys_it_goes_on(capsys: pytest.CaptureFixture[str], standing: Standing, clause: str) -> None:
+    report = TextReport(LineConsole())
+    report.connecting(PeerMet(PEER, standing, OTHER))
+    report.happened(SESSION, TransferBroken(3, False, "tree", ConnectionLost("why"), Path("in/.punchwire-7"), 1200))
+    assert capsys.readouterr().err.endswith(
+        "* what has come of tree (1.2 kB) is kept in in/.punchwire-7: it goes on from there when it is sent "
+        f"again{clause}; remove it if it is not wanted\n"
     )
 
 

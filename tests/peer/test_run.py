@@ -198,6 +198,19 @@ def test_a_key_that_cannot_be_read(
         asyncio.run(a_run(chosen).run())
 
 
+def test_the_other_sides_key_pair_is_no_public_key(
+    options: Callable[..., argparse.Namespace],
+    connecting: Callable[[Connecting], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It holds one, but nobody should have it: that is told, and the session is made."""
+    connecting(never)
+    (tmp_path / "peer.pem").write_bytes(private_pem(key(1)))
+    a_run(options("--message", "hi"))
+    assert "peer.pem is a key pair: whoever gave it to you gave its secret away" in capsys.readouterr().err
+
+
 def test_the_folder_to_receive_into_is_made(
     options: Callable[..., argparse.Namespace], connecting: Callable[[Connecting], None], tmp_path: Path
 ) -> None:

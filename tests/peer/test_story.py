@@ -1,5 +1,8 @@
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from p2p_peer.cli.story import Story, telling
@@ -34,6 +37,73 @@ def test_a_story_that_cannot_be_told_stops_nothing(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(logging, "raiseExceptions", False)
     Story(broken).handle(record("admitted"))
+
+
+def test_where_nobody_reads_on_steps_are_left_out() -> None:
+    lines, takes = list[str](), True
+    story = Story(lines.append, lambda: 0, lambda: takes)
+    story.handle(record("one"))
+    takes = False
+    for _ in range(1000):
+        story.handle(record("somebody knocks"))
+    story.tell_what_is_left_out()
+    takes = True
+    for each in ("two", "three"):
+        story.handle(record(each))
+    told = [line.partition("] ")[2] for line in lines]
+    assert told == ["one", "(1000 left out here, as nobody read on)", "two", "three"]
+
+
+def test_no_line_is_longer_than_a_pipe_takes_at_once() -> None:
+    lines = list[str]()
+    story = Story(lines.append, lambda: 0)
+    for text in ("a" * 3000, "a" * 70000, "\N{SNOWMAN}" * 70000, "\x1b" * 70000):
+        story.handle(record(text))
+    assert lines[0] == f"[  0.000] {'a' * 3000}"
+    assert all(4000 < len(f"{line}\n".encode("ascii", "backslashreplace")) < 4096 for line in lines[1:])
+    assert all(line.endswith("...") for line in lines[1:])
+
+
+@contextmanager
+def pipe_as_standard_error(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Return where it is read."""
+    before = os.dup(2)
+    read_end, write_end = os.pipe()
+    os.dup2(write_end, 2)
+    os.close(write_end)
+    try:
+        with open(2, "w", closefd=False) as stream:
+            monkeypatch.setattr(sys, "stderr", stream)
+            yield read_end
+    finally:
+        os.dup2(before, 2)
+        for descriptor in (before, read_end):
+            os.close(descriptor)
+
+
+def test_a_pipe_that_nobody_reads_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipe_as_standard_error(monkeypatch) as pipe:
+        with telling():
+            for number in range(10_000):
+                LIBRARY.info("somebody knocks: %d", number)
+            unread = os.read(pipe, 2**20)
+            LIBRARY.info("and then")
+        lines = (unread + os.read(pipe, 2**20)).decode().splitlines()
+    told = [line.partition("] ")[2] for line in lines]
+    count = len(told) - 3
+    assert 0 < count < 10_000
+    assert len(unread) < 40_000  # there is room for what is no story
+    assert told[1:-2] == [f"somebody knocks: {number}" for number in range(count)]
+    assert told[-2:] == [f"({10_000 - count} left out here, as nobody read on)", "and then"]
+
+
+def test_the_end_says_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pipe_as_standard_error(monkeypatch) as pipe:
+        with telling():
+            for number in range(10_000):
+                LIBRARY.info("somebody knocks: %d", number)
+            told = os.read(pipe, 2**20).count(b"somebody")
+        assert os.read(pipe, 2**20).endswith(f"] ({10_000 - told} left out here, as nobody read on)\n".encode())
 
 
 def test_told_on_standard_error_as_long_as_the_context_lasts(capsys: pytest.CaptureFixture[str]) -> None:

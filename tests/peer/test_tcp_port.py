@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,17 @@ async def test_addresses_that_cannot_be_listed(listeners: list[socket.socket], m
     monkeypatch.setattr(tcp_port, "local_addresses", fail)
     listeners += await listen(None, 0, 4)
     assert [address.host for address in addresses_of(listeners)] == [HERE]
+
+
+async def test_loopback_is_no_place_for_others_to_dial(
+    listeners: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a computer without IPv6 but for that; unless one listens there alone."""
+    monkeypatch.setattr(tcp_port, "local_addresses", lambda: [ipaddress.ip_address("192.0.2.1")])
+    listeners += await listen(None, 0, None)
+    assert [address.host for address in addresses_of(listeners)] == ["192.0.2.1"]
+    listeners += await listen("::1", 0, None)
+    assert [address.host for address in addresses_of(listeners[-1:])] == ["::1"]
 
 
 async def test_an_address_is_looked_up_as_it_is() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from p2p_core.errors import LocalProtocolError, UsageError
 from p2p_core.identity import PeerId
 from p2p_peer import private_file, trust
+from p2p_peer.remembered import Remembered
 from p2p_peer.trust import KnownPeer, MediatorId, TrustStore, default_state_dir
 
 ONE, OTHER, THIRD = (PeerId(bytes([n]) * 32) for n in (1, 2, 3))
@@ -194,6 +195,64 @@ def test_a_file_that_others_can_write(store: TrustStore) -> None:
         store.known("a:1")
     with pytest.raises(UsageError, match="other users of this computer can write to"):
         store.met(ONE, None, 1000)
+
+
+def test_a_file_in_a_folder_that_others_can_write_to(store: TrustStore) -> None:
+    store.remember("a:1", ONE)
+    store.folder.chmod(0o777)
+    for use in (lambda: store.known("a:1"), lambda: store.met(ONE, None, 1000)):
+        with pytest.raises(UsageError, match=f"other users of this computer can write to {store.folder}"):
+            use()
+    store.folder.chmod(0o755)
+    assert store.known("a:1") == ONE
+
+
+def test_what_has_not_changed_is_not_read_again(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, other = list[int](), TrustStore(store.folder)
+    read = trust.read_remembered
+
+    def counting(data: bytes) -> Remembered:
+        reads.append(len(data))
+        return read(data)
+
+    store.met(ONE, "b:1", 1000)
+    monkeypatch.setattr(trust, "read_remembered", counting)
+    for _ in range(3):
+        assert (store.peer(ONE), store.peer_at("b:1")) == (known(ONE, None, ("b:1",)),) * 2
+    assert len(reads) == 1
+    store.rename(ONE, "Bob")  # itself
+    assert store.peer(ONE) == known(ONE, "Bob", ("b:1",))
+    other.rename(ONE, "Eve")  # another process, in the same moment and with the same size
+    assert store.peer(ONE) == known(ONE, "Eve", ("b:1",))
+    before = len(reads)
+    assert store.peers() == (known(ONE, "Eve", ("b:1",)),)
+    assert len(reads) == before
+    store.path.unlink()
+    assert store.peers() == ()
+
+
+def test_what_could_not_be_changed_is_as_it_was(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.met(ONE, "b:1", 1000)
+    assert store.peers() == (known(ONE, None, ("b:1",)),)
+
+    def replace(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(private_file.Path, "replace", replace)
+    with pytest.raises(UsageError, match="No space left on device"):
+        store.rename(ONE, "Bob")
+    with pytest.raises(UsageError, match="No space left on device"):
+        store.forget_peer(ONE)
+    assert store.peers() == (known(ONE, None, ("b:1",)),)
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620])
+def test_permissions_that_change_are_seen(store: TrustStore, mode: int) -> None:
+    store.remember("a:1", ONE)
+    assert store.known("a:1") == ONE
+    store.path.chmod(mode)
+    with pytest.raises(UsageError, match="other users of this computer can write to"):
+        store.known("a:1")
 
 
 def test_a_file_never_grows_too_long_to_be_read(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:

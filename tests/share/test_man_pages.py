@@ -41,6 +41,15 @@ def test_the_sections(name: str, sections: list[str]) -> None:
     assert re.findall(r"^\.SH (.+)$", (PAGES / name).read_text(), re.MULTILINE) == sections
 
 
+@pytest.mark.parametrize(
+    ("name", "commands"),
+    [("p2p-peer.1", list(peer_parser.PARSERS)), ("p2p-server.1", ["authorize"])],
+)
+def test_nothing_stands_at_the_level_of_the_commands(name: str, commands: list[str]) -> None:
+    section = (PAGES / name).read_text().partition(".SH COMMANDS\n")[2].partition("\n.SH ")[0]
+    assert re.findall(r"^\.SS (.+)$", section, re.MULTILINE) == commands
+
+
 def test_every_flag_of_the_peer() -> None:
     page = plain(PAGES / "p2p-peer.1")
     for parser in (peer_parser.chat_parser(), *(make() for make in peer_parser.PARSERS.values())):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from p2p_core import limits
 from p2p_core.agreement import Agreement
-from p2p_core.errors import ConnectionLost, KeyUnfit, ProofFailed, RemoteProtocolError, SameKey
+from p2p_core.errors import ConnectionLost, KeyUnfit, NotAdmitted, ProofFailed, RemoteProtocolError, SameKey
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey, public_der, public_from_der
 from p2p_core.proof import ChannelBinding, Role, prove, verify
 from p2p_core.unmediated import Newcomer, agree
@@ -24,6 +24,11 @@ from p2p_peer.channel.stream import Stream
 from p2p_peer.paths.base import Path
 
 __all__ = ["Introduced", "introduce"]
+
+_LET_IN = (
+    "It may let in only keys that it knows, or expect another one: give it your public key "
+    "(p2p-peer fingerprint shows whose it is)."
+)
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +61,8 @@ async def introduce(
     `judge` raises for a key that is not to be believed: it is asked before a TLS server shows its own, and before
     anything else is done. `read_token` and `own_token` are the hashes of the other side's token and of ours, where
     there are any. `encrypted` is called between the handshake and the introductions.
-    Raises what `judge` raises, `SameKey`, `ConnectionLost`, `WeakKeyExchange`, `ProofFailed`, or `RemoteProtocolError`.
+    Raises what `judge` raises, `SameKey`, `ConnectionLost`, `WeakKeyExchange`, `ProofFailed`, `RemoteProtocolError`, or
+    `NotAdmitted` when a TLS server ends the connection instead of introducing itself.
     """
     stream = stream_on(path, tls_role)
     try:
@@ -109,7 +115,13 @@ class _Meeting:
     async def as_client(self) -> Introduced:
         """Say who we are, hear who the other side is and its proof, and prove."""
         await self._introduce()
-        met = await self._hear()
+        try:
+            met = await self._hear()
+        except ConnectionLost as error:  # a server says nothing to whom it does not believe
+            own = PeerId.of(self.key.public_key()).short
+            raise NotAdmitted(
+                f"the other side ended the connection when it saw this side's key ({own})", advice=_LET_IN
+            ) from error
         await self._verify(met)
         await self._prove(met)
         return self._done(met)
@@ -135,7 +147,7 @@ class _Meeting:
         try:
             key = public_from_der(said.public_key)
         except KeyUnfit as error:
-            raise ProofFailed(f"the other side's key is not one that is accepted: {error}") from error
+            raise ProofFailed(f"the key of the peer at {self.path.address} is not accepted: {error}") from error
         own, other = PeerId.of(self.key.public_key()), PeerId.of(key)
         _log.info("the other side says that it is %s", other.short)
         if said.read_token not in (b"", self.own_token):
@@ -155,7 +167,7 @@ class _Meeting:
         try:
             verify(met.key, transcript.by(met.agreement.role.other), proof.signature)
         except ProofFailed:
-            raise ProofFailed("the other side did not prove that it has the key it showed") from None
+            raise ProofFailed(f"the peer at {self.path.address} did not prove that it has the key it showed") from None
         _log.info("the other side's proof verifies: it is %s", met.agreement.other.peer.short)
 
     def _done(self, met: _Met) -> Introduced:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from p2p_core.errors import ConnectionLost, PunchwireError
+from p2p_core.errors import ConnectionLost, PunchwireError, TokenUnreadable
+from p2p_core.identity import PeerId
+from p2p_core.wire.token_text import cleaned, parse
 
 from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.chat_commands import CHAT_COMMANDS, ESCAPE
@@ -159,6 +161,8 @@ class Chat:
                 self._carry_out(line)
             elif self._diverted is not None:
                 self._diverted.lines.put_nowait(line)
+            elif self._session is not None and _is_token(line):
+                self._console.notice("that is a token, and you are connected already: it was not sent")
             elif line.strip():
                 self._say(line)
 
@@ -211,15 +215,14 @@ class Chat:
         round_trip = "not measured yet" if session.round_trip is None else f"{session.round_trip * 1000:.1f} ms"
         if self._lost_at:
             round_trip = "none: there is no connection"
-        words = session.peer.words
         for name, value in (
             ("connected", since),
             ("path", self._path),
             ("round trip", round_trip),
             ("key exchange", f"{session.key_exchange}, both keys proved on it"),
             ("peer id", str(session.peer)),
-            ("peer's words", " ".join(words[:6])),
-            ("", " ".join(words[6:])),
+            *_words("peer's words", session.peer),
+            *_words("your words", session.own),
         ):
             self._console.notice(f"{name:<13} {value}")
         for what, transfers in (("offered", self._files.offers), ("under way", self._files.under_way)):
@@ -238,3 +241,15 @@ class Chat:
             self._console.notice(f"{', '.join(under_way)}: still under way; /quit again gives that up")
         else:
             self._leaves = True
+
+
+def _words(whose: str, peer: PeerId) -> list[tuple[str, str]]:
+    return [(whose, " ".join(peer.words[:6])), ("", " ".join(peer.words[6:]))]
+
+
+def _is_token(line: str) -> bool:
+    """Whether a line is one whole token and nothing else; with a word before it, it is a message."""
+    try:
+        return parse(line).text == cleaned(line)
+    except TokenUnreadable:
+        return False

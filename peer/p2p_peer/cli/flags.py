@@ -70,12 +70,12 @@ def add_what_to_do(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--max-size", metavar="SIZE", type=_amount, help="with --yes, refuse what is larger: 500M, 20G")
 
 
-def add_how(parser: argparse.ArgumentParser, *, waits: bool) -> None:
-    """Add how it is done; `waits`: one may choose how long the other peer is waited for."""
+def add_how(parser: argparse.ArgumentParser, *, wait: str = "") -> None:
+    """Add how it is done; `wait`: what --wait means, where one may choose how long the other peer is waited for."""
     how = parser.add_argument_group("how")
     how.add_argument("--yes", action="store_true", help="accept files without asking; needed where nobody can be asked")
-    if waits:
-        how.add_argument("--wait", metavar="SECONDS", type=seconds, help="wait this long for the other peer (for ever)")
+    if wait:
+        how.add_argument("--wait", metavar="SECONDS", type=seconds, help=wait)
     how.add_argument("--timeout", metavar="SECONDS", type=seconds, help="be done within this time (no limit)")
     how.add_argument("-v", "--verbose", action="store_true", help=VERBOSE)
     how.add_argument("--json", action="store_true", help="print events as JSON, one a line, and nothing else on stdout")

@@ -8,27 +8,33 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from p2p_core.errors import Interrupted, UsageError
-from p2p_core.identity import PeerId, generate_key
+from p2p_core.identity import PeerId, RSAPrivateKey, generate_key
+from p2p_core.limits import DEFAULT_KEY_BITS
 
 from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
 from p2p_peer.cli.signals import held_back, interrupting
 from p2p_peer.cli.words_text import words_in_rows
 from p2p_peer.keyfiles import read_public_key, write_new_pair
 
-__all__ = ["ask_passphrase", "fingerprint", "keygen"]
+__all__ = ["ask_passphrase", "fingerprint", "keygen", "new_key"]
 
 
 def keygen(options: argparse.Namespace) -> int:
     """Make a key pair and print whose it is."""
     passphrase = _new_passphrase() if options.passphrase else None
-    with ThreadPoolExecutor(1) as thread:  # a large key takes seconds: a signal is heard meanwhile
-        key = thread.submit(generate_key, options.bits).result()
+    key = new_key(options.bits)
     with held_back():
         write_new_pair(options.dir, key, passphrase)
     print(f"{options.dir / 'key.pem'}     your key pair: keep it to yourself")
     print(f"{options.dir / 'public.pem'}  your public key: give it to your peers, and to the mediator's owner")
     _print_identity(PeerId.of(key.public_key()))
     return 0
+
+
+def new_key(bits: int = DEFAULT_KEY_BITS) -> RSAPrivateKey:
+    """Make a key pair, which is not on the disk yet. A large one takes seconds: a signal is heard meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(generate_key, bits).result()
 
 
 def fingerprint(options: argparse.Namespace) -> int:

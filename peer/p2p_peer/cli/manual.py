@@ -48,10 +48,15 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("waiting", "", "the mediator admits us and knows whom we want"),
     ("matched", "role", "the other peer wants us too"),
-    ("token", "token, expires", "ours, for the other side, and until when it is good, in seconds since 1970 began"),
+    (
+        "token",
+        "token, expires, public",
+        "ours, for the other side; until when it is good, in seconds since 1970 began; and whether it names an address "
+        "that may be reached from another network",
+    ),
     ("token_read", "", "the other side's token is good: from now on it is tried to reach it"),
     ("listening", "addresses", "where the other peer may dial us"),
-    ("not_reached", "target, why", "the peer that was dialled cannot be reached; it may still come to us"),
+    ("not_reached", "target, why", "there is no connection with the peer that was dialled; it is waited for"),
     ("turned_away", "address, code, message", "a peer came with a key that is not believed; others are waited for"),
     (
         "peer_met",
@@ -62,7 +67,8 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     (
         "connected",
         "path, address, why, peer, role, key_exchange, seconds",
-        "both keys are proved; why there is no better path, and seconds since both had advertised",
+        "both keys are proved; why there is no better path, and seconds since both had advertised or, without a "
+        "mediator, since there was a path",
     ),
     (
         "path_lost",
@@ -220,8 +226,11 @@ MAN_PAGE: dict[str, Text] = {
             "p2p-peer token ~/punchwire/key.pem bob.pem --phrase 'green tea' --send photo.jpg",
             "Send a file to the owner of bob.pem, with tokens that both have agreed on a phrase for.",
         ),
-        ("p2p-peer direct -m 2 --receive inbox --yes", "Wait at TCP port 8000 for somebody who sends files."),
-        ("p2p-peer direct -m 1 -t 192.168.1.20 --send photo.jpg", "Send one to who waits there."),
+        (
+            "p2p-peer direct -m 2 --peer-key alice.pem --receive inbox --yes",
+            "Wait at TCP port 8000 for the owner of alice.pem to send files.",
+        ),
+        ("p2p-peer direct -m 1 -t 192.168.1.20 --send photo.jpg", "Send one to whoever waits there."),
     ),
     "SEE ALSO": ("p2p-server(1)",),
 }

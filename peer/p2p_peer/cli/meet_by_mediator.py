@@ -9,11 +9,10 @@ from p2p_core.identity import PeerId
 
 from p2p_peer.app import connect
 from p2p_peer.cli.network_flags import chosen_paths, connect_options
-from p2p_peer.cli.preflight import own_key
+from p2p_peer.cli.preflight import own_key, peer_key
 from p2p_peer.cli.prompt import Prompt
 from p2p_peer.cli.report import Report
 from p2p_peer.events import Advertised, ConnectEvent, Matched
-from p2p_peer.keyfiles import read_public_key
 from p2p_peer.session import Session
 from p2p_peer.trust import MediatorId
 
@@ -43,7 +42,7 @@ class MeetByMediator:
             paths=chosen_paths(options),
         )
         self._host, self._port = options.host, options.port
-        self._key, self._peer_key = own_key(options.keypair), read_public_key(options.peerkey)
+        self._key, self._peer_key = own_key(options.keypair), peer_key(options.peerkey)
         self.missing: PunchwireError = MediatorUnreachable("the mediator did not let this peer in")
 
     async def meet(self, notify: Callable[[ConnectEvent], None]) -> Session:

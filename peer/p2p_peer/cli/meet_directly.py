@@ -1,7 +1,7 @@
 """`p2p-peer direct`: one of the two dials, and the other one listens."""
 
 import argparse
-import time
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 from p2p_core.errors import (
     KeyUnfit,
     NoPath,
+    NotAdmitted,
     PeerDidNotCome,
     PunchwireError,
     RemoteProtocolError,
@@ -16,18 +17,18 @@ from p2p_core.errors import (
 )
 from p2p_core.identity import PeerId, RSAPrivateKey
 
-from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.network_flags import connect_options
-from p2p_peer.cli.preflight import own_key
+from p2p_peer.cli.preflight import default_key, own_key, peer_key
 from p2p_peer.cli.prompt import Prompt
 from p2p_peer.cli.report import Report
 from p2p_peer.events import ConnectEvent, PathFound
 from p2p_peer.keyfiles import read_public_key
-from p2p_peer.own_identity import default_key
-from p2p_peer.serverless.direct import DirectMode, connect_direct
+from p2p_peer.serverless.direct import DEFAULT_PORT, DirectMode, connect_direct
 from p2p_peer.session import Session
 
 __all__ = ["MeetDirectly"]
+
+_WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]+)")  # an IPv6 address without brackets has none
 
 
 class MeetDirectly:
@@ -46,12 +47,12 @@ class MeetDirectly:
         """Raises `UsageError` and below."""
         self._mode = DirectMode(options.mode)
         self._options = options
+        self._target, self._remote_port = _target(options)
         self._connect_options = replace(connect_options(options), wait=options.wait)
         self._key, self._made = _key(options)
         self._report = report
         self._was_lost = False  # a session
-        self._back_by: float | None = None  # when whoever was lost has to be back, by time.monotonic(); None: any time
-        self._peer = None if options.peerkey is None else PeerId.of(read_public_key(options.peerkey))
+        self._peer = None if options.peerkey is None else PeerId.of(peer_key(options.peerkey))
         self.missing: PunchwireError = PeerDidNotCome(f"{self._who} did not come")
 
     async def meet(self, notify: Callable[[ConnectEvent], None]) -> Session:
@@ -59,9 +60,6 @@ class MeetDirectly:
         if self._made is not None:
             self._report.notice(f"made a key pair for you, which is kept in {self._made}")
             self._made = None
-
-        if self._was_lost and self._back_by is None and self._options.wait is not None:
-            self._back_by = time.monotonic() + self._options.wait
 
         def on_connecting(event: ConnectEvent) -> None:
             if isinstance(event, PathFound):
@@ -71,8 +69,8 @@ class MeetDirectly:
         try:
             session = await connect_direct(
                 self._key,
-                target=self._options.target,
-                remote_port=self._options.remote_port,
+                target=self._target,
+                remote_port=self._remote_port,
                 host=self._options.host,
                 port=self._options.port,
                 mode=self._mode,
@@ -82,16 +80,33 @@ class MeetDirectly:
                 notify=on_connecting,
             )
         except NoPath as error:
-            if self._back_by is None or time.monotonic() < self._back_by:
+            if not self._was_lost or self._options.wait is None:
                 raise
-            raise PeerDidNotCome(f"{self._who} did not come back within {self._options.wait:g} s: {error}") from error
+            raise PeerDidNotCome(f"{self._who} did not come back: {error}") from error
+        except NotAdmitted as error:
+            if not self._was_lost:
+                raise
+            raise NoPath(str(error)) from error  # it was let in before: the other side has just gone again
         self._peer = session.peer  # whoever meets us again, to go on, has to be the same
-        self._was_lost, self._back_by = True, None  # once `meet` is called again
+        self._was_lost = True  # once `meet` is called again
         return session
 
     @property
     def _who(self) -> str:
         return "the other peer" if self._peer is None else f"the other peer ({self._peer.short})"
+
+
+def _target(options: argparse.Namespace) -> tuple[str | None, int]:
+    """Return the host of -t, and the port, of either -t or -r."""
+    named = None if options.target is None else _WITH_PORT.fullmatch(options.target)
+    if named is None:
+        return options.target, DEFAULT_PORT if options.remote_port is None else options.remote_port
+    port = int(named[2])
+    if options.remote_port not in (None, port):
+        raise UsageError(
+            f"-t names port {port}, and -r port {options.remote_port}", advice="Leave out -r, or the port of -t."
+        )
+    return named[1], port
 
 
 def _key(options: argparse.Namespace) -> tuple[RSAPrivateKey, Path | None]:
@@ -102,8 +117,7 @@ def _key(options: argparse.Namespace) -> tuple[RSAPrivateKey, Path | None]:
     elif options.certificate is not None:
         raise UsageError("-c is the certificate of the key pair of -k", advice="Give -k as well, or leave out -c.")
     else:
-        key, made, path = default_key(options.state_dir, ask_passphrase)
-        made_in = path if made else None
+        key, made_in = default_key(options.state_dir)
     if options.certificate is not None and read_public_key(options.certificate) != key.public_key():
         raise KeyUnfit(
             f"the certificate {options.certificate} does not belong to the key pair {options.keypair}",

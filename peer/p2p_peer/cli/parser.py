@@ -1,6 +1,7 @@
 """The command line. Nothing is imported here that is not needed to print the help."""
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ _POSITIONALS = 4  # HOST PORT KEYPAIR PEERKEY
 _INSECURE = "no TLS to the mediator: it ends somewhere else, and nobody vouches for it"
 _KEYPAIR = "your RSA key pair, PEM"
 _PEERKEY = "the other peer's public key, PEM"
+_WAIT = "wait this long for the other peer (for ever)"
 _DIRECT_PORT = 8000  # what small TLS chats listen at
 
 
@@ -42,6 +44,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         return options
     parser = chat_parser()
     parser.set_defaults(command="chat")
+    if (command := _meant(arguments)) is not None:
+        parser.error(f"there is no command {arguments[0]}; did you mean {command}?")
     return parser.parse_args(arguments)
 
 
@@ -49,6 +53,13 @@ def _looks_like_chat(arguments: Sequence[str]) -> bool:
     """A host may be named as a command is: four positionals with an integer second are the chat."""
     first = arguments[:_POSITIONALS]
     return len(first) == _POSITIONALS and first[1].isdecimal() and not any(word.startswith("-") for word in first)
+
+
+def _meant(arguments: Sequence[str]) -> str | None:
+    """Return the command that the first argument is nearly, where there are too few for the chat."""
+    if not arguments or sum(not word.startswith("-") for word in arguments) >= _POSITIONALS:
+        return None
+    return next(iter(difflib.get_close_matches(arguments[0], PARSERS, 1)), None)
 
 
 def chat_parser() -> argparse.ArgumentParser:
@@ -68,7 +79,7 @@ def chat_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"punchwire {__version__}")
 
     add_what_to_do(parser)
-    add_how(parser, waits=True)
+    add_how(parser, wait=_WAIT)
     way = parser.add_argument_group("the way to the other peer")
     only = way.add_mutually_exclusive_group()
     only.add_argument("--direct-only", action="store_true", help="never through the mediator's relay")
@@ -114,7 +125,7 @@ def _token() -> argparse.ArgumentParser:
     )
     tokens.add_argument("--no-qr", action="store_true", help="do not show your token as a QR code, too")
     add_what_to_do(parser)
-    add_how(parser, waits=False)
+    add_how(parser)
     way = parser.add_argument_group("the way to the other peer")
     add_network(way)
     way.add_argument(
@@ -140,13 +151,17 @@ def _direct() -> argparse.ArgumentParser:
         default=_DIRECT_PORT,
         help=f"listen at this port ({_DIRECT_PORT}); 0 is any that is free",
     )
-    way.add_argument("-t", dest="target", metavar="TARGET", help="the other peer's host name or IP address")
+    way.add_argument(
+        "-t",
+        dest="target",
+        metavar="TARGET",
+        help="the other peer's host name or IP address, and its port if you like: HOST:PORT or [IPv6]:PORT",
+    )
     way.add_argument(
         "-r",
         dest="remote_port",
         metavar="PORT",
         type=port,
-        default=_DIRECT_PORT,
         help=f"the port that the other peer listens at ({_DIRECT_PORT})",
     )
     way.add_argument(
@@ -180,7 +195,7 @@ def _direct() -> argparse.ArgumentParser:
     )
     keys.add_argument("--require-known", action="store_true", help="connect to no peer that is not remembered already")
     add_what_to_do(parser)
-    add_how(parser, waits=True)
+    add_how(parser, wait=f"{_WAIT}; with -m 1, dial again for so long (once)")
     add_state_dir(parser.add_argument_group("files of this program"), "known peers", "your own key pair")
     return parser
 

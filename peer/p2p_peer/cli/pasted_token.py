@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from p2p_core.errors import Malformed, TokenRejected, TokenUnreadable
+from p2p_core.errors import Malformed, PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
 from p2p_core.token_terms import ReadToken
-from p2p_core.wire.token_text import is_partial, parse
+from p2p_core.wire.token_text import cleaned, is_partial, parse
 
 from p2p_peer.cli.console import LineSource
+from p2p_peer.cli.meet import advise
 from p2p_peer.cli.prompt import Prompt
 
 __all__ = ["pasted_token"]
 
 _AT_ONCE = 0.3  # s within which all lines of a paste are there
-
+_ADVICE: dict[type[PunchwireError], str] = {TokenExpired: "Ask the other side for a new one, and paste it here."}
 
 OpenToken = Callable[[str], Awaitable[ReadToken]]
 
@@ -35,6 +36,7 @@ async def pasted_token(prompt: Prompt, open_token: OpenToken, question: str) -> 
             except (TokenUnreadable, TokenRejected, Malformed) as error:
                 if not prompt.is_person:
                     raise
+                advise(error, _ADVICE)
                 prompt.say(str(error))
                 prompt.say(error.advice)
 
@@ -44,8 +46,8 @@ async def _text(lines: LineSource, prompt: Prompt) -> str | None:
     text: str | None = ""
     while text is not None and not text.strip():
         text = await lines.next()
-    while text is not None and is_partial(text) and (line := await _rest(lines, prompt)):
-        text = line if _is_whole(line) else f"{text}\n{line}"
+    while text is not None and is_partial(text) and not _is_whole(text) and (line := await _rest(lines, prompt)):
+        text = line if _is_whole(line) else cleaned(text) + cleaned(line)
     return text
 
 
@@ -63,7 +65,7 @@ async def _rest(lines: LineSource, prompt: Prompt) -> str | None:
     try:
         ready, _ = await asyncio.wait([coming], timeout=_AT_ONCE)
         if not ready:
-            prompt.say("that is the beginning of a token: its rest, please, or an empty line for another")
+            prompt.say("this is only the beginning of a token: paste the rest, or press Enter to start over")
         return await coming
     finally:
         coming.cancel()

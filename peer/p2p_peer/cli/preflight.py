@@ -8,15 +8,17 @@ from pathlib import Path
 
 from p2p_core import limits
 from p2p_core.errors import UsageError
-from p2p_core.identity import RSAPrivateKey
+from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 
 from p2p_peer.cli.flags import STANDARD_OUTPUT
-from p2p_peer.cli.keys import ask_passphrase
+from p2p_peer.cli.keys import ask_passphrase, new_key
 from p2p_peer.cli.sentences import print_warning
-from p2p_peer.keyfiles import is_open_to_others, read_key_pair
+from p2p_peer.cli.signals import held_back
+from p2p_peer.keyfiles import holds_key_pair, is_open_to_others, read_key_pair, read_public_key
+from p2p_peer.own_identity import default_key_path, keep_key, kept_key, remove_left_behind
 from p2p_peer.transfer.tree import STANDARD_INPUT, argument_names
 
-__all__ = ["check", "own_key"]
+__all__ = ["check", "default_key", "own_key", "peer_key"]
 
 _ANOTHER_FOLDER = "Give --receive a folder that you may write to."
 
@@ -24,10 +26,41 @@ _ANOTHER_FOLDER = "Give --receive a folder that you may write to."
 def own_key(path: Path) -> RSAPrivateKey:
     """Return our key pair; warn of one that others can read. Raises `UsageError` and below."""
     key = read_key_pair(path, ask_passphrase)
+    _warn_if_open(path)
+    return key
+
+
+def default_key(state_dir: Path | None) -> tuple[RSAPrivateKey, Path | None]:
+    """Return the key pair that is kept for this user, and where that is if it was made just now.
+
+    Two processes that make one in the same moment end with the same. Raises `UsageError` and below.
+    """
+    path, made = default_key_path(state_dir), False
+    remove_left_behind(path)
+    if not os.path.lexists(path):
+        key = new_key()
+        with held_back():
+            made = keep_key(path, key)
+    key = kept_key(path, ask_passphrase)
+    _warn_if_open(path)
+    return key, path if made else None
+
+
+def _warn_if_open(path: Path) -> None:
     if is_open_to_others(path):
         print_warning(
             f"other users of this computer may be able to read your key pair {path}",
             f"Keep it to yourself with: chmod 600 {path}",
+        )
+
+
+def peer_key(path: Path) -> RSAPublicKey:
+    """Return the other side's public key; warn of a file that has its secret, too. Raises `UsageError` and below."""
+    key = read_public_key(path)
+    if holds_key_pair(path):
+        print_warning(
+            f"{path} is a key pair: whoever gave it to you gave its secret away",
+            "Ask the other side for its public.pem instead, and for a new key pair: this one is no secret any more.",
         )
     return key
 

@@ -17,7 +17,7 @@ class Report(Protocol):
         """A step on the way to a session is done."""
 
     def connected(self, session: Session, why_no_better: str, seconds: float) -> None:
-        """The session begins, `seconds` after both had advertised, on no better path for the reason given."""
+        """The session begins, on no better path for the reason given; `seconds` are those of `Authenticated`."""
 
     def happened(self, session: Session, event: SessionEvent) -> None:
         """Something happened in the session."""

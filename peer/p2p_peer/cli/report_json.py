@@ -58,8 +58,8 @@ class JsonReport:
                 _print("waiting")
             case Matched(role):
                 _print("matched", role=role.value)
-            case TokenMade(text, expires):
-                _print("token", token=text, expires=expires)
+            case TokenMade(text, expires, is_public):
+                _print("token", token=text, expires=expires, public=is_public)
             case TokenRead():
                 _print("token_read")
             case Listening(addresses):

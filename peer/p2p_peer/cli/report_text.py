@@ -2,19 +2,17 @@
 
 import contextlib
 import logging
-import time
-from datetime import datetime
 from pathlib import Path
 
-from p2p_core.errors import ConnectionLost, PunchwireError, TransferFailed
+from p2p_core.errors import ConnectionLost, NotAuthenticated, PunchwireError, TransferFailed
 from p2p_core.manifest import Manifest
 
 from p2p_peer.cli.console import Console
 from p2p_peer.cli.human import counted, human_size, shown_name, took, without_count
 from p2p_peer.cli.offer_text import item_lines, offer_title, room_line
+from p2p_peer.cli.own_token import show_token
 from p2p_peer.cli.path_text import over, path_text
 from p2p_peer.cli.progress_lines import ProgressLines
-from p2p_peer.cli.qr_code import NoRoom, qr_code
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.cli.words_text import words_in_rows
 from p2p_peer.events import (
@@ -55,6 +53,10 @@ __all__ = ["TextReport"]
 
 _log = logging.getLogger(__name__)  # for --verbose
 _TELLING = 1.0  # s: the rate of what took less says nothing
+_WITH_KEYS = (
+    ", but only with the same two key pairs (p2p-peer keygen): a key made for one session, here or there, is gone with "
+    "it, and all is sent again"
+)
 _COMPARE = {
     Standing.BY_TOKEN: "if the tokens came by a way that is not to be trusted, compare the words aloud:",
     Standing.FIRST_USE: "first connection with this peer; its key is remembered from now on. Compare the words aloud:",
@@ -68,6 +70,7 @@ class TextReport:
         """`folder`: where files go that are received; None: to standard output. `shows_qr`: of our token."""
         self._console, self._folder, self._shows_qr = console, folder, shows_qr
         self._lines = ProgressLines()
+        self._goes_on = ""  # a clause: with which keys what is kept of a broken transfer is of use
         self._told = ""  # a sentence that may have the other side's reason for leaving in it
 
     def connecting(self, event: ConnectEvent) -> None:
@@ -89,16 +92,16 @@ class TextReport:
                 self.notice("waiting for the other peer")
             case Matched():
                 self.notice("the other peer is there; connecting")
-            case TokenMade(text, expires):
-                self._token(text, expires)
+            case TokenMade():
+                show_token(self._console, event, shows_qr=self._shows_qr)
             case TokenRead():
                 self.notice("the other side's token is good; connecting, as soon as it has read yours")
             case Listening(addresses):
                 self.notice(f"waiting for the other peer at {', '.join(map(str, addresses))}")
             case NotReached(target, why):
-                self.notice(f"{target} cannot be reached: {why}; waiting for the other peer to come")
-            case TurnedAway(address, error):
-                self.notice(f"turned away who came from {address}: {error}")
+                self.notice(f"no connection with {target}: {why}; waiting for the other peer")
+            case TurnedAway():
+                self._turned_away(event)
             case PeerMet():
                 self._met(event)
 
@@ -167,22 +170,14 @@ class TextReport:
         """Say why it did not work out, and what to do."""
         print_error(error)
 
-    def _token(self, text: str, expires: int) -> None:
-        minutes = round((expires - time.time()) / 60)
-        until = f"{datetime.fromtimestamp(expires).astimezone():%H:%M:%S}"
-        self.notice(f"your token, good until {until} ({minutes} min), for the other side:")
-        self._console.verbatim(text)
-        if not self._shows_qr:
-            return
-        if (room := self._console.room) is None:
-            self.notice("no QR code of it, as this is no terminal that could show one")
-            return
-        try:
-            self._console.verbatim(qr_code(text, *room))
-        except NoRoom as why:
-            self.notice(f"no QR code of it, as the terminal is too small: {why}")
+    def _turned_away(self, turned: TurnedAway) -> None:
+        is_named = str(turned.address) in str(turned.error)
+        self.notice(f"{'turned away' if is_named else f'no connection with {turned.address}'}: {turned.error}")
+        if isinstance(turned.error, NotAuthenticated):  # it may be the right one: this lets it in
+            self.notice(turned.error.advice)
 
     def _met(self, met: PeerMet) -> None:
+        self._goes_on = "" if met.standing is not Standing.BY_TOKEN else _WITH_KEYS
         if met.standing is Standing.REMEMBERED:
             name = f" as {met.name}" if met.name else ""
             self.notice(f"this peer is remembered{name}: it has the key it had before")
@@ -192,6 +187,9 @@ class TextReport:
         for whose, peer in (("yours", met.own), ("theirs", met.peer)):
             for number, row in enumerate(words_in_rows(peer)):
                 self.notice(f"{whose if number == 0 else '':<8}{row}")
+        if met.standing is Standing.FIRST_USE:
+            who = met.peer.short
+            self.notice(f"the same: p2p-peer trust verify {who}; not the same: leave, and p2p-peer trust remove {who}")
 
     def _offered(self, session: Session, manifest: Manifest) -> None:
         self.notice(f"{session.peer.short} offers {offer_title(manifest)}")
@@ -228,7 +226,7 @@ class TextReport:
             amount = f" ({human_size(broken.bytes)})" if broken.bytes else ""
             self.notice(
                 f"what has come of {without_count(label)}{amount} is kept in {broken.kept}: it goes on from there when "
-                "it is sent again; remove it if it is not wanted"
+                f"it is sent again{self._goes_on}; remove it if it is not wanted"
             )
 
     def _leaving(self, text: str, reason: str) -> None:

@@ -16,7 +16,7 @@ from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.cli.signals import held_back, interrupting
 from p2p_peer.keyfiles import read_public_key
-from p2p_peer.own_identity import default_key_path
+from p2p_peer.own_identity import default_key_path, kept_key
 from p2p_peer.remembered import same_name
 from p2p_peer.trust import KnownPeer, TrustStore
 
@@ -25,7 +25,8 @@ __all__ = ["trust"]
 _SHORTEST_BEGINNING = 4  # characters of a peer id, 20 bits
 _WORDS_IN_A_ROW = 4
 _LOOK = "Look who is remembered: p2p-peer trust"
-_READ_ALOUD = "Read them to each other, on the phone or face to face. Are they the same?"
+_READ_ALOUD = "Read them to each other, on the phone. Are they the same?"
+_ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
 
 
 def trust(options: argparse.Namespace) -> int:
@@ -105,8 +106,9 @@ def _has_same_words(peer: KnownPeer, options: argparse.Namespace) -> bool:
                 answer = input(f"{_READ_ALOUD} (yes/no) ").strip().lower()
         except EOFError:
             raise Interrupted("nothing was answered") from None
-        if answer in ("yes", "no"):
-            return answer == "yes"
+        if answer in _ANSWERS:
+            return _ANSWERS[answer]
+        print("please type yes or no")
 
 
 def _own_id(options: argparse.Namespace) -> PeerId | None:
@@ -114,7 +116,7 @@ def _own_id(options: argparse.Namespace) -> PeerId | None:
     if options.key is not None:
         return PeerId.of(read_public_key(options.key, ask_passphrase))
     path = default_key_path(options.state_dir)
-    return PeerId.of(read_public_key(path, ask_passphrase)) if path.exists() else None
+    return PeerId.of(kept_key(path, ask_passphrase).public_key()) if path.exists() else None
 
 
 def _find(store: TrustStore, who: str) -> KnownPeer:
@@ -149,7 +151,7 @@ def _object(store: TrustStore) -> dict[str, Any]:
                 "targets": list(peer.targets),
                 "first_met": peer.first_met,
                 "last_met": peer.last_met,
-                "words": " ".join(peer.id.words),
+                "words": list(peer.id.words),
             }
             for peer in store.peers()
         ],
@@ -163,14 +165,14 @@ def _table(store: TrustStore) -> Iterator[str]:
         yield "nobody is remembered yet"
     if peers:
         rows = [
-            (_title(peer), "yes" if peer.verified else "no", _where(peer), _date(peer.first_met), str(peer.id))
+            (_title(peer), peer.id.short, "yes" if peer.verified else "no", _date(peer.first_met), _where(peer))
             for peer in peers
         ]
-        yield from _columns([("peer", "verified", "met at", "first met", "peer id"), *rows])
+        yield from _columns([("peer", "id", "verified", "first met", "met at"), *rows])
     if peers and mediators:
         yield ""
     if mediators:
-        yield from _columns([("mediator", "id"), *((target, str(each)) for target, each in mediators.items())])
+        yield from _columns([("mediator", "id"), *((target, each.short) for target, each in mediators.items())])
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

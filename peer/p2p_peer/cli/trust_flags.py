@@ -34,7 +34,9 @@ def trust_parser() -> argparse.ArgumentParser:
     parser.add_argument("name", metavar="NAME", nargs="?", help="what to call the peer; '' takes its name away")
     parser.add_argument("--key", metavar="KEY", type=Path, help="with verify: your key, to show its words as well")
     parser.add_argument("--yes", action="store_true", help="with verify: do not ask, the words are the same")
-    parser.add_argument("--json", action="store_true", help="print all that is remembered then as one JSON object")
+    parser.add_argument(
+        "--json", action="store_true", help="print all that is remembered then as one JSON object, with ids in full"
+    )
     parser.add_argument(
         "--state-dir", metavar="DIR", type=Path, help="where they are remembered (~/.local/state/punchwire)"
     )

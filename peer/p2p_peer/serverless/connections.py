@@ -16,6 +16,7 @@ from typing import Any, Self
 from p2p_core.errors import (
     ConnectionLost,
     NoPath,
+    NotAdmitted,
     NotAuthenticated,
     PeerKeyChanged,
     PeerUnknown,
@@ -117,10 +118,11 @@ class Connections:
         """Whether one is kept, or the search is over, or a peer has proved its key and one is about to be kept."""
         return self._kept.done() or self._proved > 0
 
-    async def dial(self, places: Sequence[Place]) -> dict[Place, str]:
-        """Dial all places at once; return, once nothing more comes of any, a clause on each.
+    async def dial(self, places: Sequence[Place]) -> dict[Place, PunchwireError | None]:
+        """Dial all places at once; return, once nothing more comes of any, why not, for each but one that is kept.
 
-        A key that somebody proves there, and that is not believed, ends the search.
+        A key that somebody proves there, and that is not believed, ends the search. That ours is not believed does not:
+        a connection ends in the same way when another one is chosen.
         """
         self._target = frozenset(place.address.host for place in places)
         dials = [self.start(self._dial(place)) for place in places]
@@ -205,20 +207,21 @@ class Connections:
 
     # What goes out.
 
-    async def _dial(self, place: Place) -> str:
+    async def _dial(self, place: Place) -> PunchwireError | None:
         _log.debug("dialling %s", place.address)
+        why: PunchwireError
         try:
             async with asyncio.timeout(DIAL_TIME):
                 sock = await dial(place)
         except OSError as error:
-            why = why_not(error)
+            why = NoPath(why_not(error))
         else:
             try:
                 await self._meet(Path(PathKind.TCP, sock, place.address), Role.INITIATOR, at_target=True)
-            except (NoPath, RemoteProtocolError) as error:
-                why = str(error)
+            except (NoPath, NotAdmitted, RemoteProtocolError) as error:
+                why = error
             else:
-                return "chosen"
+                return None
         _log.info("nothing came of dialling %s: %s", place.address, why)
         return why
 

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import IntEnum
 
-from p2p_core.errors import NoPath, PeerDidNotCome, SameKey, UsageError
+from p2p_core.errors import NoPath, NotAdmitted, PeerDidNotCome, PunchwireError, SameKey, UsageError
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 
 from p2p_peer.events import Authenticated, ConnectEvent, Encrypted, Listening, NotReached, PathFound
@@ -26,6 +26,7 @@ from p2p_peer.trust import TrustStore
 __all__ = ["DEFAULT_PORT", "DirectMode", "connect_direct"]
 
 DEFAULT_PORT = 8000  # as small TLS chats have it
+AGAIN = 1.0  # s before a target that could not be reached is dialled again
 _LAST_PORT = 65535
 
 _NOBODY_THERE = (
@@ -69,11 +70,13 @@ async def connect_direct(
 
     `host` None stands for all addresses of this computer, port 0 for any that is free. `peer_key` is the other side's
     key, or its peer id; without it the other side is believed as ssh believes a host, or, if `require_known`, only
-    where it is remembered. `options.wait` is how long to wait for somebody to come; dialling alone ends earlier.
+    where it is remembered. `options.wait` is how many seconds to wait for somebody to come, None for ever; a target
+    that is only dialled is dialled again and again for so long, and once for None.
 
     `notify` is told each step. Raises the leaves of `PunchwireError`: `UsageError` for what cannot be done,
     `SameKey` when it is this peer that answers, `NotAuthenticated` and below when the target has a key that is not
-    believed, `NoPath` when it is only dialled and cannot be reached, `PeerDidNotCome`.
+    believed; when it is only dialled, `NotAdmitted` when it does not believe ours, and `NoPath` when it cannot be
+    reached; `PeerDidNotCome`.
     """
     options = options or ConnectOptions()
     _check(target, remote_port, port, mode)
@@ -89,9 +92,10 @@ async def connect_direct(
         async with Connections(key, judge, notify) as connections:
             if mode is not DirectMode.CONNECT:
                 await _listen(host, port, options, connections, notify)
-            if mode is not DirectMode.LISTEN and wanted is not None:
-                connections.start(_dial(wanted, mode, options, connections, notify))
-            kept = await _first(connections, mode, options.wait)
+            if wanted is not None:
+                dialling = _dial_only if mode is DirectMode.CONNECT else _dial_besides
+                connections.start(dialling(wanted, options, connections, notify))
+            kept = await _first(connections, None if mode is DirectMode.CONNECT else options.wait)
     except BaseException:
         if kept is not None:  # cancelled while the others were closed
             kept.introduced.channel.stream.close()
@@ -111,6 +115,8 @@ class _Target:
 def _check(target: str | None, remote_port: int, port: int, mode: DirectMode) -> None:
     if mode is DirectMode.CONNECT and target is None:
         raise UsageError("there is nobody to connect to", advice="Name the other side's computer with -t.")
+    if mode is DirectMode.LISTEN and target is not None:
+        raise UsageError("mode 2 only listens, and dials nobody", advice="Leave out -t, or choose another -m.")
     if not 1 <= remote_port <= _LAST_PORT or not 0 <= port <= _LAST_PORT:
         raise UsageError(f"ports go from 1 to {_LAST_PORT}", advice="Choose others with -p and -r; 8000 is usual.")
 
@@ -132,38 +138,66 @@ async def _listen(
     notify(Listening(addresses))
 
 
-async def _dial(
+async def _dial_only(
     target: _Target,
-    mode: DirectMode,
     options: ConnectOptions,
     connections: Connections,
     notify: Callable[[ConnectEvent], None],
 ) -> None:
-    """Dial the target. If nothing comes of it, that is the end, or it is told, and waiting goes on."""
+    """Dial the target, until the time is over if there is one. If nothing comes of it, that is the end."""
+    why: PunchwireError | None = None
+    try:
+        async with asyncio.timeout(options.wait):
+            while True:
+                is_first, why = why is None, await _dial(target, options, connections)
+                if connections.is_settled:
+                    return
+                if isinstance(why, NotAdmitted):
+                    raise NotAdmitted(f"the peer at {target} was reached, but {why}", advice=why.advice)
+                if options.wait is None:
+                    raise NoPath(f"cannot reach the peer at {target}: {why}", advice=_NOBODY_THERE)
+                if is_first:
+                    notify(NotReached(str(target), str(why)))
+                await asyncio.sleep(AGAIN)
+    except TimeoutError:
+        raise NoPath(
+            f"cannot reach the peer at {target} within {options.wait:g} s: {why or 'no answer'}", advice=_NOBODY_THERE
+        ) from None
+
+
+async def _dial_besides(
+    target: _Target,
+    options: ConnectOptions,
+    connections: Connections,
+    notify: Callable[[ConnectEvent], None],
+) -> None:
+    """Dial the target. If nothing comes of it, that is told, and waiting goes on."""
+    why = await _dial(target, options, connections)
+    if not connections.is_settled:
+        notify(NotReached(str(target), str(why)))
+
+
+async def _dial(target: _Target, options: ConnectOptions, connections: Connections) -> PunchwireError:
+    """Dial all addresses of the target, once; return, in a clause, why nothing came of it, if nothing did."""
     try:
         places = await look_up(target.host, target.port, options.ip_version)
     except OSError as error:
-        why = why_not(error)
-    else:
-        outcomes = await connections.dial(places)
-        why = "; ".join(
-            outcome if str(place.address) == str(target) else f"{place.address}: {outcome}"
-            for place, outcome in outcomes.items()
-        )
-    if connections.is_settled:
-        return
-    if mode is DirectMode.CONNECT:
-        raise NoPath(f"cannot reach the peer at {target}: {why}", advice=_NOBODY_THERE)
-    notify(NotReached(str(target), why))
+        return NoPath(why_not(error))
+    failures = {place: why for place, why in (await connections.dial(places)).items() if why is not None}
+    for why in failures.values():
+        if isinstance(why, NotAdmitted):
+            return why
+    clauses = (
+        str(why) if str(place.address) == str(target) else f"{place.address}: {why}" for place, why in failures.items()
+    )
+    return NoPath("; ".join(clauses))
 
 
-async def _first(connections: Connections, mode: DirectMode, wait: float | None) -> Kept:
+async def _first(connections: Connections, wait: float | None) -> Kept:
     try:
         async with asyncio.timeout(wait):
             return await connections.first()
     except TimeoutError:
-        if mode is DirectMode.CONNECT:
-            raise NoPath(f"the target did not answer within {wait:g} s", advice=_NOBODY_THERE) from None
         raise PeerDidNotCome(f"the other side did not come within {wait:g} s", advice=_NOBODY_CAME) from None
 
 

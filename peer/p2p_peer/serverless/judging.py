@@ -44,7 +44,7 @@ class Judge:
         if self.store.peer(peer) is not None:
             return Standing.REMEMBERED
         if self.require_known:
-            raise PeerUnknown(f"the peer at {where} is not known: it is {peer.short}")
+            raise PeerUnknown(f"the peer at {where} is {peer.short}, whose key is not known")
         return Standing.FIRST_USE
 
     def remember(self, peer: PeerId, standing: Standing, *, at_target: bool) -> str:

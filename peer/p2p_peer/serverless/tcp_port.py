@@ -20,6 +20,7 @@ __all__ = ["LOOK_UP_TIME", "Place", "addresses_of", "at", "dial", "listen", "loo
 LOOK_UP_TIME = 5.0  # s for the addresses of a name; resolvers ask twice, 5 s apart, and few answer the second time
 _BACKLOG = 128  # connections that wait to be accepted; a burst of strangers must not fill it
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+_LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 _NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV})
 
 
@@ -122,21 +123,21 @@ def _unusable(place: Place, port: int, error: OSError) -> UsageError:
 
 
 def addresses_of(listeners: Sequence[socket.socket]) -> tuple[Address, ...]:
-    """Return where others may dial what listens; where it is at any address, those of this computer."""
-    found: dict[Address, None] = {}
-    for listener in listeners:
-        host, port = listener.getsockname()[:2]
-        own = Address.of(host, port)
-        found |= dict.fromkeys(_all_of_this_computer(own) if own.ip.is_unspecified else [own])
-    return tuple(found)
+    """Return where others may dial what listens; where it is at any address, those of this computer.
+
+    Loopback is none of them, unless there is nothing else.
+    """
+    bound = [Address.of(*listener.getsockname()[:2]) for listener in listeners]
+    found = dict.fromkeys(address for own in bound for address in _others_reach(own))
+    return tuple(found) or tuple(Address.of(_LOOPBACK[own.ip.version], own.port) for own in bound)
 
 
-def _all_of_this_computer(own: Address) -> list[Address]:
+def _others_reach(own: Address) -> list[Address]:
+    if not own.ip.is_unspecified:
+        return [own]
     with contextlib.suppress(NoPath):  # they cannot be listed
-        listed = [Address(ip, own.port) for ip in local_addresses() if ip.version == own.ip.version]
-        if listed:
-            return listed
-    return [Address.of("127.0.0.1" if own.ip.version == 4 else "::1", own.port)]
+        return [Address(ip, own.port) for ip in local_addresses() if ip.version == own.ip.version]
+    return []
 
 
 async def dial(place: Place) -> socket.socket:
