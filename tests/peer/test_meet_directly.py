@@ -178,7 +178,7 @@ async def test_a_timeout_says_what_was_missing(
 
 
 async def test_an_errand_meets_again(command: Command, direct: FakeDirect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long nobody answers there, or goes in the moment when it is dialled, which looks like not being let in."""
+    """However long nobody answers there; whoever goes when it is dialled looks like one that lets nobody in."""
     monkeypatch.setattr(comeback, "_FIRST_PAUSE", 0.001)
     first, second = FakeSession(), FakeSession()
     direct.outcomes = [first, NoPath("Connection refused"), NotAdmitted("turned away"), second]
