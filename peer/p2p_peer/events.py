@@ -148,6 +148,7 @@ class Standing(StrEnum):
 
     EXPECTED = "expected"  # it was given
     REMEMBERED = "remembered"
+    KNOWN_ELSEWHERE = "known_elsewhere"  # remembered, but not for who was dialled: nothing speaks for it there
     FIRST_USE = "first_use"  # nothing speaks for it; it is remembered from now on
     BY_TOKEN = "by_token"  # noqa: S105 - its token names it: as much as the way is worth on which that came
 

@@ -6,7 +6,7 @@ import pytest
 from p2p_core.errors import PeerKeyChanged, PeerUnknown, ProofFailed, PunchwireError
 from p2p_core.wire.candidate import Address
 from p2p_peer.events import Standing
-from p2p_peer.serverless.judging import Judge
+from p2p_peer.serverless.judging import Judge, canonical
 from p2p_peer.trust import TrustStore
 
 from tests.peer.directly import ALICE, BOB, id_of
@@ -38,8 +38,10 @@ def test_who_is_believed(
         expected: Standing | type[PunchwireError] = Standing.EXPECTED if given == BOB else ProofFailed
     elif target is not None and there == ALICE:
         expected = PeerKeyChanged
-    elif known or there == BOB:
+    elif there == BOB or (known and target is None):
         expected = Standing.REMEMBERED
+    elif known:
+        expected = PeerUnknown if require_known else Standing.KNOWN_ELSEWHERE
     else:
         expected = PeerUnknown if require_known else Standing.FIRST_USE
     judge = Judge(store, None if given is None else id_of(given), target, require_known)
@@ -48,6 +50,31 @@ def test_who_is_believed(
     else:
         with pytest.raises(expected):
             judge.check(id_of(BOB), WHERE)
+
+
+def test_whose_words_were_compared_is_known_elsewhere_too(store: TrustStore) -> None:
+    store.met(id_of(BOB), None, NOW)
+    store.verify(id_of(BOB))
+    for require_known in (False, True):
+        judge = Judge(store, None, TARGET, require_known=require_known)
+        assert judge.check(id_of(BOB), WHERE) is Standing.KNOWN_ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    ("host", "spelling"),
+    [
+        ("LocalHost", "localhost"),
+        ("bob.example.", "bob.example"),
+        ("127.1", "127.0.0.1"),
+        ("0x7f000001", "127.0.0.1"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::A", "2001:db8::a"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("bob", "bob"),
+    ],
+)
+def test_a_host_is_remembered_under_one_spelling(host: str, spelling: str) -> None:
+    assert canonical(host) == spelling
 
 
 @pytest.mark.parametrize("at_target", [False, True])

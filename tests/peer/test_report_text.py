@@ -89,13 +89,16 @@ def test_a_peer_that_need_not_be_compared(
     assert capsys.readouterr().err == ("" if said is None else f"* {said}\n")
 
 
-@pytest.mark.parametrize("standing", [Standing.FIRST_USE, Standing.BY_TOKEN])
+@pytest.mark.parametrize("standing", [Standing.FIRST_USE, Standing.KNOWN_ELSEWHERE, Standing.BY_TOKEN])
 def test_words_to_compare(capsys: pytest.CaptureFixture[str], standing: Standing) -> None:
     TextReport(LineConsole()).connecting(PeerMet(PEER, standing, OTHER))
-    first, *rows = capsys.readouterr().err.splitlines()
+    before, first, *rows = ["", *capsys.readouterr().err.splitlines()]
+    if standing is Standing.KNOWN_ELSEWHERE:
+        before, first, rows = first, rows[0], rows[1:]
+        assert before == "* this peer is remembered from elsewhere, with no name"
     assert "ompare the words aloud:" in first
     rows = [row.removeprefix("* ") for row in rows]
-    if standing is Standing.FIRST_USE:
+    if standing is not Standing.BY_TOKEN:
         who = PEER.short
         assert rows.pop() == (
             f"the same: p2p-peer trust verify {who}; not the same: leave, and p2p-peer trust remove {who}"

@@ -189,7 +189,7 @@ async def test_there_is_an_end_to_turning_away(tmp_path: Path, monkeypatch: pyte
             await soon(alice.connect())
         stealing.cancel()
         await asyncio.wait([stealing])
-    assert sum(isinstance(event, TurnedAway) for event in told) == 2
+    assert sum(isinstance(event, TurnedAway) for event in told) == 1
 
 
 async def test_tokens_that_do_not_fit(tmp_path: Path) -> None:

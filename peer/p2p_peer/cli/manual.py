@@ -61,8 +61,8 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     (
         "peer_met",
         "peer, standing, words, own_words",
-        "no mediator introduced the peer that has proved its key; standing is expected, remembered, first_use or "
-        "by_token, and words are for two people to compare",
+        "no mediator introduced the peer that has proved its key; standing is expected, remembered, known_elsewhere, "
+        "first_use or by_token, and words are for two people to compare",
     ),
     (
         "connected",

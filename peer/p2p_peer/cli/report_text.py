@@ -59,6 +59,7 @@ _WITH_KEYS = (
 )
 _COMPARE = {
     Standing.BY_TOKEN: "if the tokens came by a way that is not to be trusted, compare the words aloud:",
+    Standing.KNOWN_ELSEWHERE: "it was never met at the address that you dialled. Compare the words aloud:",
     Standing.FIRST_USE: "first connection with this peer; its key is remembered from now on. Compare the words aloud:",
 }
 
@@ -181,13 +182,15 @@ class TextReport:
         if met.standing is Standing.REMEMBERED:
             name = f" as {met.name}" if met.name else ""
             self.notice(f"this peer is remembered{name}: it has the key it had before")
+        if met.standing is Standing.KNOWN_ELSEWHERE:
+            self.notice(f"this peer is remembered from elsewhere{f' as {met.name}' if met.name else ', with no name'}")
         if met.standing not in _COMPARE:
             return
         self.notice(_COMPARE[met.standing])
         for whose, peer in (("yours", met.own), ("theirs", met.peer)):
             for number, row in enumerate(words_in_rows(peer)):
                 self.notice(f"{whose if number == 0 else '':<8}{row}")
-        if met.standing is Standing.FIRST_USE:
+        if met.standing in (Standing.FIRST_USE, Standing.KNOWN_ELSEWHERE):
             who = met.peer.short
             self.notice(f"the same: p2p-peer trust verify {who}; not the same: leave, and p2p-peer trust remove {who}")
 

@@ -18,7 +18,7 @@ from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_peer.events import Authenticated, ConnectEvent, Encrypted, Listening, NotReached, PathFound
 from p2p_peer.options import ConnectOptions
 from p2p_peer.serverless.connections import Connections, Kept
-from p2p_peer.serverless.judging import Judge
+from p2p_peer.serverless.judging import Judge, canonical
 from p2p_peer.serverless.tcp_port import addresses_of, at, listen, look_up, why_not
 from p2p_peer.session import Session
 from p2p_peer.trust import TrustStore
@@ -86,7 +86,7 @@ async def connect_direct(
     store = TrustStore(options.state_dir)
     store.peers()  # if they cannot be read, now is the time to say so
     wanted = None if target is None else _Target(target.strip("[]"), remote_port)
-    judge = Judge(store, expected, None if wanted is None else str(wanted), require_known)
+    judge = Judge(store, expected, None if wanted is None else at(canonical(wanted.host), wanted.port), require_known)
     kept = None
     try:
         async with Connections(key, judge, notify) as connections:

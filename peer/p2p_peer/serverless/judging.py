@@ -3,6 +3,8 @@
 docs/protocol/direct.md has the rules, and docs/decisions/direct-trust.md why they are these.
 """
 
+import ipaddress
+import socket
 import time
 from dataclasses import dataclass
 
@@ -13,7 +15,20 @@ from p2p_core.wire.candidate import Address
 from p2p_peer.events import Standing
 from p2p_peer.trust import KnownPeer, TrustStore
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "canonical"]
+
+
+def canonical(host: str) -> str:
+    """Return the one spelling under which a host is remembered: names know no case, and 127.1 is 127.0.0.1."""
+    host = host.casefold().removesuffix(".")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    try:
+        return str(ipaddress.IPv4Address(socket.inet_aton(host)))
+    except (OSError, ValueError):
+        return host
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +56,19 @@ class Judge:
         there = None if self.target is None else self.store.peer_at(self.target)
         if there is not None and there.id != peer:
             raise self._changed(there, peer, where)
-        if self.store.peer(peer) is not None:
-            return Standing.REMEMBERED
-        if self.require_known:
+        known = self.store.peer(peer)
+        if known is None and self.require_known:
             raise PeerUnknown(f"the peer at {where} is {peer.short}, whose key is not known")
-        return Standing.FIRST_USE
+        if known is None:
+            return Standing.FIRST_USE
+        if self.target is None or there is not None:
+            return Standing.REMEMBERED
+        if self.require_known and not known.verified:
+            raise PeerUnknown(
+                f"the peer at {where} is {known.name or peer.short}, whose key is known, but not for {self.target}",
+                advice=f"If it is the right one, compare the words: p2p-peer trust verify {peer.short}",
+            )
+        return Standing.KNOWN_ELSEWHERE
 
     def remember(self, peer: PeerId, standing: Standing, *, at_target: bool) -> str:
         """Remember a peer that has proved its key, if it is the target under that name; return what the user calls it.

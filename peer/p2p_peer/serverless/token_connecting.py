@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from p2p_core.errors import (
     NotAdmitted,
     PeerDidNotCome,
     ProofFailed,
+    PunchwireError,
     RemoteProtocolError,
     SameKey,
     UsageError,
@@ -50,6 +52,7 @@ __all__ = ["Connecting", "Party", "Way"]
 
 ROUND_TRIP = 0.1  # s between the peers; nobody has measured it
 MAX_TURNED_AWAY = 32  # that come with a token and prove nothing, or do not say who they are for 10 s each
+MAX_REFUSED = 3  # that end the connection when they see our key: the other side has another one for us
 PAUSE = 0.3  # s, for each of them
 LAST_WORD = 9.0  # s for a side that comes in the last moment, and for the race to say what it has tried in vain
 
@@ -98,7 +101,7 @@ class Connecting:
         self._options, self._notify = way.options, way.notify
         self._loop = asyncio.get_running_loop()
         self._read: ReadToken | None = None
-        self._turned_away = 0
+        self._turned_away: Counter[tuple[str, str]] = Counter()  # by computer and code of the error
         self._terms: PunchTerms | None = None  # what is punched by
 
     async def run(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Session:
@@ -112,13 +115,20 @@ class Connecting:
             try:
                 return await self._met(path)
             except _STRANGERS_DOING as error:
-                self._turned_away += 1
-                if self._turned_away == MAX_TURNED_AWAY or not self._left():
+                if not self._goes_on(path, error):
                     raise
-                _log.info("nothing came of the connection with %s: %s", path.address, error)
-                self._notify(TurnedAway(path.address, error))
             await asyncio.sleep(PAUSE)
             self._ports.reopen()
+
+    def _goes_on(self, path: Path, error: PunchwireError) -> bool:
+        """Tell that nothing came of a path, of each kind once from each computer; return whether to try again."""
+        _log.info("nothing came of the connection with %s: %s", path.address, error)
+        kind = path.address.host, error.code
+        if kind not in self._turned_away:
+            self._notify(TurnedAway(path.address, error))
+        self._turned_away[kind] += 1
+        refused = sum(count for (_, code), count in self._turned_away.items() if code == NotAdmitted.code)
+        return self._turned_away.total() < MAX_TURNED_AWAY and refused < MAX_REFUSED and self._left() > 0
 
     async def _path(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Path:
         """Go to the other side once its token is read; until then let it come to us, if we know whom to expect."""
