@@ -5,11 +5,15 @@ Nobody is used to reach a third party's loopback, group or broadcast address, an
 """
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 
 __all__ = ["MAX_TARGETS", "dialable", "may_dial"]
 
+# This network, and what is reserved, with the broadcast address (RFC 1122 §3.2.1.3, RFC 1112 §4).
+_NOBODYS = IPv4Network("0.0.0.0/8"), IPv4Network("240.0.0.0/4")
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1: has an IPv4 address in it, as 6to4 has (RFC 3056 §2)
 MAX_TARGETS = 16  # two address families, a handful of interfaces, and what STUN and port mapping add
 
 
@@ -39,7 +43,15 @@ def dialable(
 
 def may_dial(address: Address, *, loopback: bool) -> bool:
     """Say whether an address that somebody else named may be dialled at all; one of this machine if `loopback`."""
-    ip = address.ip
+    return _may_dial(address.ip, loopback=loopback)
+
+
+def _may_dial(ip: IPv4Address | IPv6Address, *, loopback: bool) -> bool:
     if ip.is_loopback:
         return loopback
-    return not (ip.is_unspecified or ip.is_multicast or ip.is_link_local or str(ip) == "255.255.255.255")
+    if ip.is_unspecified or ip.is_multicast or ip.is_link_local:
+        return False
+    if isinstance(ip, IPv4Address):
+        return not any(ip in network for network in _NOBODYS)
+    within = ip.sixtofour or (IPv4Address(ip.packed[12:]) if ip in _NAT64 else None)
+    return within is None or _may_dial(within, loopback=False)

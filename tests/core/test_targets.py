@@ -27,6 +27,12 @@ def test_nobodys_group_broadcast_or_link_is_dialled() -> None:
     assert hosts("0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "169.254.1.1", "fe80::1") == []
 
 
+def test_nothing_reserved_is_dialled_nor_anything_of_that_inside_ipv6() -> None:
+    assert hosts("0.0.0.1", "240.0.0.1", "255.0.0.1", "64:ff9b::7f00:1", "64:ff9b::e000:1", "2002:7f00:1::1") == []
+    within = ("64:ff9b::cb00:7109", "2002:cb00:7109::1")  # of 203.0.113.9
+    assert hosts(*within) == list(within)
+
+
 def test_loopback_is_dialled_only_between_peers_on_one_machine() -> None:
     loopback = ("127.0.0.1", "127.8.9.10", "::1")
     assert hosts(*loopback) == []
