@@ -1,5 +1,6 @@
 """The examples are programs, and they work."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -42,3 +43,20 @@ def test_hello_without_a_mediator(keys: tuple[Keys, Keys]) -> None:
     sentence, advice = run_hello("127.0.0.1", "1", alice.pair, bob.public).splitlines()
     assert sentence == "cannot reach a mediator at 127.0.0.1:1: Connection refused"
     assert "Ask the mediator's owner" in advice
+
+
+def test_by_token(tmp_path: Path) -> None:
+    started = []
+    with contextlib.ExitStack() as stack:
+        for name in ("one", "other"):
+            environment = os.environ | {"XDG_STATE_HOME": str(tmp_path / name)}
+            argv = [sys.executable, EXAMPLES / "by_token.py", "127.0.0.1"]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            started.append(stack.enter_context(subprocess.Popen(argv, env=environment, text=True, **pipes)))
+        tokens = [process.stdout.readline() for process in started]
+        for process, token in zip(started, reversed(tokens), strict=True):
+            process.stdin.write(token)
+            process.stdin.flush()
+        said = [process.communicate(timeout=60)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert all(line.startswith("hello, ") for line in said)
