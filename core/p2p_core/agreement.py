@@ -1,7 +1,7 @@
 """What two peers hold once each has the other's offer: roles, nonces, session id, punch keys.
 
 docs/protocol/offer.md: everything here is derived from the two sealed offers, so a mediator that alters or swaps
-one of them leaves the two sides with different sessions, and their proofs fail.
+one of them leaves the two sides with different sessions, and their proofs fail. Without a mediator: `unmediated`.
 """
 
 import hashlib
@@ -27,7 +27,10 @@ class OtherSession(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side's part of an agreement: who it is, what it offered, and the SHA-256 of that offer as sealed."""
+    """One side's part of an agreement: who it is, what it offered, and the SHA-256 of that offer as sealed.
+
+    Without a mediator the hash is that of its token, or empty: `unmediated`.
+    """
 
     peer: PeerId
     offer: Offer

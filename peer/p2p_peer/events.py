@@ -137,7 +137,10 @@ class NotReached:
 
 @dataclass(frozen=True, slots=True)
 class TurnedAway:
-    """A peer came to where we listen, with a key that is not believed; others are waited for."""
+    """Nothing came of a connection with somebody at `address`, whose key is not believed, say; others are waited for.
+
+    With tokens `error` may be any end that a stranger can bring about, also that the other end does not admit our key.
+    """
 
     address: Address
     error: PunchwireError

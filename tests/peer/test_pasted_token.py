@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from p2p_core.errors import Malformed, PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
+from p2p_core.errors import PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
 from p2p_core.token_sealing import seal_token
 from p2p_core.wire.token import Token
 from p2p_core.wire.token_text import cleaned, is_partial
@@ -78,9 +78,7 @@ async def test_a_token(lines: list[str], is_person: bool) -> None:
     assert await prompt.typed.next() == "a message"  # which is not taken for more of it
 
 
-@pytest.mark.parametrize(
-    "error", [TokenUnreadable("why"), TokenRejected("why"), TokenExpired("why"), Malformed("why", advice="what")]
-)
+@pytest.mark.parametrize("error", [TokenUnreadable("why"), TokenRejected("why"), TokenExpired("why", advice="what")])
 async def test_a_person_is_asked_again(error: PunchwireError) -> None:
     prompt = FakePrompt()
     prompt.typed.type("hello", TOKEN)

@@ -170,7 +170,7 @@ async def test_somebody_else_who_has_read_the_token_does_not_end_it(
         async with side(tmp_path / "c", comes, waits) as (thief, _):
             thief._party = Party(STRANGER, waits.public_key(), "")  # it takes the other's role
             if has_read:
-                thief._made = other._made  # only who has read both tokens is heard then
+                thief._made = other._made  # else it could not verify what we send, which this program wants
             stealing = asyncio.ensure_future(thief.connect(await thief.read(waiting.text)))
             await until(lambda: any(isinstance(event, TurnedAway) for event in told))
             stealing.cancel()

@@ -76,9 +76,9 @@ class UdpPunch:
     ) -> None:
         """Probe `targets` from `start` (s) on, from sockets of these IP `versions`.
 
-        `observed` is where the mediator sees the other side; without it no port is guessed. `round_trip` is in
-        seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes. `wait` is for a side that may begin later
-        than at `start`.
+        `observed` is where the mediator sees the other side; without it ports are guessed only where a token says.
+        `round_trip` is in seconds; `random` gives numbers in [0, 1), `fresh_nonce(n)` n bytes. `wait` is for a side
+        that may begin later than at `start`.
         """
         self._role = terms.role
         self._budget = budget

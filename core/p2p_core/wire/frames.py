@@ -102,7 +102,10 @@ _LONGEST = {Kind.KEY_PROOF: limits.MAX_PROOF_FRAME, Kind.INTRODUCTION: limits.MA
 
 @dataclass(frozen=True, slots=True)
 class KeyProof:
-    """The first frame on every channel, and the only one before the proof has passed. Its body is the signature."""
+    """The first frame on a channel, and the only one before the proof has passed, but for an `Introduction`.
+
+    Its body is the signature.
+    """
 
     signature: bytes
 

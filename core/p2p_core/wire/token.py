@@ -38,9 +38,9 @@ __all__ = [
 SHARE_BYTES = 12  # 96 bits: nobody guesses a key that is good for an hour, and no two tokens are alike
 FINGERPRINT_BYTES = 16  # of the sender's peer id: a second key with the same ones takes 2**128 trials
 MAX_LIFE = 3600  # s
-SLOT = 3600  # s for which one key is good; no shorter than a life, so that the slot of issue is one of two at most
+SLOT = 3600  # s: what is issued within it has one key, so keys computed for guessing are good for one hour's tokens
 
-MAX_ADDRESSES_BYTES = 60  # seven IPv4 addresses, or three of IPv6: the text stays short enough to be copied
+MAX_ADDRESSES_BYTES = 60  # at least six IPv4 addresses, or two of IPv6: the text stays short enough to be copied
 MIN_CONTENT_BYTES = 2 + SHARE_BYTES + FINGERPRINT_BYTES
 MAX_CONTENT_BYTES = MIN_CONTENT_BYTES + 1 + MAX_ADDRESSES_BYTES
 

@@ -57,7 +57,11 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
     ("token_read", "", "the other side's token is good: from now on it is tried to reach it"),
     ("listening", "addresses", "where the other peer may dial us"),
     ("not_reached", "target, why", "there is no connection with the peer that was dialled; it is waited for"),
-    ("turned_away", "address, code, message", "a peer came with a key that is not believed; others are waited for"),
+    (
+        "turned_away",
+        "address, code, message",
+        "a peer came, but its key is not believed, say, or nothing was proved; others are waited for",
+    ),
     (
         "peer_met",
         "peer, standing, words, own_words",

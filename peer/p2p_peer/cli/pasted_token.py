@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from p2p_core.errors import Malformed, PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
+from p2p_core.errors import PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
 from p2p_core.token_terms import ReadToken
 from p2p_core.wire.token_text import cleaned, is_partial, parse
 
@@ -22,8 +22,7 @@ OpenToken = Callable[[str], Awaitable[ReadToken]]
 async def pasted_token(prompt: Prompt, open_token: OpenToken, question: str) -> ReadToken | None:
     """Return the token that `open_token` takes; None when no line will come any more. A person is asked again.
 
-    Where nobody can be asked, what `open_token` raises is raised: `TokenUnreadable`, `TokenRejected` and below, or
-    `Malformed`.
+    Where nobody can be asked, what `open_token` raises is raised: `TokenUnreadable`, or `TokenRejected` and below.
     """
     with prompt.lines() as lines:
         while True:
@@ -33,7 +32,7 @@ async def pasted_token(prompt: Prompt, open_token: OpenToken, question: str) -> 
                 return None
             try:
                 return await open_token(text)
-            except (TokenUnreadable, TokenRejected, Malformed) as error:
+            except (TokenUnreadable, TokenRejected) as error:
                 if not prompt.is_person:
                     raise
                 advise(error, _ADVICE)

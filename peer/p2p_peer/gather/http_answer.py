@@ -9,7 +9,7 @@ from p2p_core.errors import Malformed
 
 __all__ = ["MAX_LINE_BYTES", "Head", "read_body", "read_head"]
 
-MAX_LINE_BYTES = 4096  # of headers and chunk lengths; the stream's own limit has to say so
+MAX_LINE_BYTES = 4096  # of headers and chunk lengths, for whoever makes it the limit of the stream
 MAX_HEADERS = 64
 _STATUS = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})( .*)?")
 _CHUNK = re.compile(r"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?")

@@ -74,7 +74,7 @@ class Connections:
     """Listens and dials with one key. Leaving it closes all but a connection that was taken."""
 
     def __init__(self, key: RSAPrivateKey, judge: Judge, turned_away: Callable[[TurnedAway], None]) -> None:
-        """`turned_away` is told of peers that came with a key that is not believed, of each address once."""
+        """`turned_away` is told of peers that came with a key that is not believed, or not theirs; once an address."""
         self._key, self._judge, self._turned_away = key, judge, turned_away
         self._own = PeerId.of(key.public_key())
         self._loop = asyncio.get_running_loop()
@@ -121,7 +121,7 @@ class Connections:
     async def dial(self, places: Sequence[Place]) -> dict[Place, PunchwireError | None]:
         """Dial all places at once; return, once nothing more comes of any, why not, for each but one that is kept.
 
-        A key that somebody proves there, and that is not believed, ends the search. That ours is not believed does not:
+        A key that is shown there and not believed, or not proved, ends the search. That ours is not believed does not:
         a connection ends in the same way when another one is chosen.
         """
         self._target = frozenset(place.address.host for place in places)

@@ -74,7 +74,7 @@ async def make_token(
 
 
 async def read_token(text: str, phrase: str = "") -> ReadToken:
-    """Open a token as it was pasted. Raises `TokenUnreadable`, `TokenExpired`, `TokenRejected` or `Malformed`."""
+    """Open a token as it was pasted. Raises `TokenUnreadable`, `TokenExpired` or `TokenRejected`."""
     sealed = parse(text)
     check_slot(sealed, time.time())
     key = await asyncio.get_running_loop().run_in_executor(None, token_key, phrase, sealed.slot)

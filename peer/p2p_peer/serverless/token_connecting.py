@@ -105,7 +105,7 @@ class Connecting:
         self._terms: PunchTerms | None = None  # what is punched by
 
     async def run(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Session:
-        """Connect."""
+        """Connect to the owner of `other`, or of what `reading` brings, or to the peer expected if it comes before."""
         if other is None and self._party.peer is None:
             if reading is None:
                 raise UsageError("nothing says who is to come", advice="Give the other side's token or public key.")
@@ -171,7 +171,7 @@ class Connecting:
         return max(0.0, min(expires) - time.time())
 
     async def _in_time(self, awaited: "asyncio.Future[_Awaited]") -> _Awaited:
-        """Await what has to come before the tokens expire, and does not count behind that."""
+        """Return what is awaited, which has to come before a token expires. Raises `PeerDidNotCome`, `NoPath`."""
         patience = self._left() + (0.0 if self._read is None else LAST_WORD)
         await asyncio.wait([awaited], timeout=patience)
         if awaited.done():
