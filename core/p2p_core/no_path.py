@@ -68,8 +68,8 @@ def _why_not_by_token(own: Offer, other: Offer, tried: str) -> NoPath:
     elsewhere = "Take one side to another network, such as a phone's hotspot, or use a mediator that relays."
     if not other.candidates:
         return NoPath(
-            f"nobody came with this side's token ({tried})",
-            advice=f"{again} Where neither side can be reached from outside, each needs the other's.",
+            f"the other side's token names no address, and it did not come by itself ({tried})",
+            advice=f"{again} Connect both computers to a network.",
         )
     what = f"no connection to the other side came up ({tried})"
     if versions := _versions_at_odds(own, other):

@@ -13,13 +13,13 @@ from p2p_core.wire.candidate import Candidate
 from p2p_core.wire.offer import Offer
 from p2p_core.wire.token import Token
 
-__all__ = ["ReadToken", "terms_alone", "terms_of_both"]
+__all__ = ["HeldToken", "terms_alone", "terms_of_both"]
 
 _NOTHING_KNOWN = Offer(0, 0, b"", b"", ())
 
 
 @dataclass(frozen=True, slots=True)
-class ReadToken:
+class HeldToken:
     """A token that was made here, or opened."""
 
     token: Token
@@ -31,7 +31,7 @@ class ReadToken:
         return PunchSecret(self.token.share, self.digest)
 
 
-def terms_alone(own: ReadToken, found: Sequence[Candidate], other: bytes) -> PunchTerms:
+def terms_alone(own: HeldToken, found: Sequence[Candidate], other: bytes) -> PunchTerms:
     """Return what to listen by while only the other side may have read a token: ours.
 
     `found` are all our candidates, `other` is the beginning of the peer id that the other side has to have.
@@ -40,7 +40,7 @@ def terms_alone(own: ReadToken, found: Sequence[Candidate], other: bytes) -> Pun
     return PunchTerms(role, _offer(own.token, found), _NOTHING_KNOWN, (own.secret,), by_token=True)
 
 
-def terms_of_both(own: ReadToken, found: Sequence[Candidate], other: ReadToken) -> PunchTerms:
+def terms_of_both(own: HeldToken, found: Sequence[Candidate], other: HeldToken) -> PunchTerms:
     """Return what to punch by once the other side's token is read. Raises `SameKey`."""
     role = role_of(own.token.fingerprint, other.token.fingerprint)
     theirs = _offer(other.token, other.token.candidates)

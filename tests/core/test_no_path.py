@@ -141,7 +141,12 @@ RANDOM, SEQUENTIAL = Mapping.RANDOM, Mapping.SEQUENTIAL
 @pytest.mark.parametrize(
     ("own", "other", "why", "advice"),
     [
-        (at(UDP), at(), "nobody came with this side's token (UDP: no answer)", "each needs the other's"),
+        (
+            at(UDP),
+            at(),
+            "the other side's token names no address, and it did not come by itself (UDP: no answer)",
+            "Connect both computers",
+        ),
         (at(UDP), at(PUBLIC), ": this side has IPv4 addresses only, the other side IPv6 only", "same IP version"),
         (at(AT_HOME), at(UDP), ", and this computer knows no public address of its own", "--stun"),
         (at(UDP), at(AT_HOME), ", and the other side knows no public address of its own", "--stun"),
@@ -167,6 +172,6 @@ RANDOM, SEQUENTIAL = Mapping.RANDOM, Mapping.SEQUENTIAL
 )
 def test_without_a_mediator(own: dict[str, object], other: dict[str, object], why: str, advice: str) -> None:
     error = why_no_path(replace(between(own, other), by_token=True), {PathKind.QUIC: "no answer"})
-    what = "" if why.startswith("nobody") else "no connection to the other side came up (UDP: no answer)"
+    what = "" if why.startswith("the other side's token") else "no connection to the other side came up (UDP: no answer)"
     assert str(error) == f"{what}{why}"
     assert advice in error.advice

@@ -4,14 +4,14 @@ import pytest
 from p2p_core.errors import Malformed, SameKey
 from p2p_core.proof import Role
 from p2p_core.punching import PunchPurpose, PunchTerms
-from p2p_core.token_terms import ReadToken, terms_alone, terms_of_both
+from p2p_core.token_terms import HeldToken, terms_alone, terms_of_both
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
 from p2p_core.wire.probe import Probe, ProbeKind
 from p2p_core.wire.token import Token
 
 HOST = Candidate(CandidateKind.HOST, Transport.UDP, Address.of("192.0.2.1", 1000))
-LOW = ReadToken(Token(1000, 1600, b"l" * 12, b"a" * 16, (HOST,)), b"L" * 32)
-HIGH = ReadToken(Token(1000, 1600, b"h" * 12, b"b" * 16, ()), b"H" * 32)
+LOW = HeldToken(Token(1000, 1600, b"l" * 12, b"a" * 16, (HOST,)), b"L" * 32)
+HIGH = HeldToken(Token(1000, 1600, b"h" * 12, b"b" * 16, ()), b"H" * 32)
 UDP = PunchPurpose.UDP_PROBE
 
 LISTENING = terms_alone(LOW, (HOST,), HIGH.token.fingerprint + b"the rest of an id")
@@ -48,7 +48,7 @@ def test_two_sides_hear_each_other_if_either_has_read_a_token(low_has_read: bool
 
 def test_who_has_read_no_token_is_not_heard() -> None:
     """Neither one that waits as we do, nor one who has read the token of a third."""
-    third = ReadToken(Token(1000, 1600, b"t" * 12, b"A" * 16, ()), b"T" * 32)
+    third = HeldToken(Token(1000, 1600, b"t" * 12, b"A" * 16, ()), b"T" * 32)
     waiting, mistaken = terms_alone(HIGH, (), LOW.token.fingerprint), terms_of_both(HIGH, (), third)
     assert waiting.role is mistaken.role is Role.RESPONDER
     assert not hears(LISTENING, waiting)
@@ -57,7 +57,7 @@ def test_who_has_read_no_token_is_not_heard() -> None:
 
 def test_every_part_of_a_token_makes_other_keys() -> None:
     keys = {
-        ReadToken(Token(1000, 1600, share, b"a" * 16, ()), digest).secret.key(role, purpose)
+        HeldToken(Token(1000, 1600, share, b"a" * 16, ()), digest).secret.key(role, purpose)
         for share, digest, role, purpose in itertools.product(
             (b"1" * 12, b"2" * 12), (b"1" * 32, b"2" * 32), Role, PunchPurpose
         )

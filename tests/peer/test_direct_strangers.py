@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import itertools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,8 +26,10 @@ from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.events import NotReached, PeerMet, Standing, TurnedAway
 from p2p_peer.paths.base import Path as PeerPath
 from p2p_peer.serverless import connections
-from p2p_peer.serverless.connections import MAX_ACCEPTED
+from p2p_peer.serverless.connections import MAX_ACCEPTED, Connections
 from p2p_peer.serverless.direct import DirectMode
+from p2p_peer.serverless.judging import Judge
+from p2p_peer.trust import TrustStore
 
 from tests.keys import key
 from tests.peer.directly import ALICE, BOB, HERE, MALLORY, Direct, Meetings, id_of, is_one_session, own_ports
@@ -346,6 +349,15 @@ async def test_another_one_comes_than_the_one_expected(start: Meetings) -> None:
     assert [(turned.address.host, type(turned.error)) for turned in told] == [(HERE, ProofFailed)]
     await is_one_session(await start(ALICE, DirectMode.CONNECT, port).session(), await waits.session())
     assert start.store(MALLORY).peers() == start.store(BOB).peers() == ()
+
+
+async def test_the_screen_is_not_filled_with_who_was_turned_away(tmp_path: Path) -> None:
+    told: list[TurnedAway] = []
+    judge = Judge(TrustStore(tmp_path), id_of(BOB), None, require_known=False)
+    async with Connections(key(ALICE), judge, told.append) as ours:
+        for last, _ in itertools.product(range(1, 31), range(2)):
+            ours._turn_away(Address.of(f"192.0.2.{last}", 8000), ProofFailed("another key"))
+    assert [turned.address.host for turned in told] == [f"192.0.2.{last}" for last in range(1, 17)]
 
 
 async def test_whoever_is_turned_away_goes_on_waiting_where_it_can(start: Meetings) -> None:

@@ -152,8 +152,8 @@ OWN_TOKEN, THEIR_TOKEN = (hashlib.sha256(name).digest() for name in (b"own", b"t
 async def test_tokens_that_were_read_count(client_read: bool, server_read: bool) -> None:
     ours, theirs = socket_paths()
     done = await results(
-        start(ours, CLIENT, LOWER, own_token=OWN_TOKEN, read_token=THEIR_TOKEN if client_read else b""),
-        start(theirs, SERVER, HIGHER, own_token=THEIR_TOKEN, read_token=OWN_TOKEN if server_read else b""),
+        start(ours, CLIENT, LOWER, own_token=OWN_TOKEN, their_token=THEIR_TOKEN if client_read else b""),
+        start(theirs, SERVER, HIGHER, own_token=THEIR_TOKEN, their_token=OWN_TOKEN if server_read else b""),
     )
     agreements = [end.agreement for end in done if isinstance(end, Introduced)]
     assert len(agreements) == 2
@@ -165,7 +165,7 @@ async def test_tokens_that_were_read_count(client_read: bool, server_read: bool)
 async def test_a_token_that_is_not_ours_is_told() -> None:
     ours, theirs = socket_paths()
     errors = await failures(
-        start(ours, CLIENT, LOWER, read_token=OWN_TOKEN), start(theirs, SERVER, HIGHER, own_token=THEIR_TOKEN)
+        start(ours, CLIENT, LOWER, their_token=OWN_TOKEN), start(theirs, SERVER, HIGHER, own_token=THEIR_TOKEN)
     )
     assert isinstance(errors[1], RemoteProtocolError)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 from p2p_core.agreement import Agreement
-from p2p_core.errors import NoPath, TokenRejected
+from p2p_core.errors import NoPath
 from p2p_core.machines.patience import Wait
 from p2p_core.packet_budget import PacketBudget
 from p2p_core.proof import PathKind, Role
@@ -198,29 +198,6 @@ async def test_it_is_not_in_vain_before_that_is_known(ways: Ways) -> None:
     later.set_result(replace(with_candidates(agreement(Role.INITIATOR)).terms, by_token=True))
     with pytest.raises(NoPath, match="within 600 s"):
         await soon(racing)
-
-
-async def test_without_the_others_token_it_goes_on_by_ours_alone(ways: Ways) -> None:
-    later: asyncio.Future[PunchTerms] = future()
-    racing = ways.race(Role.INITIATOR, later)
-    await turns()
-    later.cancel()
-    await turns()
-    assert not racing.done()
-    give_up(ways)
-    with pytest.raises(NoPath):
-        await soon(racing)
-
-
-async def test_what_comes_instead_of_a_token_ends_it(ways: Ways) -> None:
-    later: asyncio.Future[PunchTerms] = future()
-    racing = ways.race(Role.RESPONDER, later)
-    await turns()
-    later.set_exception(TokenRejected("of another phrase"))
-    with pytest.raises(TokenRejected):
-        await soon(racing)
-    assert ways.tcp.is_closed
-    assert ways.udp.is_closed
 
 
 async def test_tcp_hurries_when_udp_has_heard_somebody_and_has_its_moment(ways: Ways) -> None:

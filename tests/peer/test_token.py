@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
@@ -21,14 +22,20 @@ from p2p_core.errors import (
     UsageError,
 )
 from p2p_core.identity import PeerId, RSAPrivateKey
-from p2p_core.proof import Role
+from p2p_core.proof import PathKind, Role
+from p2p_core.punching import PunchPurpose
 from p2p_core.token_sealing import token_key
 from p2p_core.wire.candidate import Transport
+from p2p_core.wire.preamble import Preamble, PreambleKind
+from p2p_core.wire.punch_record import RECORD_BYTES
+from p2p_peer.channel.channel import stream_on
+from p2p_peer.channel.channel import until as until_ready
 from p2p_peer.events import ConnectEvent, MessageReceived, PeerMet, Standing, TokenMade, TokenRead, TurnedAway
 from p2p_peer.options import ConnectOptions
+from p2p_peer.paths.base import Path as PeerPath
 from p2p_peer.serverless import token as token_module
 from p2p_peer.serverless import token_connecting
-from p2p_peer.serverless.token import ReadToken, TokenMeeting, make_token, read_token
+from p2p_peer.serverless.token import HeldToken, TokenMeeting, make_token, read_token
 from p2p_peer.serverless.token_connecting import Party
 from p2p_peer.session import Session
 
@@ -82,13 +89,13 @@ async def talk(ours: Session, theirs: Session) -> None:
     await end(ours, theirs)
 
 
-async def never() -> ReadToken:
+async def never() -> HeldToken:
     """A question that nobody answers."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
-async def when(ready: Awaitable[Any], read: ReadToken) -> ReadToken:
+async def when(ready: Awaitable[Any], read: HeldToken) -> HeldToken:
     await ready
     return read
 
@@ -179,6 +186,40 @@ async def test_somebody_else_who_has_read_the_token_does_not_end_it(
         await talk(*await soon(asyncio.gather(listening, other.connect(await other.read(waiting.text)))))
 
 
+async def leave_when_a_key_is_shown(victim: TokenMeeting, role: Role) -> None:
+    """Come with the victim's token alone, in `role`, be the TLS server, and go when it has introduced itself."""
+    made = victim._made
+    at = next(one.address for one in made.token.candidates if one.transport is Transport.TCP)
+    sock = socket.create_connection((at.host, at.port))
+    sock.setblocking(False)
+    hello = Preamble(PreambleKind.HELLO, role, bytes(16)).encode(made.secret.key(role, PunchPurpose.TCP_PREAMBLE))
+    await asyncio.get_running_loop().sock_sendall(sock, hello)
+    heard = b""
+    while len(heard) < 2 * RECORD_BYTES:  # hello and nomination
+        heard += await soon(asyncio.get_running_loop().sock_recv(sock, 2 * RECORD_BYTES - len(heard)))
+    stream = stream_on(PeerPath(PathKind.TCP, sock, at), Role.RESPONDER)
+    while (wait := stream.handshake_to_binding()) is not None:
+        await until_ready(stream, wait)
+    while (wait := stream.handshake_to_end()) is not None:
+        await until_ready(stream, wait)
+    stream.close()
+
+
+async def test_one_who_has_read_one_token_and_leaves_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one who has read the other's: what comes under its own secret is heard all the same."""
+    monkeypatch.setattr(token_connecting, "PAUSE", 0.0)
+    victim, other = sorted((ALICE, BOB), key=lambda pair: PeerId.of(pair.public_key()))  # it is the initiator
+    async with side(tmp_path / "a", victim, other) as (ours, told), side(tmp_path / "b", other, victim) as (theirs, _):
+        waiting = asyncio.ensure_future(ours.connect(await ours.read(theirs.text)))
+        for _ in range(5):
+            await soon(leave_when_a_key_is_shown(ours, Role.RESPONDER))
+        assert not waiting.done()
+        await talk(*await soon(asyncio.gather(waiting, theirs.connect(await theirs.read(ours.text)))))
+        assert sum(isinstance(event, TurnedAway) for event in told) == 1
+
+
 async def test_there_is_an_end_to_turning_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_connecting, "PAUSE", 0.0)
     monkeypatch.setattr(token_connecting, "MAX_TURNED_AWAY", 3)
@@ -241,7 +282,7 @@ async def test_a_side_that_is_not_there(tmp_path: Path) -> None:
 
 
 async def test_a_question_that_fails_ends_it(tmp_path: Path) -> None:
-    async def failing() -> ReadToken:
+    async def failing() -> HeldToken:
         raise TokenUnreadable("no token")
 
     for other in (BOB, None):

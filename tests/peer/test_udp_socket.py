@@ -285,3 +285,23 @@ async def test_a_flood_leaves_the_loop_its_turns(sock: UdpSocket, other: UdpSock
         other.send(b"\xc0", own_address(sock))
     await soon(count())
     assert all(after - before <= 64 for before, after in zip(turns, [*turns[1:], 200], strict=True))
+
+
+async def test_the_same_port_is_taken_again(sock: UdpSocket, other: UdpSocket) -> None:
+    number, taken = sock.number, sock.detach()
+    taken.close()
+    sock.reopen()
+    assert sock.socket.getsockname()[1] == number == sock.number
+    probes, _ = take_all(sock)
+    other.send(b"\x80 again", own_address(sock))
+    await until(lambda: bool(probes))
+    sock.reopen()  # one that is open stays as it is
+    assert probes[0][0] == b"\x80 again"
+
+
+async def test_a_port_that_somebody_else_has_taken_meanwhile(sock: UdpSocket) -> None:
+    sock.close()
+    with closing(UdpSocket.open(socket.AF_INET, sock.number)):
+        with pytest.raises(OSError, match="in use"):
+            sock.reopen()
+        assert not sock.send(b"\x80", Address.of(LOCAL, 9))

@@ -210,7 +210,7 @@ class SessionMachine:
             case Resume():
                 self._resumed(frame, now)
             case KeyProof() | Introduction():
-                raise RemoteProtocolError("a second key proof on one channel")
+                raise RemoteProtocolError("a second introduction or key proof on one channel")
             case Chosen():
                 raise RemoteProtocolError("a channel was chosen that is in use already")
         self._note_receipts()

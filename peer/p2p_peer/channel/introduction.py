@@ -52,14 +52,14 @@ async def introduce(
     key: RSAPrivateKey,
     *,
     judge: Callable[[RSAPublicKey], None],
-    read_token: bytes = b"",
+    their_token: bytes = b"",
     own_token: bytes = b"",
     encrypted: Callable[[], None] = _ignore,
 ) -> Introduced:
     """Make a channel of `path` with a peer that nobody has introduced; it owns the path's socket from then on.
 
     `judge` raises for a key that is not to be believed: it is asked before a TLS server shows its own, and before
-    anything else is done. `read_token` and `own_token` are the hashes of the other side's token and of ours, where
+    anything else is done. `their_token` and `own_token` are the hashes of the other side's token and of ours, where
     there are any. `encrypted` is called between the handshake and the introductions.
     Raises what `judge` raises, `SameKey`, `ConnectionLost`, `WeakKeyExchange`, `ProofFailed`, `RemoteProtocolError`, or
     `NotAdmitted` when a TLS server ends the connection instead of introducing itself.
@@ -69,7 +69,7 @@ async def introduce(
         async with asyncio.timeout(HANDSHAKE_TIME):
             binding = await _handshake(stream)
             encrypted()
-            meeting = _Meeting(path, stream, binding, key, judge, read_token, own_token)
+            meeting = _Meeting(path, stream, binding, key, judge, their_token, own_token)
             return await (meeting.as_client() if tls_role is Role.INITIATOR else meeting.as_server())
     except TimeoutError:
         stream.close()
@@ -107,7 +107,7 @@ class _Meeting:
     binding: ChannelBinding
     key: RSAPrivateKey
     judge: Callable[[RSAPublicKey], None]
-    read_token: bytes
+    their_token: bytes
     own_token: bytes
     _nonce: bytes = field(default_factory=lambda: os.urandom(limits.NONCE_BYTES))
     _reader: FrameReader = field(default_factory=lambda: FrameReader(introduced=False))
@@ -140,7 +140,7 @@ class _Meeting:
 
     async def _introduce(self) -> None:
         der = public_der(self.key.public_key())
-        await send_frame(self.stream, Introduction(der, self._nonce, self.read_token))
+        await send_frame(self.stream, Introduction(der, self._nonce, self.their_token))
 
     async def _hear(self) -> _Met:
         said = await read_frame(self.stream, self._reader, Introduction)
@@ -152,7 +152,7 @@ class _Meeting:
         _log.info("the other side says that it is %s", other.short)
         if said.read_token not in (b"", self.own_token):
             raise RemoteProtocolError("it has read a token that is not this one's")
-        newcomer = Newcomer(other, said.nonce, self.read_token)
+        newcomer = Newcomer(other, said.nonce, self.their_token)
         agreement = agree(Newcomer(own, self._nonce, said.read_token), newcomer)
         self.judge(key)
         return _Met(key, agreement)

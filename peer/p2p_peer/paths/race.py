@@ -69,7 +69,7 @@ async def race(
     taken: it was tried, and broke at once.
 
     While the other side's token is not known, `terms` are without its candidates, and `later` will have those with
-    them. Until it is done there is no `NoPath`; what it raises is raised, and if it is cancelled, none will come.
+    them. Until it is done there is no `NoPath`.
     """
     with ExitStack() as stack:
         return await _Race(gathered, terms, start, budget, relay, without, later, stack).run()
@@ -194,9 +194,8 @@ class _Race:
         """Take in what has happened; return the path, if that makes one ours."""
         now = self._loop.time()
         if self.later is not None and self.later.done():
-            later, self.later = self.later, None
-            if not later.cancelled():
-                self._learn(later.result())
+            terms, self.later = self.later.result(), None
+            self._learn(terms)
         for kind, racer in self._racers.items():
             if racer.nominated.done():
                 return racer.nominated.result()

@@ -20,7 +20,7 @@ from p2p_core.errors import SameKey, TokenRejected, TokenUnreadable, UsageError
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey, generate_key
 from p2p_core.no_path import is_from_outside
 from p2p_core.token_sealing import check_slot, check_times, open_token, seal_token, token_key
-from p2p_core.token_terms import ReadToken
+from p2p_core.token_terms import HeldToken
 from p2p_core.wire.token import FINGERPRINT_BYTES, MAX_LIFE, SHARE_BYTES, SLOT, Token, fitting
 from p2p_core.wire.token_text import parse
 
@@ -28,11 +28,11 @@ from p2p_peer.channel.channel import prepare_quic
 from p2p_peer.events import ConnectEvent, TokenMade
 from p2p_peer.gather.candidates import Gathered
 from p2p_peer.options import ConnectOptions
-from p2p_peer.serverless.token_connecting import Connecting, Party, Way
+from p2p_peer.serverless.token_connecting import Connecting, Party, Setting
 from p2p_peer.serverless.token_ports import Ports
 from p2p_peer.session import Session
 
-__all__ = ["DEFAULT_LIFE", "ReadToken", "TokenMeeting", "make_token", "read_token"]
+__all__ = ["DEFAULT_LIFE", "HeldToken", "TokenMeeting", "make_token", "read_token"]
 
 DEFAULT_LIFE = 600  # s: two people have copied both tokens by then, and a stolen one is soon worthless
 
@@ -70,25 +70,25 @@ async def make_token(
         sealed = seal_token(token, await sealing)
         unless_made.pop_all()
     notify(TokenMade(sealed.text, token.expires, any(map(is_from_outside, token.candidates))))
-    return TokenMeeting(party, sealed.text, ReadToken(token, sealed.digest), ports, Way(options, notify))
+    return TokenMeeting(party, sealed.text, HeldToken(token, sealed.digest), ports, Setting(options, notify))
 
 
-async def read_token(text: str, phrase: str = "") -> ReadToken:
+async def read_token(text: str, phrase: str = "") -> HeldToken:
     """Open a token as it was pasted. Raises `TokenUnreadable`, `TokenExpired` or `TokenRejected`."""
     sealed = parse(text)
     check_slot(sealed, time.time())
     key = await asyncio.get_running_loop().run_in_executor(None, token_key, phrase, sealed.slot)
     token = open_token(sealed, key)
     check_times(token, time.time())
-    return ReadToken(token, sealed.digest)
+    return HeldToken(token, sealed.digest)
 
 
 class TokenMeeting:
     """Our token, and the ports it names, which are open. Made by `make_token`; leaving its context closes them."""
 
-    def __init__(self, party: Party, text: str, made: ReadToken, ports: Ports, way: Way) -> None:
+    def __init__(self, party: Party, text: str, made: HeldToken, ports: Ports, setting: Setting) -> None:
         self.text = text
-        self._party, self._made, self._ports, self._way = party, made, ports, way
+        self._party, self._made, self._ports, self._setting = party, made, ports, setting
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,7 +108,7 @@ class TokenMeeting:
         """Until when our token is good, in seconds since the epoch."""
         return self._made.token.expires
 
-    async def read(self, text: str) -> ReadToken:
+    async def read(self, text: str) -> HeldToken:
         """Open the other side's token. Raises as `read_token`; also for our own one, and one of somebody else."""
         if parse(text).digest == self._made.digest:
             raise TokenUnreadable(
@@ -128,15 +128,15 @@ class TokenMeeting:
             )
         return read
 
-    async def connect(self, other: "ReadToken | Awaitable[ReadToken] | None" = None) -> Session:
+    async def connect(self, other: "HeldToken | Awaitable[HeldToken] | None" = None) -> Session:
         """Connect to the owner of the token `other`, or to whoever has read ours and has the key that was given.
 
         What is awaited is cancelled when the other side comes before it is done. Raises what it raises; `UsageError`
         when nothing says who is to come; `PeerDidNotCome` when our token expires and there is no other one, `NoPath`
         when one of them expires and no connection came up; and as `introduce`.
         """
-        connecting = Connecting(self._party, self._made, self._ports, self._way)
-        if other is None or isinstance(other, ReadToken):
+        connecting = Connecting(self._party, self._made, self._ports, self._setting)
+        if other is None or isinstance(other, HeldToken):
             return await connecting.run(other, None)
         reading = asyncio.ensure_future(other)
         try:

@@ -26,7 +26,7 @@ from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 from p2p_core.machines.patience import Wait
 from p2p_core.no_path import why_no_better
 from p2p_core.punching import PunchTerms
-from p2p_core.token_terms import ReadToken, terms_alone, terms_of_both
+from p2p_core.token_terms import HeldToken, terms_alone, terms_of_both
 from p2p_core.wire.candidate import listed
 from p2p_core.wire.token import FINGERPRINT_BYTES
 
@@ -48,12 +48,11 @@ from p2p_peer.serverless.token_ports import Ports
 from p2p_peer.session import Session
 from p2p_peer.trust import default_state_dir
 
-__all__ = ["Connecting", "Party", "Way"]
+__all__ = ["Connecting", "Party", "Setting"]
 
 ROUND_TRIP = 0.1  # s between the peers; nobody has measured it
 MAX_TURNED_AWAY = 32  # that come with a token and prove nothing, or do not say who they are for 10 s each
-MAX_REFUSED = 3  # that end the connection when they see our key: the other side has another one for us
-PAUSE = 0.3  # s, for each of them
+PAUSE, LONGEST_PAUSE = 0.3, 5.0  # s, times their number: who is quick and wrong has used up its turns in two minutes
 LAST_WORD = 9.0  # s for a side that comes in the last moment, and for the race to say what it has tried in vain
 
 _NEW_TOKENS = "Make new tokens on both sides, and exchange them within their time (--ttl)."
@@ -86,7 +85,7 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Setting:
     """What a user has chosen, and who is told."""
 
     options: ConnectOptions
@@ -96,15 +95,15 @@ class Way:
 class Connecting:
     """One call of `connect`."""
 
-    def __init__(self, party: Party, made: ReadToken, ports: Ports, way: Way) -> None:
+    def __init__(self, party: Party, made: HeldToken, ports: Ports, setting: Setting) -> None:
         self._party, self._made, self._ports = party, made, ports
-        self._options, self._notify = way.options, way.notify
+        self._options, self._notify = setting.options, setting.notify
         self._loop = asyncio.get_running_loop()
-        self._read: ReadToken | None = None
+        self._read: HeldToken | None = None
         self._turned_away: Counter[tuple[str, str]] = Counter()  # by computer and code of the error
         self._terms: PunchTerms | None = None  # what is punched by
 
-    async def run(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Session:
+    async def run(self, other: HeldToken | None, reading: "asyncio.Future[HeldToken] | None") -> Session:
         """Connect to the owner of `other`, or of what `reading` brings, or to the peer expected if it comes before."""
         if other is None and self._party.peer is None:
             if reading is None:
@@ -117,7 +116,7 @@ class Connecting:
             except _STRANGERS_DOING as error:
                 if not self._goes_on(path, error):
                     raise
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(min(PAUSE * self._turned_away.total(), LONGEST_PAUSE))
             self._ports.reopen()
 
     def _goes_on(self, path: Path, error: PunchwireError) -> bool:
@@ -127,10 +126,9 @@ class Connecting:
         if kind not in self._turned_away:
             self._notify(TurnedAway(path.address, error))
         self._turned_away[kind] += 1
-        refused = sum(count for (_, code), count in self._turned_away.items() if code == NotAdmitted.code)
-        return self._turned_away.total() < MAX_TURNED_AWAY and refused < MAX_REFUSED and self._left() > 0
+        return self._turned_away.total() < MAX_TURNED_AWAY
 
-    async def _path(self, other: ReadToken | None, reading: "asyncio.Future[ReadToken] | None") -> Path:
+    async def _path(self, other: HeldToken | None, reading: "asyncio.Future[HeldToken] | None") -> Path:
         """Go to the other side once its token is read; until then let it come to us, if we know whom to expect."""
         later: asyncio.Future[PunchTerms] = self._loop.create_future()
         if other is not None:
@@ -151,7 +149,7 @@ class Connecting:
             await _undo(racing)
             raise
 
-    def _take(self, read: ReadToken) -> PunchTerms:
+    def _take(self, read: HeldToken) -> PunchTerms:
         """Let a token say where the other side is."""
         self._read = read
         self._terms = terms_of_both(self._made, self._ports.gathered.candidates(), read)
@@ -195,7 +193,7 @@ class Connecting:
                 self._terms.role,
                 self._party.key,
                 judge=self._judge,
-                read_token=b"" if self._read is None else self._read.digest,
+                their_token=b"" if self._read is None else self._read.digest,
                 own_token=self._made.digest,
                 encrypted=lambda: self._notify(Encrypted()),
             )
