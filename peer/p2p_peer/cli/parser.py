@@ -171,7 +171,8 @@ def _direct() -> argparse.ArgumentParser:
         type=int,
         choices=(0, 1, 2),
         default=0,
-        help="0 connects to TARGET and, failing that, listens and waits; 1 only connects; 2 only listens (0)",
+        help="0 connects to TARGET and, failing that, waits for it, listening all the while; 1 only connects; "
+        "2 only listens (0)",
     )
     add_ip_version(way)
     keys = parser.add_argument_group("keys")

@@ -100,7 +100,7 @@ complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s i -x -d 'listen at this ad
 complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s p -x -d 'listen at this port (8000); 0 is any that is free'
 complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s t -x -a '(__fish_print_hostnames)' -d 'the other peer\'s host name or IP address, and its port if you like: HOST:PORT or [IPv6]:PORT'
 complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s r -x -d 'the port that the other peer listens at (8000)'
-complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s m -x -a '0 1 2' -d '0 connects to TARGET and, failing that, listens and waits; 1 only connects; 2 only listens (0)'
+complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s m -x -a '0 1 2' -d '0 connects to TARGET and, failing that, waits for it, listening all the while; 1 only connects; 2 only listens (0)'
 complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -l ipv4 -d 'over IPv4 only'
 complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -l ipv6 -d 'over IPv6 only'
 complete -c p2p-peer -n "__p2p_peer_at 'direct:*'" -s k -r -F -d 'your RSA key pair, PEM; without it one is made and kept'
