@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from p2p_core.identity import PeerId, generate_key, load_key_pair, load_public_key
     from p2p_core.manifest import Entry, EntryKind, Manifest
     from p2p_core.proof import PathKind, Role
-    from p2p_core.token_terms import ReadToken
+    from p2p_core.token_terms import HeldToken
     from p2p_core.wire.candidate import Address, Candidate, Transport
 
     from p2p_peer.app import connect
@@ -112,7 +112,7 @@ _HOME = {
     "PeerMet": "p2p_peer.events",
     "Phase": "p2p_peer.events",
     "PunchwireError": "p2p_core.errors",
-    "ReadToken": "p2p_core.token_terms",
+    "HeldToken": "p2p_core.token_terms",
     "ReceiptDelivered": "p2p_peer.events",
     "Role": "p2p_core.proof",
     "SendOptions": "p2p_peer.transfer.tree",
@@ -160,6 +160,7 @@ __all__ = [
     "FileFailed",
     "FileGrew",
     "FilesKept",
+    "HeldToken",
     "Listening",
     "Manifest",
     "Matched",
@@ -181,7 +182,6 @@ __all__ = [
     "PeerMet",
     "Phase",
     "PunchwireError",
-    "ReadToken",
     "ReceiptDelivered",
     "Role",
     "SendOptions",

@@ -8,7 +8,6 @@ import asyncio
 import errno
 import logging
 import os
-import shlex
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -142,13 +141,11 @@ async def _judge(
 
 
 def _changed(name: str, known: MediatorId, mediator: MediatorId, store: TrustStore) -> MediatorKeyChanged:
-    remove = f"p2p-peer trust remove {name}"
-    if store.chosen is not None:
-        remove += f" --state-dir {shlex.quote(str(store.chosen))}"
     return MediatorKeyChanged(
         f"the key of the mediator at {name} has changed: it was {known}, it is now {mediator}. Somebody may "
         "be in its place",
-        advice=f"Ask its owner, by another way than this one, which id is right. If it is the new one: {remove}",
+        advice="Ask its owner, by another way than this one, which id is right. If it is the new one: "
+        f"{store.command('remove', name)}",
     )
 
 

@@ -6,6 +6,7 @@ in one file, `trust.json` in the state folder.
 
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,6 @@ from p2p_peer.remembered import KnownPeer, MediatorId, Remembered, name_fault, r
 __all__ = ["KnownPeer", "MediatorId", "TrustStore", "default_state_dir"]
 
 _FILE = "trust.json"
-_LOOK = "Look who is remembered: p2p-peer trust"
 _MAX_FILE_BYTES = 1024 * 1024  # 4000 peers, or 3000 mediators with the longest names there are
 
 
@@ -68,6 +68,18 @@ class TrustStore:
         """The file."""
         return self.folder / _FILE
 
+    # What to do about it.
+
+    def command(self, *arguments: str) -> str:
+        """Return the command line of `p2p-peer trust` that does something with what is remembered here."""
+        folder = () if self.chosen is None else ("--state-dir", str(self.chosen))
+        return shlex.join(("p2p-peer", "trust", *arguments, *folder))
+
+    @property
+    def look(self) -> str:
+        """The advice for whoever names somebody who is not remembered."""
+        return f"Look who is remembered: {self.command()}"
+
     # Mediators.
 
     def known(self, name: str) -> MediatorId | None:
@@ -91,7 +103,7 @@ class TrustStore:
         """Forget a mediator. Raises `UsageError` when there is none of that name."""
         with self._changing() as remembered:
             if remembered.mediators.pop(name, None) is None:
-                raise UsageError(f"no mediator at {name} is remembered", advice=_LOOK)
+                raise UsageError(f"no mediator at {name} is remembered", advice=self.look)
 
     # Peers.
 
@@ -128,7 +140,7 @@ class TrustStore:
         if name is not None and (fault := name_fault(name)) is not None:
             raise UsageError(f"a peer cannot be named {name!r}: {fault}", advice="Choose a short, plain name.")
         with self._changing() as remembered:
-            peer = _known(remembered, peer_id)
+            peer = self._known(remembered, peer_id)
             other = None if name is None else remembered.named(name)
             if other is not None and other.id != peer_id:
                 raise UsageError(f"the peer {other.id} has the name {other.name}", advice="Choose another name.")
@@ -137,12 +149,18 @@ class TrustStore:
     def verify(self, peer_id: PeerId, verified: bool = True) -> None:
         """Remember of a peer that is remembered whether the words of its key were compared."""
         with self._changing() as remembered:
-            remembered.peers[peer_id] = replace(_known(remembered, peer_id), verified=verified)
+            remembered.peers[peer_id] = replace(self._known(remembered, peer_id), verified=verified)
 
     def forget_peer(self, peer_id: PeerId) -> None:
         """Forget a peer that is remembered."""
         with self._changing() as remembered:
-            del remembered.peers[_known(remembered, peer_id).id]
+            del remembered.peers[self._known(remembered, peer_id).id]
+
+    def _known(self, remembered: Remembered, peer_id: PeerId) -> KnownPeer:
+        peer = remembered.peers.get(peer_id)
+        if peer is None:
+            raise UsageError(f"no peer {peer_id} is remembered", advice=self.look)
+        return peer
 
     # The file.
 
@@ -157,7 +175,8 @@ class TrustStore:
             after = remembered.text()
             if len(after) > _MAX_FILE_BYTES:
                 raise UsageError(
-                    f"{self.path} is full", advice="Forget some whom you do not meet any more: p2p-peer trust remove"
+                    f"{self.path} is full",
+                    advice=f"Forget some whom you do not meet any more: {self.command('remove', 'WHO')}",
                 )
             if after != before:
                 self._last.stamp = None
@@ -189,13 +208,6 @@ class TrustStore:
                 f"{self.path}, where peers and mediators are remembered, is damaged: {error}",
                 advice="Move it away to meet all of them anew.",
             ) from error
-
-
-def _known(remembered: Remembered, peer_id: PeerId) -> KnownPeer:
-    peer = remembered.peers.get(peer_id)
-    if peer is None:
-        raise UsageError(f"no peer {peer_id} is remembered", advice=_LOOK)
-    return peer
 
 
 def _order(peer: KnownPeer) -> tuple[bool, str, int, PeerId]:

@@ -172,6 +172,8 @@ RANDOM, SEQUENTIAL = Mapping.RANDOM, Mapping.SEQUENTIAL
 )
 def test_without_a_mediator(own: dict[str, object], other: dict[str, object], why: str, advice: str) -> None:
     error = why_no_path(replace(between(own, other), by_token=True), {PathKind.QUIC: "no answer"})
-    what = "" if why.startswith("the other side's token") else "no connection to the other side came up (UDP: no answer)"
+    what = (
+        "" if why.startswith("the other side's token") else "no connection to the other side came up (UDP: no answer)"
+    )
     assert str(error) == f"{what}{why}"
     assert advice in error.advice

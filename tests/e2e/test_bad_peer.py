@@ -200,7 +200,7 @@ AFTER_THE_PROOF = [
     broken("a part of no block", then(b"\0\0\0\1\x41x"), "a part of 1 bytes where 0 are missing"),
     broken("an unknown frame", then(b"\0\0\0\0\x30"), "a frame of unknown kind 0x30"),
     broken("a body that does not parse", then(b"\0\0\0\1\2\xff"), "a frame of kind 0x02 that does not parse"),
-    broken("a second proof", then(KeyProof(bytes(384))), "a second key proof on one channel"),
+    broken("a second proof", then(KeyProof(bytes(384))), "a second introduction or key proof on one channel"),
     broken("noise", noise, "a frame of kind 0x92 with 4248824636 bytes"),
     broken("a block never offered", then(bytes(block(b"x", transfer=9))), "transfer 9 was never offered"),
     broken("a receipt never due", then(TransferReceipt(8, 0, (), b"")), "transfer 8 was never offered"),

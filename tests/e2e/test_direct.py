@@ -161,7 +161,8 @@ def test_people_are_told_what_happens(programs: Programs, keys: tuple[Keys, Keys
             programs.callback(process.kill)
         said = [process.communicate(timeout=PATIENCE)[1] for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    for text in said:
+    for text, own, other in zip(said, (alice, bob), (bob, alice), strict=True):
         assert "waiting for the other peer at" in text
         assert "Compare the words aloud" in text
+        assert f"p2p-peer trust verify {other.peer.short} --state-dir {tmp_path / own.peer.short};" in text
         assert all(peer.words[0] in text for peer in (alice.peer, bob.peer))

@@ -173,14 +173,16 @@ def test_an_error_for_programs(store: TrustStore, tmp_path: Path, capsys: pytest
         "event": "error",
         "code": "usage",
         "message": "nobody is remembered as 'nobody'",
-        "advice": "Look who is remembered: p2p-peer trust",
+        "advice": f"Look who is remembered: p2p-peer trust --state-dir {store.folder}",
     }
 
 
 # Whom it is about.
 
 
-@pytest.mark.parametrize("who", ["Bob", "bob", "bob.example:8000", str(BOB), str(BOB).upper(), str(BOB)[:4], BOB.short])
+@pytest.mark.parametrize(
+    "who", ["Bob", "bob", "bob.example:8000", "Bob.Example.:8000", str(BOB), str(BOB).upper(), str(BOB)[:4], BOB.short]
+)
 def test_who(store: TrustStore, program: Program, who: str) -> None:
     store.rename(BOB, "Bob")
     assert program.says("name", who, "Robert") == [f"{BOB} is Robert from now on"]
@@ -299,7 +301,7 @@ def test_other_words(store: TrustStore, program: Program, answers: list[str], an
     answers.append(answer)
     said = program.fails("verify", BOB.short, code=4)
     assert f"the words are not the same, so the key of {BOB} is not verified" in said
-    assert said.endswith(f"p2p-peer trust remove {BOB}")
+    assert said.endswith(f"p2p-peer trust remove {BOB} --state-dir {store.folder}")
     assert not is_verified(store)
 
 
@@ -313,7 +315,7 @@ def test_no_answer(store: TrustStore, program: Program) -> None:
 def test_nobody_to_ask(store: TrustStore, program: Program) -> None:
     said = program.fails("verify", BOB.short)
     assert "there is no terminal to ask whether the words are the same" in said
-    assert said.endswith(f"p2p-peer trust verify --yes {BOB}")
+    assert said.endswith(f"p2p-peer trust verify --yes {BOB} --state-dir {store.folder}")
     assert not is_verified(store)
 
 

@@ -6,7 +6,7 @@ import pytest
 from p2p_core.errors import PeerKeyChanged, PeerUnknown, ProofFailed, PunchwireError
 from p2p_core.wire.candidate import Address
 from p2p_peer.events import Standing
-from p2p_peer.serverless.judging import Judge, canonical
+from p2p_peer.serverless.judging import Judge
 from p2p_peer.trust import TrustStore
 
 from tests.peer.directly import ALICE, BOB, id_of
@@ -60,21 +60,16 @@ def test_whose_words_were_compared_is_known_elsewhere_too(store: TrustStore) -> 
         assert judge.check(id_of(BOB), WHERE) is Standing.KNOWN_ELSEWHERE
 
 
-@pytest.mark.parametrize(
-    ("host", "spelling"),
-    [
-        ("LocalHost", "localhost"),
-        ("bob.example.", "bob.example"),
-        ("127.1", "127.0.0.1"),
-        ("0x7f000001", "127.0.0.1"),
-        ("0:0:0:0:0:0:0:1", "::1"),
-        ("2001:DB8::A", "2001:db8::a"),
-        ("fe80::1%eth0", "fe80::1%eth0"),
-        ("bob", "bob"),
-    ],
-)
-def test_a_host_is_remembered_under_one_spelling(host: str, spelling: str) -> None:
-    assert canonical(host) == spelling
+@pytest.mark.parametrize("there", [None, ALICE])
+def test_the_advice_is_for_this_folder(tmp_path: Path, there: int | None) -> None:
+    store = TrustStore(tmp_path / "my state")
+    store.met(id_of(BOB), None, NOW)
+    if there is not None:
+        store.met(id_of(there), TARGET, NOW)
+    with pytest.raises(PeerUnknown if there is None else PeerKeyChanged) as caught:
+        Judge(store, None, TARGET, require_known=True).check(id_of(BOB), WHERE)
+    command = f"verify {id_of(BOB).short}" if there is None else f"remove {id_of(there).short}"
+    assert caught.value.advice.endswith(f": p2p-peer trust {command} --state-dir '{tmp_path / 'my state'}'")
 
 
 @pytest.mark.parametrize("at_target", [False, True])

@@ -133,12 +133,17 @@ async def test_a_key_pair_is_made_once(
     command: Command, direct: FakeDirect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "new_key", lambda: key(3))
-    for said in (["made a key pair for you, which is kept in new/identity/key.pem"], []):
+    made = (
+        "made a key pair for you, which is kept in new/identity/key.pem; "
+        "your public key, to give to others: new/identity/public.pem"
+    )
+    for said in ([made], []):
         running = Running(command("--state-dir", "new"))
         await until(lambda: bool(direct.told))
         assert direct.told.pop()["key"].private_numbers() == key(3).private_numbers()
         assert running.said.notices == said
         running.task.cancel()
+    assert (tmp_path / "new/identity/public.pem").read_bytes() == public_pem(key(3).public_key())
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,19 @@ async def test_a_timeout_says_what_was_missing(
     with pytest.raises(PeerDidNotCome) as caught:
         await Running(command(*flags, "--timeout", "0.05")).end()
     assert str(caught.value) == f"{who} did not come within 0.05 s (--timeout)"
-    assert "p2p-peer direct" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("flags", "advice", "other"),
+    [(["-t", "host"], "-t and -r", "-p"), ([], "-p", "-t and -r"), (["-m", "2"], "-p", "-t and -r")],
+)
+async def test_a_timeout_advises_whoever_dials_and_whoever_listens(
+    command: Command, direct: FakeDirect, flags: list[str], advice: str, other: str
+) -> None:
+    with pytest.raises(PeerDidNotCome) as caught:
+        await Running(command(*flags, "--timeout", "0.05")).end()
+    assert f" {advice} " in caught.value.advice.replace(",", " ")
+    assert f" {other} " not in caught.value.advice.replace(",", " ")
 
 
 async def test_an_errand_meets_again(command: Command, direct: FakeDirect, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,10 +229,18 @@ async def test_whoever_does_not_come_back_is_not_dialled_for_ever(
     assert [told["options"].wait for told in direct.told] == [5, 5]
 
 
-async def test_whoever_is_not_let_in_at_first_is_told(command: Command, direct: FakeDirect) -> None:
-    direct.outcomes = [NotAdmitted("turned away")]
-    with pytest.raises(NotAdmitted):
-        await Running(command()).end()
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [([], "state/identity/public.pem"), (["-k", "key.pem"], "the public half of key.pem")],
+)
+async def test_whoever_is_not_let_in_at_first_is_told(
+    command: Command, direct: FakeDirect, flags: list[str], where: str
+) -> None:
+    """And where the public key is that the other side may want."""
+    direct.outcomes = [NotAdmitted("turned away", advice="Give it your public key.")]
+    with pytest.raises(NotAdmitted) as caught:
+        await Running(command(*flags)).end()
+    assert caught.value.advice == f"Give it your public key. Yours: {where}"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from p2p_peer.events import (
 )
 from p2p_peer.mediator import StunServer
 from p2p_peer.mediator_identity import MediatorIdentity, Vouched
-from p2p_peer.trust import MediatorId
+from p2p_peer.trust import MediatorId, TrustStore
 
 from tests.peer.fake_session import ADDRESS, PEER, ShownSession, manifest_of
 
@@ -91,7 +91,7 @@ def test_a_peer_that_need_not_be_compared(
 
 @pytest.mark.parametrize("standing", [Standing.FIRST_USE, Standing.KNOWN_ELSEWHERE, Standing.BY_TOKEN])
 def test_words_to_compare(capsys: pytest.CaptureFixture[str], standing: Standing) -> None:
-    TextReport(LineConsole()).connecting(PeerMet(PEER, standing, OTHER))
+    TextReport(LineConsole(), store=TrustStore(Path("my state"))).connecting(PeerMet(PEER, standing, OTHER))
     before, first, *rows = ["", *capsys.readouterr().err.splitlines()]
     if standing is Standing.KNOWN_ELSEWHERE:
         before, first, rows = first, rows[0], rows[1:]
@@ -101,7 +101,8 @@ def test_words_to_compare(capsys: pytest.CaptureFixture[str], standing: Standing
     if standing is not Standing.BY_TOKEN:
         who = PEER.short
         assert rows.pop() == (
-            f"the same: p2p-peer trust verify {who}; not the same: leave, and p2p-peer trust remove {who}"
+            f"the same: p2p-peer trust verify {who} --state-dir 'my state'; "
+            f"not the same: leave, and p2p-peer trust remove {who} --state-dir 'my state'"
         )
     assert [row[:8].strip() for row in rows] == ["yours", "", "", "theirs", "", ""]
     said = [row[8:].split() for row in rows]

@@ -9,7 +9,7 @@ import pytest
 from p2p_core.errors import NoPath, UsageError
 from p2p_core.wire.candidate import Address
 from p2p_peer.serverless import tcp_port
-from p2p_peer.serverless.tcp_port import Place, addresses_of, at, dial, listen, look_up, why_not
+from p2p_peer.serverless.tcp_port import Place, addresses_of, dial, listen, look_up, why_not
 
 from tests.peer.pair import soon
 
@@ -22,13 +22,6 @@ def listeners() -> Iterator[list[socket.socket]]:
     yield made
     for listener in made:
         listener.close()
-
-
-@pytest.mark.parametrize(
-    ("host", "text"), [("bob.example", "bob.example:80"), (HERE, "127.0.0.1:80"), ("fe80::1%eth0", "[fe80::1%eth0]:80")]
-)
-def test_how_a_place_is_written(host: str, text: str) -> None:
-    assert at(host, 80) == text
 
 
 async def test_one_port_in_both_families(listeners: list[socket.socket]) -> None:
@@ -58,6 +51,31 @@ async def test_a_computer_without_ipv6(listeners: list[socket.socket], monkeypat
     monkeypatch.setattr(tcp_port, "_listening", listening)
     listeners += await listen(None, 0, None)
     assert [listener.family for listener in listeners] == [socket.AF_INET]
+    with pytest.raises(UsageError, match=r"^this computer has no IPv6$") as caught:
+        await listen(None, 0, 6)
+    assert caught.value.advice == "Leave out --ipv6."
+    with pytest.raises(UsageError, match=r"^::1 is no address of this computer$"):
+        await listen("::1", 0, 6)
+
+
+@pytest.mark.parametrize(
+    ("version", "why", "advice"),
+    [
+        (4, "this computer has no IPv4", "Leave out --ipv4."),
+        (6, "this computer has no IPv6", "Leave out --ipv6."),
+        (None, "this computer has neither IPv4 nor IPv6", "Connect it to a network."),
+    ],
+)
+async def test_a_computer_that_has_no_address_to_listen_at(
+    monkeypatch: pytest.MonkeyPatch, version: int | None, why: str, advice: str
+) -> None:
+    async def getaddrinfo(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(UsageError) as caught:
+        await listen(None, 0, version)
+    assert (str(caught.value), caught.value.advice) == (why, advice)
 
 
 async def test_a_port_that_is_taken_in_one_family_only() -> None:

@@ -255,12 +255,19 @@ def test_permissions_that_change_are_seen(store: TrustStore, mode: int) -> None:
         store.known("a:1")
 
 
+def test_the_command_for_this_folder() -> None:
+    assert TrustStore().command("remove", "[::1]:80") == "p2p-peer trust remove '[::1]:80'"
+    store = TrustStore(Path("my state"))
+    assert store.command() == "p2p-peer trust --state-dir 'my state'"
+    assert store.look == "Look who is remembered: p2p-peer trust --state-dir 'my state'"
+
+
 def test_a_file_never_grows_too_long_to_be_read(store: TrustStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.met(ONE, None, 1000)
     monkeypatch.setattr(trust, "_MAX_FILE_BYTES", store.path.stat().st_size)
     with pytest.raises(UsageError, match=r"trust\.json is full") as caught:
         store.met(OTHER, None, 1000)
-    assert "p2p-peer trust remove" in caught.value.advice
+    assert caught.value.advice.endswith(f": {store.command('remove', 'WHO')}")
     assert store.peers() == (known(ONE),)
     store.forget_peer(ONE)
     assert store.met(OTHER, None, 1000) is True

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from p2p_core.errors import ConnectionLost, PunchwireError, TokenUnreadable
-from p2p_core.identity import PeerId
 from p2p_core.wire.token_text import cleaned, parse
 
 from p2p_peer.cli.acceptance import Acceptance
@@ -17,6 +16,7 @@ from p2p_peer.cli.console import Console, LineSource
 from p2p_peer.cli.human import duration
 from p2p_peer.cli.mode import OTHER_IS_DONE
 from p2p_peer.cli.path_text import path_text
+from p2p_peer.cli.words_text import labelled
 from p2p_peer.events import PathChanged, PathLost, PeerDone, SessionEvent, StillLooking
 from p2p_peer.session import Session
 from p2p_peer.transfer.tree import SendOptions
@@ -221,8 +221,8 @@ class Chat:
             ("round trip", round_trip),
             ("key exchange", f"{session.key_exchange}, both keys proved on it"),
             ("peer id", str(session.peer)),
-            *_words("peer's words", session.peer),
-            *_words("your words", session.own),
+            *labelled("peer's words", session.peer),
+            *labelled("your words", session.own),
         ):
             self._console.notice(f"{name:<13} {value}")
         for what, transfers in (("offered", self._files.offers), ("under way", self._files.under_way)):
@@ -241,10 +241,6 @@ class Chat:
             self._console.notice(f"{', '.join(under_way)}: still under way; /quit again gives that up")
         else:
             self._leaves = True
-
-
-def _words(whose: str, peer: PeerId) -> list[tuple[str, str]]:
-    return [(whose, " ".join(peer.words[:6])), ("", " ".join(peer.words[6:]))]
 
 
 def _is_token(line: str) -> bool:

@@ -13,7 +13,7 @@ from p2p_core.limits import DEFAULT_KEY_BITS
 
 from p2p_peer.cli.manual import PASSPHRASE_VARIABLE
 from p2p_peer.cli.signals import held_back, interrupting
-from p2p_peer.cli.words_text import words_in_rows
+from p2p_peer.cli.words_text import labelled
 from p2p_peer.keyfiles import read_public_key, write_new_pair
 
 __all__ = ["ask_passphrase", "fingerprint", "keygen", "new_key"]
@@ -80,5 +80,5 @@ def _typed(prompt: str) -> str:
 
 def _print_identity(peer: PeerId) -> None:
     print(f"peer id  {peer}")
-    for number, row in enumerate(words_in_rows(peer)):
-        print(f"{'words' if number == 0 else '':<9}{row}")
+    for label, row in labelled("words", peer):
+        print(f"{label:<9}{row}")

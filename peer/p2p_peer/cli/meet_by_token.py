@@ -22,7 +22,7 @@ from p2p_core.errors import (
 )
 from p2p_core.identity import PeerId
 from p2p_core.token_sealing import check_slot
-from p2p_core.token_terms import ReadToken
+from p2p_core.token_terms import HeldToken
 from p2p_core.wire.token_text import parse
 
 from p2p_peer.cli.manual import PHRASE_VARIABLE
@@ -118,13 +118,13 @@ class MeetByToken:
             return "the other side's token was not given"
         return f"the other peer ({PeerId.of(self._peer_key).short}) did not come"
 
-    async def _read(self, own: TokenMeeting) -> ReadToken:
+    async def _read(self, own: TokenMeeting) -> HeldToken:
         """Return the other side's token, however it comes; wait for ever if none does and none has to."""
         if self._given is not None:
             return await own.read(self._given)
         self._is_asking = self._prompt.is_person
 
-        async def opened(text: str) -> ReadToken:
+        async def opened(text: str) -> HeldToken:
             try:
                 return await own.read(text)
             except PunchwireError as error:

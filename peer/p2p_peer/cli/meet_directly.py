@@ -1,7 +1,6 @@
 """`p2p-peer direct`: one of the two dials, and the other one listens."""
 
 import argparse
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +21,13 @@ from p2p_peer.cli.preflight import default_key, own_key, peer_key
 from p2p_peer.cli.prompt import Prompt
 from p2p_peer.cli.report import Report
 from p2p_peer.events import ConnectEvent, PathFound
+from p2p_peer.host_port import split
 from p2p_peer.keyfiles import read_public_key
-from p2p_peer.serverless.direct import DEFAULT_PORT, DirectMode, connect_direct
+from p2p_peer.own_identity import default_key_path
+from p2p_peer.serverless.direct import DEFAULT_PORT, NOBODY_CAME, DirectMode, connect_direct
 from p2p_peer.session import Session
 
 __all__ = ["MeetDirectly"]
-
-_WITH_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*):([0-9]+)")  # an IPv6 address without brackets has none
 
 
 class MeetDirectly:
@@ -49,16 +48,21 @@ class MeetDirectly:
         self._options = options
         self._target, self._remote_port = _target(options)
         self._connect_options = replace(connect_options(options), wait=options.wait)
+        if self._target is None:
+            self.advice = {**self.advice, PeerDidNotCome: NOBODY_CAME}
         self._key, self._made = _key(options)
         self._report = report
-        self._was_lost = False  # a session
+        self._has_met = False
         self._peer = None if options.peerkey is None else PeerId.of(peer_key(options.peerkey))
         self.missing: PunchwireError = PeerDidNotCome(f"{self._who} did not come")
 
     async def meet(self, notify: Callable[[ConnectEvent], None]) -> Session:
         """As in `Way`."""
         if self._made is not None:
-            self._report.notice(f"made a key pair for you, which is kept in {self._made}")
+            public = self._made.with_name("public.pem")
+            self._report.notice(
+                f"made a key pair for you, which is kept in {self._made}; your public key, to give to others: {public}"
+            )
             self._made = None
 
         def on_connecting(event: ConnectEvent) -> None:
@@ -80,16 +84,23 @@ class MeetDirectly:
                 notify=on_connecting,
             )
         except NoPath as error:
-            if not self._was_lost or self._options.wait is None:
+            if not self._has_met or self._options.wait is None:
                 raise
             raise PeerDidNotCome(f"{self._who} did not come back: {error}") from error
         except NotAdmitted as error:
-            if not self._was_lost:
+            if not self._has_met:
+                error.advice += f" Yours: {self._public_key}"
                 raise
             raise NoPath(str(error)) from error  # it was let in before: the other side has just gone again
         self._peer = session.peer  # whoever meets us again, to go on, has to be the same
-        self._was_lost = True  # once `meet` is called again
+        self._has_met = True
         return session
+
+    @property
+    def _public_key(self) -> str:
+        if self._options.keypair is not None:
+            return f"the public half of {self._options.keypair}"
+        return str(default_key_path(self._options.state_dir).with_name("public.pem"))
 
     @property
     def _who(self) -> str:
@@ -98,15 +109,15 @@ class MeetDirectly:
 
 def _target(options: argparse.Namespace) -> tuple[str | None, int]:
     """Return the host of -t, and the port, of either -t or -r."""
-    named = None if options.target is None else _WITH_PORT.fullmatch(options.target)
+    named = None if options.target is None else split(options.target)
     if named is None:
         return options.target, DEFAULT_PORT if options.remote_port is None else options.remote_port
-    port = int(named[2])
+    host, port = named
     if options.remote_port not in (None, port):
         raise UsageError(
             f"-t names port {port}, and -r port {options.remote_port}", advice="Leave out -r, or the port of -t."
         )
-    return named[1], port
+    return host, port
 
 
 def _key(options: argparse.Namespace) -> tuple[RSAPrivateKey, Path | None]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from p2p_core.errors import PunchwireError, TokenExpired, TokenRejected, TokenUnreadable
-from p2p_core.token_terms import ReadToken
+from p2p_core.token_terms import HeldToken
 from p2p_core.wire.token_text import cleaned, is_partial, parse
 
 from p2p_peer.cli.console import LineSource
@@ -16,10 +16,10 @@ __all__ = ["pasted_token"]
 _AT_ONCE = 0.3  # s within which all lines of a paste are there
 _ADVICE: dict[type[PunchwireError], str] = {TokenExpired: "Ask the other side for a new one, and paste it here."}
 
-OpenToken = Callable[[str], Awaitable[ReadToken]]
+OpenToken = Callable[[str], Awaitable[HeldToken]]
 
 
-async def pasted_token(prompt: Prompt, open_token: OpenToken, question: str) -> ReadToken | None:
+async def pasted_token(prompt: Prompt, open_token: OpenToken, question: str) -> HeldToken | None:
     """Return the token that `open_token` takes; None when no line will come any more. A person is asked again.
 
     Where nobody can be asked, what `open_token` raises is raised: `TokenUnreadable`, or `TokenRejected` and below.

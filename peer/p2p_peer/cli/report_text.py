@@ -14,7 +14,7 @@ from p2p_peer.cli.own_token import show_token
 from p2p_peer.cli.path_text import over, path_text
 from p2p_peer.cli.progress_lines import ProgressLines
 from p2p_peer.cli.sentences import print_error
-from p2p_peer.cli.words_text import words_in_rows
+from p2p_peer.cli.words_text import labelled
 from p2p_peer.events import (
     AddressServiceUnusable,
     Advertised,
@@ -48,6 +48,7 @@ from p2p_peer.events import (
 from p2p_peer.mediator_identity import Vouched
 from p2p_peer.session import Session
 from p2p_peer.transfer.target import free_space
+from p2p_peer.trust import TrustStore
 
 __all__ = ["TextReport"]
 
@@ -67,9 +68,15 @@ _COMPARE = {
 class TextReport:
     """Implements `Report`."""
 
-    def __init__(self, console: Console, folder: Path | None = None, *, shows_qr: bool = True) -> None:
-        """`folder`: where files go that are received; None: to standard output. `shows_qr`: of our token."""
+    def __init__(
+        self, console: Console, folder: Path | None = None, *, store: TrustStore | None = None, shows_qr: bool = True
+    ) -> None:
+        """`folder`: where files go that are received; None: to standard output. `shows_qr`: of our token.
+
+        `store`: where peers are remembered, if not in the default folder.
+        """
         self._console, self._folder, self._shows_qr = console, folder, shows_qr
+        self._store = store or TrustStore()
         self._lines = ProgressLines()
         self._goes_on = ""  # a clause: with which keys what is kept of a broken transfer is of use
         self._told = ""  # a sentence that may have the other side's reason for leaving in it
@@ -188,11 +195,11 @@ class TextReport:
             return
         self.notice(_COMPARE[met.standing])
         for whose, peer in (("yours", met.own), ("theirs", met.peer)):
-            for number, row in enumerate(words_in_rows(peer)):
-                self.notice(f"{whose if number == 0 else '':<8}{row}")
+            for label, row in labelled(whose, peer):
+                self.notice(f"{label:<8}{row}")
         if met.standing in (Standing.FIRST_USE, Standing.KNOWN_ELSEWHERE):
-            who = met.peer.short
-            self.notice(f"the same: p2p-peer trust verify {who}; not the same: leave, and p2p-peer trust remove {who}")
+            verify, remove = (self._store.command(doing, met.peer.short) for doing in ("verify", "remove"))
+            self.notice(f"the same: {verify}; not the same: leave, and {remove}")
 
     def _offered(self, session: Session, manifest: Manifest) -> None:
         self.notice(f"{session.peer.short} offers {offer_title(manifest)}")

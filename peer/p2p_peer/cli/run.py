@@ -33,6 +33,7 @@ from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Listening, 
 from p2p_peer.session import Session
 from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import STANDARD_INPUT, SendOptions
+from p2p_peer.trust import TrustStore
 
 __all__ = ["run"]
 
@@ -41,8 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Run to the end; return the exit code."""
     lines = InputLines()
     console = _console(options, lines)
-    shows_qr = not vars(options).get("no_qr")
-    report = JsonReport() if options.json else TextReport(console, _folder(options), shows_qr=shows_qr)
+    report = JsonReport() if options.json else _text_report(options, console)
     try:
         whole = _Run(options, report, console, lines)
         with asyncio.Runner(loop_factory=ProgramLoop) as runner:
@@ -167,6 +167,11 @@ class _Run:
         if self._options.send or self._options.receive is not None:
             return TransferFailed("not everything was sent or received")
         return ConnectionLost("not everything was said")
+
+
+def _text_report(options: argparse.Namespace, console: Console) -> TextReport:
+    store, shows_qr = TrustStore(options.state_dir), not vars(options).get("no_qr")
+    return TextReport(console, _folder(options), store=store, shows_qr=shows_qr)
 
 
 def _folder(options: argparse.Namespace) -> Path | None:

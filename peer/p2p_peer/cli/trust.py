@@ -15,6 +15,8 @@ from p2p_peer.cli.exit_codes import exit_code
 from p2p_peer.cli.keys import ask_passphrase
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.cli.signals import held_back, interrupting
+from p2p_peer.cli.words_text import labelled
+from p2p_peer.host_port import canonical
 from p2p_peer.keyfiles import read_public_key
 from p2p_peer.own_identity import default_key_path, kept_key
 from p2p_peer.remembered import same_name
@@ -23,8 +25,6 @@ from p2p_peer.trust import KnownPeer, TrustStore
 __all__ = ["trust"]
 
 _SHORTEST_BEGINNING = 4  # characters of a peer id, 20 bits
-_WORDS_IN_A_ROW = 4
-_LOOK = "Look who is remembered: p2p-peer trust"
 _READ_ALOUD = "Read them to each other, on the phone. Are they the same?"
 _ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
 
@@ -78,28 +78,27 @@ def _remove(store: TrustStore, who: str) -> Sequence[str]:
 
 def _verify(store: TrustStore, options: argparse.Namespace) -> Sequence[str]:
     peer = _find(store, options.who)
-    is_same = options.yes or _has_same_words(peer, options)
+    is_same = options.yes or _has_same_words(store, peer, options)
     with held_back():
         store.verify(peer.id, is_same)
     if not is_same:
         raise NotAuthenticated(
             f"the words are not the same, so the key of {_full_title(peer)} is not verified",
-            advice=f"Somebody may be in between. To meet it anew: p2p-peer trust remove {peer.id}",
+            advice=f"Somebody may be in between. To meet it anew: {store.command('remove', str(peer.id))}",
         )
     return [f"the key of {_full_title(peer)} is verified"]
 
 
-def _has_same_words(peer: KnownPeer, options: argparse.Namespace) -> bool:
+def _has_same_words(store: TrustStore, peer: KnownPeer, options: argparse.Namespace) -> bool:
     """Show the words of both keys, and ask whether they are what the other side sees."""
     if options.json or not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask whether the words are the same",
-            advice=f"Compare them, and then: p2p-peer trust verify --yes {peer.id}",
+            advice=f"Compare them, and then: {store.command('verify', '--yes', str(peer.id))}",
         )
     own = _own_id(options)
-    print("\n".join(_words(_title(peer), peer.id)))
-    if own is not None:
-        print("\n".join(_words("you", own)))
+    words = labelled(_title(peer), peer.id) + ([] if own is None else labelled("you", own))
+    print("\n".join(f"{label:<8}  {row}" for label, row in words))
     while True:
         try:
             with interrupting():
@@ -121,9 +120,9 @@ def _own_id(options: argparse.Namespace) -> PeerId | None:
 
 def _find(store: TrustStore, who: str) -> KnownPeer:
     """Return the peer that `who` stands for: a name, an address it was met at, a peer id, or the beginning of one."""
-    peers = store.peers()
+    peers, target = store.peers(), canonical(who)
     for peer in peers:
-        if who in peer.targets or (peer.name is not None and same_name(peer.name, who)):
+        if target in peer.targets or (peer.name is not None and same_name(peer.name, who)):
             return peer
     begins = [peer for peer in peers if str(peer.id).startswith(who.lower())]
     if len(who) < _SHORTEST_BEGINNING and begins:
@@ -133,8 +132,8 @@ def _find(store: TrustStore, who: str) -> KnownPeer:
         )
     if not begins:
         if who in store.mediators():
-            raise UsageError(f"{who} is a mediator: it can be removed, and nothing else", advice=_LOOK)
-        raise UsageError(f"nobody is remembered as {who!r}", advice=_LOOK)
+            raise UsageError(f"{who} is a mediator: it can be removed, and nothing else", advice=store.look)
+        raise UsageError(f"nobody is remembered as {who!r}", advice=store.look)
     if len(begins) > 1:
         ids = ", ".join(str(peer.id) for peer in begins)
         raise UsageError(f"{who!r} is the beginning of {len(begins)} peer ids: {ids}", advice="Give more of it.")
@@ -201,9 +200,3 @@ def _date(seconds: int) -> str:
         return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
     except (ValueError, OverflowError, OSError):  # from a clock that was wrong
         return "never"
-
-
-def _words(whose: str, peer: PeerId) -> Iterator[str]:
-    words = peer.words
-    for row in range(0, len(words), _WORDS_IN_A_ROW):
-        yield f"{'' if row else whose:<8}  {' '.join(words[row : row + _WORDS_IN_A_ROW])}"

@@ -2,12 +2,13 @@
 
 from p2p_core.identity import PeerId
 
-__all__ = ["words_in_rows"]
+__all__ = ["labelled"]
 
 _IN_A_ROW = 4
 
 
-def words_in_rows(peer: PeerId) -> list[str]:
-    """Return the words of `peer`, in rows."""
+def labelled(label: str, peer: PeerId) -> list[tuple[str, str]]:
+    """Return the words of `peer`, row by row: the first one with the label, the others with an empty one."""
     words = peer.words
-    return [" ".join(words[row : row + _IN_A_ROW]) for row in range(0, len(words), _IN_A_ROW)]
+    rows = range(0, len(words), _IN_A_ROW)
+    return [("" if row else label, " ".join(words[row : row + _IN_A_ROW])) for row in rows]

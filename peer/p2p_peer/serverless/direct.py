@@ -16,14 +16,15 @@ from p2p_core.errors import NoPath, NotAdmitted, PeerDidNotCome, PunchwireError,
 from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey
 
 from p2p_peer.events import Authenticated, ConnectEvent, Encrypted, Listening, NotReached, PathFound
+from p2p_peer.host_port import at, canonical
 from p2p_peer.options import ConnectOptions
 from p2p_peer.serverless.connections import Connections, Kept
-from p2p_peer.serverless.judging import Judge, canonical
-from p2p_peer.serverless.tcp_port import addresses_of, at, listen, look_up, why_not
+from p2p_peer.serverless.judging import Judge
+from p2p_peer.serverless.tcp_port import addresses_of, listen, look_up, why_not
 from p2p_peer.session import Session
 from p2p_peer.trust import TrustStore
 
-__all__ = ["DEFAULT_PORT", "DirectMode", "connect_direct"]
+__all__ = ["DEFAULT_PORT", "NOBODY_CAME", "DirectMode", "connect_direct"]
 
 DEFAULT_PORT = 8000  # as small TLS chats have it
 AGAIN = 1.0  # s before a target that could not be reached is dialled again
@@ -33,7 +34,7 @@ _NOBODY_THERE = (
     "Check the address and the port (-r), and whether p2p-peer direct listens there (-m 0 or -m 2) "
     "and no firewall or router is in between."
 )
-_NOBODY_CAME = (
+NOBODY_CAME = (
     "Make sure that the other side dials an address of this computer that it can reach, and the port given with -p, "
     "and that no firewall or router here keeps it out."
 )
@@ -86,7 +87,7 @@ async def connect_direct(
     store = TrustStore(options.state_dir)
     store.peers()  # if they cannot be read, now is the time to say so
     wanted = None if target is None else _Target(target.strip("[]"), remote_port)
-    judge = Judge(store, expected, None if wanted is None else at(canonical(wanted.host), wanted.port), require_known)
+    judge = Judge(store, expected, None if wanted is None else canonical(str(wanted)), require_known)
     kept = None
     try:
         async with Connections(key, judge, notify) as connections:
@@ -198,7 +199,7 @@ async def _first(connections: Connections, wait: float | None) -> Kept:
         async with asyncio.timeout(wait):
             return await connections.first()
     except TimeoutError:
-        raise PeerDidNotCome(f"the other side did not come within {wait:g} s", advice=_NOBODY_CAME) from None
+        raise PeerDidNotCome(f"the other side did not come within {wait:g} s", advice=NOBODY_CAME) from None
 
 
 def _session(

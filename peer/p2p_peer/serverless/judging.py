@@ -3,8 +3,6 @@
 docs/protocol/direct.md has the rules, and docs/decisions/direct-trust.md why they are these.
 """
 
-import ipaddress
-import socket
 import time
 from dataclasses import dataclass
 
@@ -15,20 +13,7 @@ from p2p_core.wire.candidate import Address
 from p2p_peer.events import Standing
 from p2p_peer.trust import KnownPeer, TrustStore
 
-__all__ = ["Judge", "canonical"]
-
-
-def canonical(host: str) -> str:
-    """Return the one spelling under which a host is remembered: names know no case, and 127.1 is 127.0.0.1."""
-    host = host.casefold().removesuffix(".")
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
-    try:
-        return str(ipaddress.IPv4Address(socket.inet_aton(host)))
-    except (OSError, ValueError):
-        return host
+__all__ = ["Judge"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +22,7 @@ class Judge:
 
     store: TrustStore
     expected: PeerId | None  # the other side, if its key was given: nobody else may come
-    target: str | None  # "host:port" of whom we want, if that was given
+    target: str | None  # "host:port" of whom we want, in its canonical spelling, if that was given
     require_known: bool
 
     def check(self, peer: PeerId, where: Address) -> Standing:
@@ -66,7 +51,7 @@ class Judge:
         if self.require_known and not known.verified:
             raise PeerUnknown(
                 f"the peer at {where} is {known.name or peer.short}, whose key is known, but not for {self.target}",
-                advice=f"If it is the right one, compare the words: p2p-peer trust verify {peer.short}",
+                advice=f"If it is the right one, compare the words: {self.store.command('verify', peer.short)}",
             )
         return Standing.KNOWN_ELSEWHERE
 
@@ -86,5 +71,5 @@ class Judge:
             f"the key of {called} has changed: it was {there.id.short}, and what is at {where} has {peer.short}. "
             "Somebody may be in its place",
             advice="Ask the other side, on the phone, whether it has a new key. If so, forget the old one: "
-            f"p2p-peer trust remove {there.id.short}",
+            f"{self.store.command('remove', there.id.short)}",
         )

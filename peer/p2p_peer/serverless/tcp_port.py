@@ -14,8 +14,9 @@ from p2p_core.targets import MAX_TARGETS
 from p2p_core.wire.candidate import Address
 
 from p2p_peer.gather.interfaces import local_addresses
+from p2p_peer.host_port import at
 
-__all__ = ["LOOK_UP_TIME", "Place", "addresses_of", "at", "dial", "listen", "look_up", "why_not"]
+__all__ = ["LOOK_UP_TIME", "Place", "addresses_of", "dial", "listen", "look_up", "why_not"]
 
 LOOK_UP_TIME = 5.0  # s for the addresses of a name; resolvers ask twice, 5 s apart, and few answer the second time
 _BACKLOG = 128  # connections that wait to be accepted; a burst of strangers must not fill it
@@ -35,11 +36,6 @@ class Place:
     def address(self) -> Address:
         """Where that is."""
         return Address.of(self.name[0], self.name[1])
-
-
-def at(host: str, port: int) -> str:
-    """Return "host:port" as people write it, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def look_up(host: str | None, port: int, ip_version: int | None) -> list[Place]:
@@ -68,6 +64,8 @@ async def listen(host: str | None, port: int, ip_version: int | None) -> list[so
     try:
         places = await look_up(host, port, ip_version)
     except OSError as error:
+        if host is None:
+            raise _without(ip_version) from error
         raise UsageError(
             f"cannot listen at {host}: {error.strerror}", advice="Give -i an address of this computer, or leave it out."
         ) from error
@@ -84,6 +82,8 @@ async def listen(host: str | None, port: int, ip_version: int | None) -> list[so
             for listener in listeners:
                 listener.close()
             raise _unusable(place, number, error) from error
+    if not listeners and host is None:
+        raise _without(ip_version) from absent
     if not listeners:
         raise UsageError(
             f"{host} is no address of this computer",
@@ -105,6 +105,12 @@ def _listening(place: Place, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _without(ip_version: int | None) -> UsageError:
+    if ip_version is None:
+        return UsageError("this computer has neither IPv4 nor IPv6", advice="Connect it to a network.")
+    return UsageError(f"this computer has no IPv{ip_version}", advice=f"Leave out --ipv{ip_version}.")
 
 
 def _unusable(place: Place, port: int, error: OSError) -> UsageError:
