@@ -62,10 +62,11 @@ class Pair:
         """Wait until a peer has read a token that was taken to it, and tries to reach the other one."""
         self.peers[host].wait_for("token_read")
 
-    def meet(self, path: str, patience: float = 30.0) -> None:
-        """Both connect over a path of this kind, say the same of it, and do all that they were told to."""
+    def meet(self, *paths: str, patience: float = 30.0) -> None:
+        """Both connect over a path of one of these kinds, say the same of it, and do all that they were told to."""
         one, two = (peer.wait_for("connected", patience) for peer in self.peers.values())
-        assert (one["path"], two["path"]) == (path, path)
+        assert one["path"] == two["path"]
+        assert one["path"] in paths
         assert {one["role"], two["role"]} == {"initiator", "responder"}
         assert [peer.exit_code() for peer in self.peers.values()] == [0, 0]
         for host, other in ("ab", "ba"):  # signatures of messages cover the session's id
@@ -107,7 +108,7 @@ def test_a_router_that_answers_what_comes_early(programs: Programs, keys: tuple[
         pair.carry("a", "b")
         pair.reads("b")
         pair.carry("b", "a")
-        pair.meet("quic")
+        pair.meet("tcp", "quic")  # TCP has been reset before, and may come up again within its grace
 
 
 def test_the_last_token_may_come_late(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_hard_nat(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path)
         time.sleep(21)  # by now the hard side has other ports
         hard_waits.carry("a", "b")
         for pair in pairs:
-            pair.meet("quic", GUESSING)
+            pair.meet("quic", patience=GUESSING)
 
 
 @pytest.mark.parametrize("a", ["port-restricted", "symmetric"])

@@ -235,7 +235,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def lucky(role: Role, own: Mapping, other: Mapping, other_at: Address) -> Agreement:
     held = agreement(role)
     seen = (Candidate(CandidateKind.SERVER_REFLEXIVE, Transport.UDP, other_at),)
-    ours = replace(held.own, offer=replace(held.own.offer, udp_mapping=own, candidates=seen))
+    here = (Candidate(CandidateKind.HOST, Transport.UDP, Address.of("127.0.0.1", 1)),)  # so that loopback may be tried
+    ours = replace(held.own, offer=replace(held.own.offer, udp_mapping=own, candidates=here))
     theirs = replace(held.other, offer=replace(held.other.offer, udp_mapping=other, candidates=seen))
     return Agreement.between(role, ours, theirs)
 
