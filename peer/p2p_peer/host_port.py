@@ -29,9 +29,14 @@ def canonical(text: str) -> str:
 def _canonical_host(host: str) -> str:
     host = host.casefold().removesuffix(".")
     try:
-        return str(ipaddress.ip_address(host))
+        ip = ipaddress.ip_address(host)
     except ValueError:
-        pass
+        return _canonical_ipv4(host)
+    return str((ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip)
+
+
+def _canonical_ipv4(host: str) -> str:
+    """Return an IPv4 address in one of its older forms as it is written now; anything else as it is."""
     try:
         return str(ipaddress.IPv4Address(socket.inet_aton(host)))
     except (OSError, ValueError):

@@ -273,3 +273,12 @@ async def test_a_key_pair_of_somebody_else(command: Command, direct: FakeDirect,
     assert direct.told[0]["peer_key"] == PEER
     assert "warning: theirs.pem is a key pair: whoever gave it to you" in capsys.readouterr().err
     running.task.cancel()
+
+
+@pytest.mark.parametrize("flags", [["-m", "1"], ["-m", "2", "-t", "x"], ["-t", "1.2.3.4:99999"]])
+def test_no_key_pair_is_made_for_what_cannot_be_done(tmp_path: Path, flags: list[str]) -> None:
+    said = Said()
+    lines = TypedLines(said.notices)
+    with pytest.raises(UsageError):
+        _Run(parse(["direct", *flags, "--state-dir", str(tmp_path)]), said, lines, lines)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

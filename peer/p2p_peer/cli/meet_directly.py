@@ -24,7 +24,7 @@ from p2p_peer.events import ConnectEvent, PathFound
 from p2p_peer.host_port import split
 from p2p_peer.keyfiles import read_public_key
 from p2p_peer.own_identity import default_key_path
-from p2p_peer.serverless.direct import DEFAULT_PORT, NOBODY_CAME, DirectMode, connect_direct
+from p2p_peer.serverless.direct import DEFAULT_PORT, NOBODY_CAME, DirectMode, check_direct, connect_direct
 from p2p_peer.session import Session
 
 __all__ = ["MeetDirectly"]
@@ -50,6 +50,7 @@ class MeetDirectly:
         self._connect_options = replace(connect_options(options), wait=options.wait)
         if self._target is None:
             self.advice = {**self.advice, PeerDidNotCome: NOBODY_CAME}
+        check_direct(self._target, self._remote_port, options.port, self._mode)  # before a key pair is made for it
         self._key, self._made = _key(options)
         self._report = report
         self._has_met = False

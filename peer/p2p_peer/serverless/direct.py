@@ -24,7 +24,7 @@ from p2p_peer.serverless.tcp_port import addresses_of, listen, look_up, why_not
 from p2p_peer.session import Session
 from p2p_peer.trust import TrustStore
 
-__all__ = ["DEFAULT_PORT", "NOBODY_CAME", "DirectMode", "connect_direct"]
+__all__ = ["DEFAULT_PORT", "NOBODY_CAME", "DirectMode", "check_direct", "connect_direct"]
 
 DEFAULT_PORT = 8000  # as small TLS chats have it
 AGAIN = 1.0  # s before a target that could not be reached is dialled again
@@ -80,7 +80,7 @@ async def connect_direct(
     reached; `PeerDidNotCome`.
     """
     options = options or ConnectOptions()
-    _check(target, remote_port, port, mode)
+    check_direct(target, remote_port, port, mode)
     expected = peer_key if isinstance(peer_key, PeerId) or peer_key is None else PeerId.of(peer_key)
     if expected == PeerId.of(key.public_key()):
         raise SameKey("the key given for the other side is this side's own")
@@ -113,7 +113,8 @@ class _Target:
         return at(self.host, self.port)
 
 
-def _check(target: str | None, remote_port: int, port: int, mode: DirectMode) -> None:
+def check_direct(target: str | None, remote_port: int, port: int, mode: DirectMode) -> None:
+    """Raise `UsageError` for what cannot be done together."""
     if mode is DirectMode.CONNECT and target is None:
         raise UsageError("there is nobody to connect to", advice="Name the other side's computer with -t.")
     if mode is DirectMode.LISTEN and target is not None:
