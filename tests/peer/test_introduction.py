@@ -22,7 +22,7 @@ from p2p_core.identity import PeerId, RSAPrivateKey, RSAPublicKey, public_der
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.frame_reader import FrameReader
 from p2p_core.wire.frames import Chosen, Frame, Introduction, KeyProof, Ping, encode
-from p2p_peer.channel import introduction
+from p2p_peer.channel import channel
 from p2p_peer.channel.channel import read_frame, send_frame, stream_on, until
 from p2p_peer.channel.introduction import Introduced, introduce
 from p2p_peer.channel.stream import Stream
@@ -232,7 +232,7 @@ async def test_another_ones_key_is_no_proof() -> None:
 
 
 async def test_whoever_is_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(introduction, "HANDSHAKE_TIME", 0.2)
+    monkeypatch.setattr(channel, "HANDSHAKE_TIME", 0.2)
     ours, theirs = socket_paths()
     listening = start(theirs, SERVER, HIGHER)
     async with a_client(ours):

@@ -321,3 +321,14 @@ async def test_what_cannot_be_made(tmp_path: Path) -> None:
             await make_token(ALICE, ttl=ttl)
     with pytest.raises(SameKey):
         await make_token(ALICE, ALICE.public_key())
+
+
+async def test_a_user_without_a_home_hears_so_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise UsageError("no home")
+
+    monkeypatch.setattr(token_connecting, "default_state_dir", homeless)
+    chosen = ConnectOptions(bind=LOOPBACK, port_mapping=False)
+    async with await make_token(ALICE, BOB.public_key(), options=chosen) as alice:
+        with pytest.raises(UsageError, match="no home"):
+            await alice.connect(None)

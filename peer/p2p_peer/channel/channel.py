@@ -4,9 +4,10 @@ docs/protocol/session.md. Nothing that comes before the other side's proof has p
 """
 
 import asyncio
+import contextlib
 import importlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -23,7 +24,17 @@ from p2p_peer.channel.stream import Stream, StreamEnded, Wait
 from p2p_peer.channel.tls import TlsSocket
 from p2p_peer.paths.base import Path
 
-__all__ = ["HANDSHAKE_TIME", "Channel", "establish", "prepare_quic", "read_frame", "send_frame", "stream_on", "until"]
+__all__ = [
+    "HANDSHAKE_TIME",
+    "Channel",
+    "establish",
+    "handshake_on",
+    "prepare_quic",
+    "read_frame",
+    "send_frame",
+    "stream_on",
+    "until",
+]
 
 HANDSHAKE_TIME = 10.0  # s for it and both proofs: three round trips on the slowest link, and two RSA signatures
 
@@ -77,12 +88,22 @@ async def establish(
     `encrypted` is called between the handshake and the proofs.
     Raises `ConnectionLost`, `WeakKeyExchange`, `ProofFailed`, or `RemoteProtocolError`.
     """
-    stream = stream_on(path, agreement.role)
+    async with handshake_on(path, agreement.role) as stream:
+        transcript = await _bind(stream, path, agreement)
+        encrypted()
+        return Channel(path, stream, await _prove(stream, transcript, agreement, key, other_key))
+
+
+@contextlib.asynccontextmanager
+async def handshake_on(path: Path, role: Role) -> AsyncIterator[Stream]:
+    """Give a stream on a path the time for a handshake and the proofs; it is closed when they fail.
+
+    Raises `ConnectionLost` when that time is over, and tells who broke the protocol.
+    """
+    stream = stream_on(path, role)
     try:
         async with asyncio.timeout(HANDSHAKE_TIME):
-            transcript = await _bind(stream, path, agreement)
-            encrypted()
-            reader = await _prove(stream, transcript, agreement, key, other_key)
+            yield stream
     except TimeoutError:
         stream.close()
         raise ConnectionLost(f"the other side did not prove its key within {HANDSHAKE_TIME:g} s") from None
@@ -92,7 +113,6 @@ async def establish(
     except BaseException:
         stream.close()
         raise
-    return Channel(path, stream, reader)
 
 
 def stream_on(path: Path, role: Role) -> Stream:

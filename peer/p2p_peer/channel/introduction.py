@@ -4,7 +4,6 @@ Inside TLS each side says whose key it is going to prove, the TLS client first: 
 nobody whose key it would not take. Then the key proof follows, as everywhere.
 """
 
-import asyncio
 import logging
 import os
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from p2p_core.unmediated import Newcomer, agree
 from p2p_core.wire.frame_reader import FrameReader
 from p2p_core.wire.frames import Introduction, KeyProof
 
-from p2p_peer.channel.channel import HANDSHAKE_TIME, Channel, read_frame, send_frame, stream_on, until
+from p2p_peer.channel.channel import Channel, handshake_on, read_frame, send_frame, until
 from p2p_peer.channel.stream import Stream
 from p2p_peer.paths.base import Path
 
@@ -64,22 +63,11 @@ async def introduce(
     Raises what `judge` raises, `SameKey`, `ConnectionLost`, `WeakKeyExchange`, `ProofFailed`, `RemoteProtocolError`, or
     `NotAdmitted` when a TLS server ends the connection instead of introducing itself.
     """
-    stream = stream_on(path, tls_role)
-    try:
-        async with asyncio.timeout(HANDSHAKE_TIME):
-            binding = await _handshake(stream)
-            encrypted()
-            meeting = _Meeting(path, stream, binding, key, judge, their_token, own_token)
-            return await (meeting.as_client() if tls_role is Role.INITIATOR else meeting.as_server())
-    except TimeoutError:
-        stream.close()
-        raise ConnectionLost(f"the other side did not prove its key within {HANDSHAKE_TIME:g} s") from None
-    except RemoteProtocolError as error:
-        stream.close()
-        raise error.by("the other side") from error
-    except BaseException:
-        stream.close()
-        raise
+    async with handshake_on(path, tls_role) as stream:
+        binding = await _handshake(stream)
+        encrypted()
+        meeting = _Meeting(path, stream, binding, key, judge, their_token, own_token)
+        return await (meeting.as_client() if tls_role is Role.INITIATOR else meeting.as_server())
 
 
 async def _handshake(stream: Stream) -> ChannelBinding:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from p2p_core.errors import Malformed
 
-__all__ = ["MAX_LINE_BYTES", "Head", "read_body", "read_head"]
+__all__ = ["Head", "read_body", "read_head"]
 
-MAX_LINE_BYTES = 4096  # of headers and chunk lengths, for whoever makes it the limit of the stream
 MAX_HEADERS = 64
 _STATUS = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})( .*)?")
 _CHUNK = re.compile(r"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?")
@@ -52,7 +51,7 @@ async def read_body(reader: asyncio.StreamReader, head: Head, most: int) -> byte
                 raise Malformed("the answer has a length that is no number")
             return await reader.readexactly(_bounded(int(length[:16]), most))
         body = b""
-        while part := await reader.read(MAX_LINE_BYTES):
+        while part := await reader.read(most + 1):
             body += part
             _bounded(len(body), most)
         return body

@@ -98,6 +98,7 @@ class Connecting:
     def __init__(self, party: Party, made: HeldToken, ports: Ports, setting: Setting) -> None:
         self._party, self._made, self._ports = party, made, ports
         self._options, self._notify = setting.options, setting.notify
+        self._state_dir = setting.options.state_dir or default_state_dir()  # if there is none, say so before all else
         self._loop = asyncio.get_running_loop()
         self._read: HeldToken | None = None
         self._turned_away: Counter[tuple[str, str]] = Counter()  # by computer and code of the error
@@ -204,16 +205,17 @@ class Connecting:
             self._notify(Authenticated(self._loop.time() - began))
             resources = AsyncExitStack()
             await self._ports.lend(resources)
+            session = Session(
+                introduced.channel,
+                agreement,
+                self._party.key,
+                introduced.key,
+                resources=resources,
+                state_dir=self._state_dir,
+                limit_rate=self._options.limit_rate,
+            )
             guard.pop_all()
-        return Session(
-            introduced.channel,
-            agreement,
-            self._party.key,
-            introduced.key,
-            resources=resources,
-            state_dir=self._options.state_dir or default_state_dir(),
-            limit_rate=self._options.limit_rate,
-        )
+        return session
 
     def _judge(self, shown: RSAPublicKey) -> None:
         """Raise `ProofFailed` for a key that is not the one that was given, or that the token names."""

@@ -13,10 +13,11 @@ from urllib.parse import urljoin, urlsplit
 from p2p_core.errors import Malformed
 from p2p_core.wire.candidate import Address
 
-from p2p_peer.gather.http_answer import MAX_LINE_BYTES, read_body, read_head
+from p2p_peer.gather.http_answer import read_body, read_head
 
 __all__ = ["Answer", "Location", "exchange"]
 
+MAX_LINE_BYTES = 4096  # of headers and chunk lengths
 MAX_BODY_BYTES = 256 * 1024  # the descriptions of routers that are many devices in one are some 50 KiB
 ANSWER_TIME = 3.0  # s for all of it; a router that writes a mapping to flash memory takes a second or two
 _PATH = re.compile(r"/[!-~]{0,500}")
