@@ -62,7 +62,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     typed: list[str] = []
 
     def answer(question: str) -> str:
-        assert question == "Read them to each other, on the phone. Are they the same? (yes/no) "
+        assert question in (
+            "Read them to each other, on the phone. Are they the same? (yes/no) ",
+            "Is that the id which its owner told you? (yes/no) ",
+        )
         if not typed:
             raise EOFError
         return typed.pop(0)
@@ -101,9 +104,11 @@ def test_the_list(store: TrustStore, program: Program) -> None:
         f"Carol     {CAROL.short}  yes       2025-01-02  it came here",
         f"{BOB.short}  {BOB.short}  no        2025-01-01  bob.example:8000 and 1 more",
         "",
-        "mediator                id",
-        f"b:1                     {BOB.short}",
-        f"mediator.example:54700  {MEDIATOR.short}",
+        "mediator",
+        "b:1",
+        f"  {BOB}",
+        "mediator.example:54700",
+        f"  {MEDIATOR}",
     ]
     assert max(map(len, program.says())) < 80
     assert program.says("list") == program.says()
@@ -116,7 +121,7 @@ def test_peers_or_mediators_only(store: TrustStore, program: Program) -> None:
     store.forget_peer(BOB)
     store.forget_peer(CAROL)
     store.remember("m:1", MEDIATOR)
-    assert program.says("list") == ["mediator  id", f"m:1       {MEDIATOR.short}"]
+    assert program.says("list") == ["mediator", "m:1", f"  {MEDIATOR}"]
 
 
 def test_the_list_for_programs(store: TrustStore, program: Program) -> None:
@@ -197,7 +202,7 @@ def test_who(store: TrustStore, program: Program, who: str) -> None:
         ("nobody", "nobody is remembered as 'nobody'"),
         (str(DAVE), "nobody is remembered as"),
         ("bob.example:8001", "nobody is remembered as"),
-        ("mediator.example:54700", "mediator.example:54700 is a mediator: it can be removed, and nothing else"),
+        ("mediator.example:54700", "is a mediator: it can be verified or removed, and has no other name"),
         (str(BOB)[:3], "is too short for the beginning of a peer id"),
         ("", "is too short for the beginning of a peer id"),
         (str(BOB)[:8], f"is the beginning of 2 peer ids: {BOBS_TWIN}, {BOB} Give more of it."),
@@ -207,8 +212,8 @@ def test_who_is_not(store: TrustStore, program: Program, who: str, why: str) -> 
     store.met(BOBS_TWIN, None, NEW_YEAR)
     before = store.path.read_bytes()
     assert why in program.fails("name", who, "X")
-    assert why in program.fails("verify", who, "--yes")
     if "mediator" not in why:
+        assert why in program.fails("verify", who, "--yes")
         assert why in program.fails("remove", who)
     assert store.path.read_bytes() == before
 
@@ -367,3 +372,20 @@ def test_usage(arguments: list[str], why: str, capsys: pytest.CaptureFixture[str
     assert said.out == ""
     assert said.err.startswith("usage: p2p-peer trust")
     assert why in said.err
+
+
+def test_the_id_of_a_mediator_is_compared(store: TrustStore, program: Program, answers: list[str]) -> None:
+    where = "mediator.example:54700"
+    answers += ["y", "no"]
+    assert program.says("verify", where) == [where, f"  {MEDIATOR}", f"the mediator at {where} is the right one"]
+    said = program.fails("verify", where, code=4)
+    assert f"trust remove {where}" in said
+    assert store.mediators() == {where: MEDIATOR}
+
+
+@pytest.mark.usefixtures("no_terminal")
+def test_nobody_can_be_asked_about_a_mediator(program: Program) -> None:
+    assert "there is no terminal to ask whether the id is right" in program.fails("verify", "mediator.example:54700")
+    assert program.says("verify", "mediator.example:54700", "--yes") == [
+        "the mediator at mediator.example:54700 is the right one"
+    ]

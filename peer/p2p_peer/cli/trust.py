@@ -20,12 +20,13 @@ from p2p_peer.host_port import canonical
 from p2p_peer.keyfiles import read_public_key
 from p2p_peer.own_identity import default_key_path, kept_key
 from p2p_peer.remembered import same_name
-from p2p_peer.trust import KnownPeer, TrustStore
+from p2p_peer.trust import KnownPeer, MediatorId, TrustStore
 
 __all__ = ["trust"]
 
 _SHORTEST_BEGINNING = 4  # characters of a peer id, 20 bits
 _READ_ALOUD = "Read them to each other, on the phone. Are they the same?"
+_FROM_ITS_OWNER = "Is that the id which its owner told you?"
 _ANSWERS = {"y": True, "yes": True, "n": False, "no": False}
 
 
@@ -77,6 +78,8 @@ def _remove(store: TrustStore, who: str) -> Sequence[str]:
 
 
 def _verify(store: TrustStore, options: argparse.Namespace) -> Sequence[str]:
+    if (mediator := store.mediators().get(options.who)) is not None:
+        return _verify_mediator(store, mediator, options)
     peer = _find(store, options.who)
     is_same = options.yes or _has_same_words(store, peer, options)
     with held_back():
@@ -89,20 +92,38 @@ def _verify(store: TrustStore, options: argparse.Namespace) -> Sequence[str]:
     return [f"the key of {_full_title(peer)} is verified"]
 
 
+def _verify_mediator(store: TrustStore, mediator: MediatorId, options: argparse.Namespace) -> Sequence[str]:
+    """Have the id of a mediator compared. Nothing is noted: it is believed as long as its key stays the same."""
+    if not options.yes:
+        _check_terminal(options, "id is right", store.command("verify", "--yes", options.who))
+        print(f"{options.who}\n  {mediator}")
+    if not options.yes and not _answer(_FROM_ITS_OWNER):
+        raise NotAuthenticated(
+            f"the id of the mediator at {options.who} is not the one that its owner told",
+            advice=f"Somebody may be in its place. To meet it anew: {store.command('remove', options.who)}",
+        )
+    return [f"the mediator at {options.who} is the right one"]
+
+
+def _check_terminal(options: argparse.Namespace, what: str, command: str) -> None:
+    if options.json or not sys.stdin.isatty():
+        raise UsageError(f"there is no terminal to ask whether the {what}", advice=f"Compare, and then: {command}")
+
+
 def _has_same_words(store: TrustStore, peer: KnownPeer, options: argparse.Namespace) -> bool:
     """Show the words of both keys, and ask whether they are what the other side sees."""
-    if options.json or not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask whether the words are the same",
-            advice=f"Compare them, and then: {store.command('verify', '--yes', str(peer.id))}",
-        )
+    _check_terminal(options, "words are the same", store.command("verify", "--yes", str(peer.id)))
     own = _own_id(options)
     words = labelled(_title(peer), peer.id) + ([] if own is None else labelled("you", own))
     print("\n".join(f"{label:<8}  {row}" for label, row in words))
+    return _answer(_READ_ALOUD)
+
+
+def _answer(question: str) -> bool:
     while True:
         try:
             with interrupting():
-                answer = input(f"{_READ_ALOUD} (yes/no) ").strip().lower()
+                answer = input(f"{question} (yes/no) ").strip().lower()
         except EOFError:
             raise Interrupted("nothing was answered") from None
         if answer in _ANSWERS:
@@ -132,7 +153,9 @@ def _find(store: TrustStore, who: str) -> KnownPeer:
         )
     if not begins:
         if who in store.mediators():
-            raise UsageError(f"{who} is a mediator: it can be removed, and nothing else", advice=store.look)
+            raise UsageError(
+                f"{who} is a mediator: it can be verified or removed, and has no other name", advice=store.look
+            )
         raise UsageError(f"nobody is remembered as {who!r}", advice=store.look)
     if len(begins) > 1:
         ids = ", ".join(str(peer.id) for peer in begins)
@@ -171,7 +194,10 @@ def _table(store: TrustStore) -> Iterator[str]:
     if peers and mediators:
         yield ""
     if mediators:
-        yield from _columns([("mediator", "id"), *((target, each.short) for target, each in mediators.items())])
+        yield "mediator"
+        for target, mediator in mediators.items():
+            yield target
+            yield f"  {mediator}"  # whole, to be compared with what its owner says
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

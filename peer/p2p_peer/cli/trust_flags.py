@@ -22,14 +22,15 @@ def trust_parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=TRUST,
         default="list",
-        help="list, which is done without it; name WHO NAME; verify WHO, by comparing words; or remove WHO",
+        help="list, which is done without it; name WHO NAME; verify WHO, by comparing words, or a mediator's id; "
+        "or remove WHO",
     )
     parser.add_argument(
         "who",
         metavar="WHO",
         nargs="?",
         help="a peer: its name, its id or 4 or more characters that the id begins with, or HOST:PORT where it was met; "
-        "to remove, a mediator's HOST:PORT as well",
+        "to verify or remove, a mediator's HOST:PORT as well",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", help="what to call the peer; '' takes its name away")
     parser.add_argument("--key", metavar="KEY", type=Path, help="with verify: your key, to show its words as well")
