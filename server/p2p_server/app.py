@@ -85,7 +85,7 @@ class Mediator:
         inbox = Inbox()
         quota = Quota(config.limits.unauthenticated, streams_per_source)
         desk = RelayDesk(config.limits, clock, admits)
-        store = MemoryStore(inbox.deliver, config.limits.others, desk.issue)
+        store = MemoryStore(inbox.deliver, config.limits.others, desk)
         meet = MeetService(
             Setting(
                 identity=identity,

@@ -31,10 +31,11 @@ class _Issued:
 
 
 class RelayDesk:
-    """The tickets of this instance."""
+    """The tickets of this instance. Implements `Tickets`."""
 
-    def __init__(self, limits: Limits, clock: Clock, admits: Admits) -> None:
-        """Hold to `limits`."""
+    def __init__(self, limits: Limits, clock: Clock, admits: Admits, host: str = "", port: int = 0) -> None:
+        """Hold to `limits`; tickets lead to `host` and `port`, or to where their peer dialled."""
+        self._host, self._port = host, port
         self._limits = limits
         self._clock = clock
         self._admits = admits
@@ -47,23 +48,23 @@ class RelayDesk:
         """How many tickets are good."""
         return len(self._pairs)
 
-    def issue(self, peer: PeerId, other: PeerId) -> tuple[RelayTicket, RelayTicket] | None:
-        """Return a ticket for each of two peers that are just matched; None where nothing is relayed.
-
-        Older ones of the same two are good no more: so there are never more than there are matches.
-        """
+    def draw(self) -> tuple[RelayTicket, RelayTicket] | None:
+        """See `Tickets`."""
         if not self._limits.relay:
             return None
+        first, second = (RelayTicket(os.urandom(protocol.RELAY_TICKET_BYTES), self._host, self._port) for _ in range(2))
+        return first, second
+
+    def admit(self, peer: PeerId, other: PeerId, tickets: tuple[RelayTicket, RelayTicket]) -> None:
+        """See `Tickets`. Older ones of the same two are good no more, so there are never more than matches."""
         pair = frozenset((peer, other))
         self._withdraw(pair)
         bridge = Bridge((peer, other), self._limits, self._clock, self._accounts, self._admits)
-        seats = {os.urandom(protocol.RELAY_TICKET_BYTES): seat for seat in bridge.seats}
+        seats = {each.ticket: seat for each, seat in zip(tickets, bridge.seats, strict=True)}
         self._issued[pair] = _Issued(seats, self._clock.now() + self._limits.relay_ticket_life)
         self._pairs |= dict.fromkeys(seats, pair)
         if not self._is_timed:
             self._expire()
-        first, second = seats
-        return RelayTicket(first), RelayTicket(second)
 
     def redeem(self, ticket: bytes) -> Seat:
         """Return the seat that `ticket` is for; it is good no more. Raises `StreamEnded` if it was not."""

@@ -10,24 +10,27 @@ or no longer, its peer's current one do nothing: its owner learns, or has learne
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NewType
+from typing import NewType, Protocol
 
 from p2p_core.identity import PeerId
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 
 __all__ = [
+    "NO_TICKETS",
     "Deliver",
     "Displaced",
     "Event",
     "Left",
+    "Lost",
     "Matched",
     "NotMatched",
     "RelayTicket",
-    "RelayTickets",
     "Signalled",
     "Store",
+    "StoreUnavailable",
     "StreamId",
+    "Tickets",
     "TooManyOthers",
 ]
 
@@ -43,8 +46,26 @@ class RelayTicket:
     port: int = 0  # likewise
 
 
-RelayTickets = Callable[[PeerId, PeerId], tuple[RelayTicket, RelayTicket] | None]
-"""Issues one ticket for each of two matched peers, or none."""
+class Tickets(Protocol):
+    """Where this instance's tickets for relays come from."""
+
+    def draw(self) -> tuple[RelayTicket, RelayTicket] | None:
+        """Return two new tickets, which are good for nothing yet; None where nothing is relayed."""
+
+    def admit(self, peer: PeerId, other: PeerId, tickets: tuple[RelayTicket, RelayTicket]) -> None:
+        """Let `peer` in with the first ticket, and `other` with the second: they are matched."""
+
+
+class _NoTickets:
+    def draw(self) -> None:
+        return None
+
+    def admit(self, peer: PeerId, other: PeerId, tickets: tuple[RelayTicket, RelayTicket]) -> None:
+        raise AssertionError("no ticket was drawn")
+
+
+NO_TICKETS: Tickets = _NoTickets()
+"""Of an instance that relays nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +102,12 @@ class Displaced:
     """A newer stream of the same key took this one's place."""
 
 
-Event = Matched | Signalled | Left | Displaced
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The store knows nothing of this stream any more: it, or the way to it, was gone for too long."""
+
+
+Event = Matched | Signalled | Left | Displaced | Lost
 Deliver = Callable[[StreamId, Event], None]
 
 
@@ -93,12 +119,27 @@ class NotMatched(Exception):
     """A signal to a peer that this stream was not matched with."""
 
 
+class StoreUnavailable(Exception):
+    """The store cannot be asked now, or did not answer: whether it did what it was told is not known."""
+
+
 class Store(ABC):
     """Takes what the peers of one instance do. Events come back through the `Deliver` it was made with.
 
-    The instance that makes a match, by the second advertisement, adds its own tickets for both sides: they have to come
-    to the same one.
+    The instance that makes a match adds its own tickets for both sides: they have to come to the same one.
+
+    Each method but `start`, `measured` and `close` may raise `StoreUnavailable`. The stream that it was called for then
+    has to end, and to be forgotten: what is known of it may be less, or more, than what its peer has done.
     """
+
+    @property
+    @abstractmethod
+    def is_available(self) -> bool:
+        """Whether it can be asked now, as far as is known."""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Begin, before anything else is called. Raises `UsageError` if that will never work."""
 
     @abstractmethod
     async def claim(self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float) -> None:

@@ -7,7 +7,7 @@ from p2p_core.identity import PeerId
 from p2p_core.wire.candidate import Address
 
 from p2p_server.matching import Delivery, Table
-from p2p_server.stores.base import Deliver, Matched, RelayTickets, Store, StreamId
+from p2p_server.stores.base import NO_TICKETS, Deliver, Matched, Store, StreamId, Tickets
 
 __all__ = ["MemoryStore"]
 
@@ -15,11 +15,19 @@ __all__ = ["MemoryStore"]
 class MemoryStore(Store):
     """Delivers before the call that caused it returns."""
 
-    def __init__(self, deliver: Deliver, max_others: int, tickets: RelayTickets = lambda *_: None) -> None:
+    def __init__(self, deliver: Deliver, max_others: int, tickets: Tickets = NO_TICKETS) -> None:
         """Call `deliver` with every event; let a stream want or be matched with `max_others` peers."""
         self._deliver = deliver
         self._tickets = tickets
         self._table = Table(max_others)
+
+    @property
+    def is_available(self) -> bool:
+        """Always."""
+        return True
+
+    async def start(self) -> None:
+        """See `Store`; there is nothing to do."""
 
     async def claim(self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float) -> None:
         """See `Store`."""
@@ -56,7 +64,8 @@ class MemoryStore(Store):
     def _with_tickets(self, deliveries: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
         match deliveries:
             case (Delivery(first, Matched() as to_first), Delivery(second, Matched() as to_second)):
-                if (tickets := self._tickets(to_second.peer, to_first.peer)) is not None:
+                if (tickets := self._tickets.draw()) is not None:
+                    self._tickets.admit(to_second.peer, to_first.peer, tickets)
                     return (
                         Delivery(first, replace(to_first, relay=tickets[0])),
                         Delivery(second, replace(to_second, relay=tickets[1])),
