@@ -152,6 +152,11 @@ class MediatorUnreachable(PunchwireError):
     code = "mediator-unreachable"
     advice = "Ask the mediator's owner whether HOST and PORT are right, p2p-server runs and no firewall is in between."
 
+    def __init__(self, message: str = "", *, advice: str | None = None, retry_after: float | None = None) -> None:
+        """`retry_after`: s that it wants to be left alone, if it has said so."""
+        super().__init__(message, advice=advice)
+        self.retry_after = retry_after
+
 
 class NotAuthenticated(PunchwireError):
     """Somebody is not who they should be."""

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from p2p_core.agreement import Agreement, OtherSession
-from p2p_core.errors import ConnectionLost, NoPath, PeerDidNotCome
+from p2p_core.errors import ConnectionLost, MediatorUnreachable, NoPath, PeerDidNotCome
 from p2p_core.identity import RSAPrivateKey, RSAPublicKey
 from p2p_core.no_path import why_no_better
 from p2p_core.proof import PathKind
@@ -39,6 +39,7 @@ from p2p_peer.options import ConnectOptions, Paths
 from p2p_peer.paths.base import BUDGET
 from p2p_peer.paths.race import Racer, Start, race
 from p2p_peer.paths.relay import Relaying, RelayLimit
+from p2p_peer.waiting import Waiting
 
 __all__ = ["Attempts", "Made"]
 
@@ -103,17 +104,34 @@ class Attempts:
         self.peer = self._setting.parties.peer
 
     async def first(self, notify: Callable[[ConnectEvent], None]) -> Made:
-        """Begin a session. Raises the leaves of `PunchwireError`; a path that breaks at once is not the end of it."""
+        """Begin a session. Raises the leaves of `PunchwireError`.
+
+        Neither a path that breaks at once is the end of it, nor a mediator that goes away while the other side is
+        waited for: that is looked for again, and all begins anew.
+        """
+        mediation, notify = self._setting.mediation, _told_once(notify)
+        while True:
+            try:
+                return await self._first(notify)
+            except MediatorUnreachable as error:
+                try:
+                    async with mediation.waiting.timeout():
+                        await mediation.find_again(error, notify)
+                except TimeoutError:
+                    what = f"the other peer ({self.peer.short}) did not come{mediation.waiting}"
+                    raise PeerDidNotCome(f"{what}: the mediator was not found again ({error})") from error
+
+    async def _first(self, notify: Callable[[ConnectEvent], None]) -> Made:
         setting, lost = self._setting, None
-        notify = _told_once(notify)
         broken: list[PathKind] = []
         others = 0  # offers of the other side for another session
         while True:
             attempt = _Attempt(setting, None, 0, relay=True, without=frozenset(broken), notify=notify)
             try:
                 if lost is None:
-                    return await attempt.run(setting.options.wait)
-                return await attempt.run(AGAIN_WAIT, unless=setting.mediation.client.departure(self.peer))
+                    return await attempt.run(setting.mediation.waiting)
+                departure = setting.mediation.client.departure(self.peer)
+                return await attempt.run(Waiting(AGAIN_WAIT), unless=departure)
             except OtherSession:
                 others += 1
                 if others == OTHER_SESSION_TRIES:
@@ -135,7 +153,7 @@ class Attempts:
         Raises the leaves of `PunchwireError`, and `OtherSession` when the other side has begun anew.
         """
         attempt = _Attempt(self._setting, session, channel, relay=relay, without=frozenset(), notify=_ignore)
-        return await attempt.run(wait)
+        return await attempt.run(Waiting(wait))
 
     async def close(self) -> None:
         """Give back what routers hold open for us, and wait until all relays are over, whose paths are closed."""
@@ -176,26 +194,26 @@ class _Attempt:
         self.path: PathKind | None = None  # that was found, whatever became of it
         self._relaying: Relaying | None = None
 
-    async def run(self, wait: float | None, *, unless: "asyncio.Future[None] | None" = None) -> Made:
-        """Make a channel; the other side has `wait` seconds to come, or until `unless` is done.
+    async def run(self, waiting: Waiting, *, unless: "asyncio.Future[None] | None" = None) -> Made:
+        """Make a channel; the other side may take so long to come, or until `unless` is done.
 
         Leaves nothing behind but the channel.
         """
         made: Made | None = None
         try:
             async with AsyncExitStack() as keep:
-                made = await self._make(wait, unless, keep)
+                made = await self._make(waiting, unless, keep)
         except BaseException:
             if made is not None:  # cancelled while the ports were given back
                 made.channel.stream.close()
             raise
         return made
 
-    async def _make(self, wait: float | None, unless: "asyncio.Future[None] | None", keep: AsyncExitStack) -> Made:
+    async def _make(self, waiting: Waiting, unless: "asyncio.Future[None] | None", keep: AsyncExitStack) -> Made:
         parties, loop = self._setting.parties, asyncio.get_running_loop()
         gathered = await self._gathered(keep)
         self._notify(CandidatesFound(gathered.candidates()))
-        introduction, agreement = await self._meeting.match(gathered, wait, unless)
+        introduction, agreement = await self._meeting.match(gathered, waiting, unless)
         self._notify(Matched(agreement.role, agreement.other.offer.candidates))
         departure = self._client.departure(introduction.peer)
         start = Start(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from p2p_core.errors import PunchwireError
+from p2p_core.errors import MediatorUnreachable, PunchwireError
 from p2p_core.identity import PeerId
 from p2p_core.machines.events import MessageDelivered, MessageReceived, PeerDone, PeerLeaving, ReceiptDelivered
 from p2p_core.manifest import Manifest
@@ -27,6 +27,8 @@ __all__ = [
     "FilesKept",
     "Listening",
     "Matched",
+    "MediatorBack",
+    "MediatorLost",
     "MediatorReached",
     "MessageDelivered",
     "MessageReceived",
@@ -65,6 +67,18 @@ class MediatorReached:
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """Our key is proved to the mediator, and it admits us."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediatorLost:
+    """The mediator went away while the other side is waited for, or says when to come again: it is asked again."""
+
+    error: MediatorUnreachable
+
+
+@dataclass(frozen=True, slots=True)
+class MediatorBack:
+    """The mediator that was lost has let us in; the other side is waited for as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +204,8 @@ class Authenticated:
 ConnectEvent = (
     MediatorReached
     | Admitted
+    | MediatorLost
+    | MediatorBack
     | StunServerUnusable
     | AddressServiceUnusable
     | CandidatesFound

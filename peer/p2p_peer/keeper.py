@@ -38,6 +38,7 @@ ATTEMPT_EVERY = 5.0  # s
 LOOK_EVERY = 0.25  # s between two looks at whether the other side is gone
 
 _NOT_YET = "the other side has not come yet"
+_NO_MEDIATOR = "the mediator cannot be reached"
 _GONE = "it has left the mediator, too: its program has ended, or it is cut off"
 
 _log = logging.getLogger(__name__)
@@ -158,6 +159,8 @@ class Keeper:
         called, self._wanted = self._wanted, 0
         number = max(self._next, called)
         try:
+            if self._mediation.is_lost:
+                self._why_not = _NO_MEDIATOR
             await self._mediation.renew()
             await self._pace()
             if called < number:
@@ -241,6 +244,6 @@ def _clause(error: PunchwireError) -> str:
         case PeerDidNotCome():
             return "the other side did not come"
         case MediatorUnreachable():
-            return "the mediator cannot be reached"
+            return _NO_MEDIATOR
         case _:
             return str(error)

@@ -1,16 +1,20 @@
-"""The way to the mediator: recognised, greeted, and made again when it breaks."""
+"""The way to the mediator: recognised, greeted, and made again when it breaks, as late as the mediator wants it."""
 
+import asyncio
 import logging
+import random
 from collections.abc import Callable
 
-from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAdmitted, Replaced
+from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAdmitted, PunchwireError, Replaced
 from p2p_core.identity import RSAPrivateKey
+from p2p_core.machines.backoff import Backoff
 
-from p2p_peer.events import Admitted, ConnectEvent, MediatorReached
+from p2p_peer.events import Admitted, ConnectEvent, MediatorBack, MediatorLost, MediatorReached
 from p2p_peer.mediator import MediatorClient
 from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated, recognise
 from p2p_peer.options import ConnectOptions
 from p2p_peer.trust import TrustStore
+from p2p_peer.waiting import Waiting
 from p2p_peer.what_answers import speaks_http2_over_tls
 
 __all__ = ["HOPELESS", "Mediation"]
@@ -25,7 +29,9 @@ class Mediation:
 
     def __init__(self, host: str, port: int, key: RSAPrivateKey, options: ConnectOptions) -> None:
         self.host, self.port = host, port
+        self.waiting = Waiting(options.wait)  # for the other side: a mediator that is away, or too busy, counts
         self._key, self._options = key, options
+        self._backoff = Backoff(random.random)
         self._identity: MediatorIdentity | None = None
         self._client: MediatorClient | None = None
 
@@ -41,29 +47,81 @@ class Mediation:
         assert self._client is not None
         return self._client
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the stream has ended."""
+        return self.client.why_ended is not None
+
     async def open(self, notify: Callable[[ConnectEvent], None]) -> None:
-        """Reach the mediator, judge its key and prove ours. Raises what these raise; `notify` is told both steps."""
+        """Reach the mediator, judge its key and prove ours. Raises what these raise; `notify` is told the steps.
+
+        If it says when to come again, that is done, for as long as the other side may be waited for.
+        """
         self._identity = await self._reach()
         notify(MediatorReached(self._identity))
-        self._client = await self._greet()
+        try:
+            self._client = await self._greet()
+        except MediatorUnreachable as error:
+            if error.retry_after is None:
+                raise
+            notify(MediatorLost(error))
+            await self._come_when_told(error)
+            notify(MediatorBack())
         notify(Admitted())
 
     async def renew(self) -> None:
-        """Make the stream again if it has ended. The mediator has to have the key it had. Raises as `open`."""
+        """Make the stream again if it has ended, no sooner than the mediator wants it. Raises as `open`.
+
+        The mediator has to have the key it had.
+        """
         why = self.client.why_ended
         if why is None:
             return
         if isinstance(why, HOPELESS):
             raise why
-        _log.info("the mediator is asked again")
         await self.client.close()
-        self._identity = await self._reach()
-        self._client = await self._greet()
+        await self._go_again()
+
+    async def find_again(self, why: MediatorUnreachable, notify: Callable[[ConnectEvent], None]) -> None:
+        """Ask the mediator, which was lost, until it lets us in, each time later. Raises as `open`, for what is final.
+
+        `notify` is told that it is lost, and that it is back.
+        """
+        notify(MediatorLost(why))
+        while True:
+            await asyncio.sleep(self._backoff.pause(_now()))
+            try:
+                await self.renew()
+                break
+            except MediatorUnreachable as error:
+                _log.info("no mediator yet: %s", error)
+        notify(MediatorBack())
 
     async def close(self) -> None:
         """End the stream."""
         if self._client is not None:
             await self._client.close()
+
+    async def _come_when_told(self, refused: MediatorUnreachable) -> None:
+        """Come again, as often as the mediator says so. Raises what it said last when the waiting is over."""
+        try:
+            async with self.waiting.timeout():
+                while True:
+                    try:
+                        return await self._go_again()
+                    except MediatorUnreachable as error:
+                        if error.retry_after is None:
+                            raise
+                        refused = error
+        except TimeoutError:
+            raise refused from None
+
+    async def _go_again(self) -> None:
+        closed_for = self._backoff.closed_for(_now())
+        _log.info("the mediator is asked again%s", f" in {closed_for:.1f} s" if closed_for else "")
+        await asyncio.sleep(closed_for)
+        self._identity = await self._reach()
+        self._client = await self._greet()
 
     async def _reach(self) -> MediatorIdentity:
         options = self._options
@@ -81,8 +139,9 @@ class Mediation:
 
     async def _greet(self) -> MediatorClient:
         try:
-            return await MediatorClient.connect(self.identity, self._key)
+            client = await MediatorClient.connect(self.identity, self._key, self._heed)
         except MediatorUnreachable as error:
+            self._heed(error)
             port = self.identity.address.port
             if self._options.insecure and await speaks_http2_over_tls(self.host, port):
                 raise MediatorUnreachable(
@@ -90,3 +149,14 @@ class Mediation:
                     advice="Leave out --insecure.",
                 ) from error
             raise
+        self._backoff.admitted(_now())
+        return client
+
+    def _heed(self, error: PunchwireError) -> None:
+        """Remember when the mediator may be asked again, if it has said so."""
+        if isinstance(error, MediatorUnreachable) and error.retry_after is not None:
+            self._backoff.told(_now(), error.retry_after)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

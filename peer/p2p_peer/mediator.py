@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from p2p_core.wire.candidate import Address, Transport
 from p2p_proto import mediator_pb2 as pb
 
 from p2p_peer.mediator_channel import open_channel
-from p2p_peer.mediator_endings import REASON_KEY, REASON_LOST, error_of
+from p2p_peer.mediator_endings import REASON_KEY, REASON_LOST, RETRY_KEY, error_of
 from p2p_peer.mediator_identity import MediatorIdentity
 
 __all__ = ["Introduction", "MediatorClient", "RelayTicket", "StunServer", "Welcome"]
@@ -89,12 +90,19 @@ class Introduction:
     relay: RelayTicket | None = None  # None: the mediator does not relay for this match
 
 
+def _ignore(error: PunchwireError) -> None:
+    """Tell nobody."""
+
+
 class MediatorClient:
     """One authenticated `Meet` stream."""
 
-    def __init__(self, channel: grpc.aio.Channel, call: Any) -> None:  # a call's generic type is not importable
+    def __init__(
+        self, channel: grpc.aio.Channel, call: Any, ended: Callable[[PunchwireError], None]
+    ) -> None:  # a call's generic type is not importable
         self._channel = channel
         self._call = call
+        self._on_end = ended
         self._writing = asyncio.Lock()  # gRPC fails the whole call when two writes overlap
         self._arrivals: asyncio.Queue[Introduction | PunchwireError] = asyncio.Queue(_MAX_INTRODUCTIONS)
         self._reader: asyncio.Task[None] | None = None
@@ -105,18 +113,25 @@ class MediatorClient:
         self.welcome = Welcome(None, (), None)
 
     @classmethod
-    async def connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
-        """Prove our key to the mediator. Raises `MediatorUnreachable`, `NotAdmitted` or `RemoteProtocolError`."""
+    async def connect(
+        cls, mediator: MediatorIdentity, key: RSAPrivateKey, ended: Callable[[PunchwireError], None] = _ignore
+    ) -> "MediatorClient":
+        """Prove our key to the mediator; `ended` is told at once when the stream ends, once it has begun, and why.
+
+        Raises `MediatorUnreachable`, `NotAdmitted` or `RemoteProtocolError`.
+        """
         for _ in range(_ATTEMPTS - 1):
             with contextlib.suppress(_ReasonLost):
-                return await cls._connect(mediator, key)
-        return await cls._connect(mediator, key)
+                return await cls._connect(mediator, key, ended)
+        return await cls._connect(mediator, key, ended)
 
     @classmethod
-    async def _connect(cls, mediator: MediatorIdentity, key: RSAPrivateKey) -> "MediatorClient":
+    async def _connect(
+        cls, mediator: MediatorIdentity, key: RSAPrivateKey, ended: Callable[[PunchwireError], None]
+    ) -> "MediatorClient":
         channel = open_channel(mediator, _MAX_MESSAGE)
         # What comes is parsed here, and not by gRPC, which would not say that it was the mediator who sent nonsense.
-        client = cls(channel, channel.stream_stream(_METHOD, pb.ToMediator.SerializeToString)())
+        client = cls(channel, channel.stream_stream(_METHOD, pb.ToMediator.SerializeToString)(), ended)
         try:
             await client._authenticate(mediator, key)
         except BaseException:
@@ -237,6 +252,7 @@ class MediatorClient:
         except PunchwireError as error:
             _log.info("the mediator's stream ended: %s", error)
             self.why_ended = error
+            self._on_end(error)
             await self._arrivals.put(error)
 
     async def _read(self) -> pb.ToPeer:
@@ -263,7 +279,8 @@ class MediatorClient:
         details = await self._call.details() or ""
         if details == REASON_LOST:
             return _ReasonLost("the mediator ended the connection")
-        return error_of(await self._call.code(), str(trailing.get(REASON_KEY, "")), details)
+        reason, retry_after = (str(trailing.get(key, "")) for key in (REASON_KEY, RETRY_KEY))
+        return error_of(await self._call.code(), reason, details, retry_after)
 
 
 def _welcome(message: pb.Welcome) -> Welcome:

@@ -14,16 +14,19 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),  # else two to one mediator share a TCP connection, and bulk stalls the other
 )
+# For a mediator that stands still, whose system goes on acknowledging: gRPC itself takes 60 s. Where much is relayed,
+# an answer may wait longer behind it, and gRPC asks not only when nothing else comes.
+_PING_TIMEOUT = ("grpc.http2.ping_timeout_ms", 10_000)
 
 
-def open_channel(mediator: MediatorIdentity, max_message: int) -> grpc.aio.Channel:
+def open_channel(mediator: MediatorIdentity, max_message: int, *, is_bulk: bool = False) -> grpc.aio.Channel:
     """Return a TCP connection of its own to `mediator`, that takes messages of up to `max_message` bytes.
 
-    It takes no certificate but the one that was judged.
+    It takes no certificate but the one that was judged. `is_bulk`: there may be much on it.
     """
     host = f"[{mediator.address.host}]" if mediator.address.ip.version == 6 else mediator.address.host
     target = f"ipv{mediator.address.ip.version}:{host}:{mediator.address.port}"
-    options = [*_OPTIONS, ("grpc.max_receive_message_length", max_message)]
+    options = [*_OPTIONS, ("grpc.max_receive_message_length", max_message), *([] if is_bulk else [_PING_TIMEOUT])]
     if mediator.id is None:
         return grpc.aio.insecure_channel(target, options=options)
     credentials = grpc.ssl_channel_credentials(root_certificates=mediator.leaf_pem)

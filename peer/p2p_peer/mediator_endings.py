@@ -4,15 +4,28 @@ import grpc
 from p2p_core import limits
 from p2p_core.errors import MediatorUnreachable, NotAdmitted, PunchwireError, RemoteProtocolError, Replaced
 
-__all__ = ["REASON_KEY", "REASON_LOST", "RELAY_LIMIT", "clause_of", "error_of"]
+__all__ = ["REASON_KEY", "REASON_LOST", "RELAY_LIMIT", "RETRY_KEY", "clause_of", "error_of"]
 
 REASON_KEY = "punchwire-reason"  # the trailing metadata that carries the reason
+RETRY_KEY = "punchwire-retry-after"  # and the one for how many whole seconds the mediator wants to be left alone
+MAX_RETRY_AFTER = 300  # s that a mediator is believed, which may be hostile: it can keep us away, but not for ever
 # gRPC's details in place of the reason, when a write meets the end of the stream before it is read.
 REASON_LOST = "Internal error from Core"
 RELAY_LIMIT = "relay-limit"  # the reason that will still hold in a moment
 _BROKE = ("Socket closed", "reset by peer", "Broken pipe", "watchdog")  # gRPC's words for a connection that was there
 _WENT_AWAY = "the mediator went away"
 _AGAIN = "Start again in a moment."
+_LATER = (  # the mediator's reasons that say that it is not this program's fault, and may be over soon
+    "shutting-down",
+    "store-unavailable",
+    "too-many-handshakes",
+    "too-many-streams",
+    "handshake-rate",
+    "signal-rate",
+    "step-timeout",
+    "heartbeat-lost",
+    "too-slow",
+)
 _OUR_FAULT = (  # the mediator's reasons that say that this program broke its protocol
     "malformed",
     "bad-key",
@@ -29,8 +42,20 @@ _REFUSALS = (
 )
 
 
-def error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
-    """Return the error for a `Meet` stream that ended so: by the mediator's reason, else by gRPC's code."""
+def error_of(code: grpc.StatusCode, reason: str, details: str, retry_after: str = "") -> PunchwireError:
+    """Return the error for a `Meet` stream that ended so: by the mediator's reason, else by gRPC's code.
+
+    `retry_after` is what stood in the trailing metadata.
+    """
+    error = _error_of(code, reason, details)
+    if isinstance(error, MediatorUnreachable):
+        error.retry_after = _seconds(retry_after)
+    return error
+
+
+def _error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError:
+    if reason in _LATER:
+        return MediatorUnreachable(f"the mediator ended the connection: {details}", advice=_AGAIN)
     match reason:
         case "not-admitted":
             return NotAdmitted("the mediator does not admit your key")
@@ -41,8 +66,6 @@ def error_of(code: grpc.StatusCode, reason: str, details: str) -> PunchwireError
                 f"the mediator speaks another version: {details}",
                 advice=f"This program speaks version {limits.PROTOCOL_VERSION}: whichever is older needs an update.",
             )
-        case "shutting-down" | "too-many-handshakes" | "step-timeout" | "heartbeat-lost" | "too-slow":
-            return MediatorUnreachable(f"the mediator ended the connection: {details}", advice=_AGAIN)
         case "internal":
             return MediatorUnreachable(
                 f"the mediator ended the connection: {details}", advice="Tell its owner, and start again in a moment."
@@ -75,6 +98,13 @@ def clause_of(code: grpc.StatusCode, reason: str, details: str) -> str:
     if _went_away(code, details):
         return _WENT_AWAY
     return f"the mediator's relay cannot be reached: {_last_error(code, details)}"
+
+
+def _seconds(text: str) -> float | None:
+    """Read whole seconds, 1 or more; None for anything else. What is too large is cut, by digits first."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return min(int(text.lstrip("0")[:4] or "0"), MAX_RETRY_AFTER) or None
 
 
 def _went_away(code: grpc.StatusCode, details: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from cryptography import x509
@@ -24,7 +24,14 @@ from p2p_core.wire.candidate import Address
 from p2p_peer.trust import MediatorId, TrustStore
 from p2p_peer.what_answers import speaks_http2
 
-__all__ = ["MediatorIdentity", "Vouched", "look_at", "reach_unauthenticated", "recognise"]
+__all__ = [
+    "MediatorIdentity",
+    "Vouched",
+    "look_at",
+    "reach_unauthenticated",
+    "recognise",
+    "with_new_certificate",
+]
 
 CONNECT_TIME = 10.0  # s for connecting and TLS
 _NO_WAY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
@@ -103,6 +110,25 @@ async def look_at(host: str, port: int) -> tuple[Address, MediatorId]:
     leaf, address = await _fetch_leaf(host, port, _blind_context())
     _, mediator = _readable(leaf, host, port)
     return address, mediator
+
+
+async def with_new_certificate(mediator: MediatorIdentity) -> MediatorIdentity | None:
+    """Return a mediator as it shows itself now: it renews its certificate, and another instance may have its own.
+
+    None if that is no other than the one that is known, or is of another key. Raises `MediatorUnreachable`.
+    """
+    if mediator.id is None:
+        return None
+    host, port = mediator.address.host, mediator.address.port
+    leaf, _ = await _fetch_leaf(host, port, _blind_context())
+    certificate, shown = _readable(leaf, host, port)
+    pem = certificate.public_bytes(Encoding.PEM)
+    if shown != mediator.id or pem == mediator.leaf_pem:
+        return None
+    _log.info("the mediator at %s has a new certificate of the same key", mediator.address)
+    return replace(
+        mediator, leaf_pem=pem, leaf_name=_valid_name(certificate), binding=ChannelBinding.of_certificate(leaf)
+    )
 
 
 async def reach_unauthenticated(host: str, port: int) -> MediatorIdentity:

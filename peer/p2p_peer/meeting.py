@@ -21,6 +21,7 @@ from p2p_core.wire.offer import Offer
 
 from p2p_peer.gather.candidates import Gathered
 from p2p_peer.mediator import Introduction, MediatorClient
+from p2p_peer.waiting import Waiting
 
 __all__ = ["Meeting", "Parties"]
 
@@ -77,30 +78,29 @@ class Meeting:
         self._current: list[bytes] = []  # hashes of the offers made in this attempt
 
     async def match(
-        self, gathered: Gathered, wait: float | None, unless: "asyncio.Future[None] | None"
+        self, gathered: Gathered, waiting: Waiting, unless: "asyncio.Future[None] | None"
     ) -> tuple[Introduction, Agreement]:
         """Advertise what was gathered until the other side comes, and agree with it.
 
-        It has `wait` seconds, or until `unless` is done. Raises `PeerDidNotCome`, `MediatorLied`, and whatever makes
-        the other side's offer a bad one.
+        It has as long as `waiting` says, or until `unless` is done. Raises `PeerDidNotCome`, `MediatorLied`, and
+        whatever makes the other side's offer a bad one.
         """
-        introduction = await self._introduced(gathered, wait, unless)
+        introduction = await self._introduced(gathered, waiting, unless)
         agreement = self._agree(introduction)
         _tell(agreement, introduction)
         return introduction, agreement
 
     async def _introduced(
-        self, gathered: Gathered, wait: float | None, unless: "asyncio.Future[None] | None"
+        self, gathered: Gathered, waiting: Waiting, unless: "asyncio.Future[None] | None"
     ) -> Introduction:
-        name, waited = self._parties.peer.short, "" if wait is None else f" within {wait:g} s"
         match = None
         try:
-            async with asyncio.timeout(wait):
+            async with waiting.timeout():
                 while match is None:
                     await self._advertise(gathered)
                     match = await self._match_until_it_is_old(gathered, unless)
         except TimeoutError:
-            raise PeerDidNotCome(f"the other peer ({name}) did not come{waited}") from None
+            raise PeerDidNotCome(f"the other peer ({self._parties.peer.short}) did not come{waiting}") from None
         finally:
             if match is None or match.own_offer_hash != self._current[-1]:  # the match crossed with a renewal
                 await self._withdraw()

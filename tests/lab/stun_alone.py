@@ -13,6 +13,7 @@ from pathlib import Path
 
 from p2p_server.clock import LoopClock
 from p2p_server.config import Config
+from p2p_server.metrics import Metrics
 from p2p_server.stun_ports import StunPorts
 from p2p_server.stun_responder import StunResponder
 
@@ -33,7 +34,7 @@ def serve_stun(lab: Lab) -> list[str]:
 
 async def _serve(first: str, second: str) -> None:
     ports = await StunPorts.bind(Config(Path(), None, host=first, stun_host=second))
-    responder = StunResponder(Config(Path(), None).limits, LoopClock())
+    responder = StunResponder(Config(Path(), None).limits, LoopClock(), Metrics())
     await responder.start(ports.sockets)
     servers = [f"{server.host or first}:{server.port}/{server.transport.value}" for server in ports.own]
     print(*(f"--stun={server}" for server in servers), flush=True)

@@ -46,8 +46,9 @@ class Stream:
         await self.read("proof")
         await self.send(welcome=pb.Welcome(**welcome))
 
-    async def end(self, code: grpc.StatusCode, details: str = "", reason: str = "") -> None:
-        await self._context.abort(code, details, (("punchwire-reason", reason),) if reason else ())
+    async def end(self, code: grpc.StatusCode, details: str = "", reason: str = "", retry_after: str = "") -> None:
+        said = {"punchwire-reason": reason, "punchwire-retry-after": retry_after}
+        await self._context.abort(code, details, tuple((key, value) for key, value in said.items() if value))
 
     async def stay(self) -> None:
         """Read on until the peer ends the stream."""

@@ -14,19 +14,19 @@ from p2p_core.errors import (
     ConnectionLost,
     Malformed,
     MediatorLied,
-    MediatorUnreachable,
     NoPath,
     NotAdmitted,
     NotAuthenticated,
     OfferRejected,
     PeerDidNotCome,
     PunchwireError,
+    RemoteProtocolError,
     Replaced,
     SameKey,
 )
 from p2p_core.identity import PeerId
+from p2p_core.machines import backoff, tcp_punch
 from p2p_core.machines import session as session_machine
-from p2p_core.machines import tcp_punch
 from p2p_core.proof import PathKind, Role
 from p2p_core.sealing import open_offer, seal_offer
 from p2p_core.wire.candidate import Address, Candidate, CandidateKind, Transport
@@ -41,6 +41,8 @@ from p2p_peer.events import (
     ConnectEvent,
     Encrypted,
     Matched,
+    MediatorBack,
+    MediatorLost,
     MediatorReached,
     MessageReceived,
     PathChanged,
@@ -57,6 +59,7 @@ from p2p_proto import mediator_pb2 as pb
 from p2p_server.app import Mediator
 
 from tests.keys import key
+from tests.lasting_ports import lasting_ports
 from tests.peer.a_mediator import real_mediator
 from tests.peer.mediator_script import Script, Stream, scripted_mediator
 from tests.peer.pair import offer, sha256, soon, until
@@ -191,13 +194,71 @@ async def test_replaced(start: Start, mediator: Mediator) -> None:
         await soon(first)
 
 
-async def test_the_mediator_stops_while_we_wait(start: Start, tmp_path: Path) -> None:
+@pytest.fixture
+def soon_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mediator that is lost is looked for at once, and all the time."""
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE", 0.001)
+
+
+@pytest.mark.usefixtures("soon_again")
+async def test_both_wait_while_the_mediator_is_restarted(start: Start, tmp_path: Path) -> None:
+    told: dict[int, list[ConnectEvent]] = {0: [], 1: []}
+
+    def heard(n: int, kind: type[ConnectEvent]) -> bool:
+        return any(isinstance(event, kind) for event in told[n])
+
+    port = lasting_ports()
+    async with real_mediator(tmp_path, port=port) as mediator:
+        first = start(mediator, 0, 1, told[0].append)
+        stranger = start(mediator, 1, 2, told[1].append)
+        await until(lambda: heard(0, Advertised) and heard(1, Advertised))
+    await until(lambda: heard(0, MediatorLost) and heard(1, MediatorLost))
+    async with real_mediator(tmp_path, port=port) as mediator:
+        await until(lambda: heard(0, MediatorBack) and heard(1, MediatorBack))
+        stranger.cancel()
+        session, other = await soon(asyncio.gather(first, start(mediator, 1, 0)))
+        assert session.session_id == other.session_id
+    first_lost = STEPS.index(Advertised) + 1
+    assert [type(event) for event in told[0]] == [*STEPS[:first_lost], MediatorLost, MediatorBack, *STEPS[first_lost:]]
+
+
+@pytest.mark.usefixtures("soon_again")
+async def test_the_peer_does_not_come_and_the_mediator_does_not_come_back(start: Start, tmp_path: Path) -> None:
     waiting = asyncio.Event()
     async with real_mediator(tmp_path) as mediator:
-        first = start(mediator, 0, 1, lambda event: waiting.set() if isinstance(event, Advertised) else None)
+        first = start(mediator, 0, 1, lambda event: waiting.set() if isinstance(event, Advertised) else None, wait=0.5)
         await soon(waiting.wait())
-    with pytest.raises(MediatorUnreachable):
+    what = rf"\({THEIR_ID.short}\) did not come within 0\.5 s: the mediator was not found again \(the mediator "
+    with pytest.raises(PeerDidNotCome, match=what):
         await soon(first)
+
+
+@pytest.mark.usefixtures("soon_again")
+@pytest.mark.parametrize(
+    ("code", "reason", "error"),
+    [
+        (grpc.StatusCode.ABORTED, "replaced", Replaced),
+        (grpc.StatusCode.UNAUTHENTICATED, "not-admitted", NotAdmitted),
+        (grpc.StatusCode.FAILED_PRECONDITION, "unsupported-version", RemoteProtocolError),
+    ],
+)
+async def test_a_mediator_that_is_found_again_and_does_not_want_us(
+    code: grpc.StatusCode, reason: str, error: type[PunchwireError]
+) -> None:
+    streams = 0
+
+    async def script(stream: Stream) -> None:
+        nonlocal streams
+        streams += 1
+        if streams > 1:
+            await stream.end(code, "details", reason)
+        await stream.admit()
+        await stream.read("advertise")
+        await stream.end(grpc.StatusCode.UNAVAILABLE)
+
+    assert type(await outcome(script)) is error
+    assert streams == 2
 
 
 async def test_another_mediator_than_expected(start: Start, mediator: Mediator) -> None:
@@ -377,9 +438,9 @@ async def test_what_is_offered() -> None:
         await stream.admit(observed=pb.Endpoint(ip=bytes([127, 0, 0, 1]), port=5000))
         sealed = (await stream.read("advertise")).offer
         offers.append(open_offer(sealed, THEIRS, OURS.public_key()))
-        await stream.end(grpc.StatusCode.UNAVAILABLE)
+        await stream.end(grpc.StatusCode.ABORTED, reason="replaced")
 
-    assert isinstance(await outcome(script), MediatorUnreachable)
+    assert isinstance(await outcome(script), Replaced)
     assert offers[0].expires - offers[0].issued == meeting.OFFER_LIFE
     assert meeting.RENEW_AFTER < meeting.OFFER_LIFE
     for transport in Transport:  # one port for each address of a family
@@ -451,6 +512,18 @@ async def test_a_session_outlives_the_mediator(start: Start, tmp_path: Path) -> 
     await soon(asyncio.gather(session.close(), other.close()))
     async for _ in session:
         pass
+
+
+async def test_a_channel_is_replaced_that_is_lost_once_the_mediator_was_restarted(start: Start, tmp_path: Path) -> None:
+    """Nobody goes to the new one before that."""
+    port = lasting_ports()
+    async with real_mediator(tmp_path, port=port) as mediator:
+        session, other = await soon(asyncio.gather(start(mediator, 0, 1), start(mediator, 1, 0)))
+    async with real_mediator(tmp_path, port=port):
+        session._driver.channel.stream.close()
+        session._driver.channel_lost(ConnectionLost("cut"))
+        await soon(session.send_message("on the next one"))
+        await soon(asyncio.gather(session.close(), other.close()))
 
 
 async def test_a_lost_channel_is_replaced(start: Start, mediator: Mediator) -> None:

@@ -44,8 +44,17 @@ class Client:
 class Mediation:
     client: Client = field(default_factory=Client)
     down: PunchwireError | None = None
+    open: asyncio.Event = field(default_factory=asyncio.Event)  # not set: it wants to be left alone for now
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    @property
+    def is_lost(self) -> bool:
+        return self.down is not None or not self.open.is_set()
 
     async def renew(self) -> None:
+        await self.open.wait()
         if self.down is not None:
             raise self.down
 
@@ -316,6 +325,31 @@ async def test_the_mediator_is_away_for_a_while(scenes: list[Scene]) -> None:
     scene.mediation.down = None
     (await scene.attempt()).makes(PathKind.TCP)
     await until(lambda: len(scene.session.moves) == 1)
+
+
+async def test_the_mediator_wants_to_be_left_alone_for_now(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "SAY_EVERY", 0.01)
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.TCP))
+    scene.mediation.open.clear()
+    scene.keeper.channel_lost(LOST)
+    await until(lambda: scene.session.why_looking[:1] == ["the mediator cannot be reached"])
+    assert scene.attempts.made == []
+    scene.mediation.open.set()
+    (await scene.attempt()).makes(PathKind.TCP)
+    await until(lambda: len(scene.session.moves) == 1)
+
+
+async def test_it_wants_that_for_longer_than_anybody_is_looked_for(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "RECOVERY_TIME", 0.05)
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.TCP))
+    scene.mediation.open.clear()
+    scene.keeper.channel_lost(LOST)
+    what = "the cable is out; no other connection came up within 0.05 s"
+    await until(lambda: scene.session.given_up == [f"{what}: the mediator cannot be reached"])
 
 
 async def test_nobody_is_looked_for_for_ever(scenes: list[Scene], monkeypatch: pytest.MonkeyPatch) -> None:

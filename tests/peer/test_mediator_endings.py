@@ -22,6 +22,10 @@ ERRORS: dict[str, type[PunchwireError]] = {
     "step-timeout": MediatorUnreachable,
     "heartbeat-lost": MediatorUnreachable,
     "too-many-handshakes": MediatorUnreachable,
+    "too-many-streams": MediatorUnreachable,
+    "handshake-rate": MediatorUnreachable,
+    "signal-rate": MediatorUnreachable,
+    "store-unavailable": MediatorUnreachable,
     "too-many-advertisements": RemoteProtocolError,
     "too-slow": MediatorUnreachable,
     "replaced": Replaced,
@@ -52,8 +56,46 @@ def test_each_reason_has_its_error(reason: str) -> None:
     error = error_of(reasons()[reason], reason, "details")
     assert type(error) is ERRORS[reason]
     assert ("mediator" in str(error), bool(error.advice)) == (True, True)
-    again = reason in ("step-timeout", "heartbeat-lost", "too-many-handshakes", "too-slow", "shutting-down", "internal")
-    assert ("again in a moment" in error.advice) is again
+    assert ("again in a moment" in error.advice) is (type(error) is MediatorUnreachable)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ("1", 1),
+        ("12", 12),
+        ("007", 7),
+        ("300", 300),
+        ("301", 300),
+        ("9" * 5000, 300),  # hostile: it can keep us away, but not for ever
+        ("0" * 5000, None),
+        ("0", None),
+        ("-5", None),
+        ("+5", None),
+        ("1.5", None),
+        ("1e3", None),
+        ("1_0", None),
+        (" 5", None),
+        ("inf", None),
+        ("nan", None),
+        ("\u0661", None),  # a digit, but not one of ASCII
+        ("", None),
+    ],
+)
+def test_when_to_come_again(said: str, heard: float | None) -> None:
+    error = error_of(grpc.StatusCode.UNAVAILABLE, "shutting-down", "details", said)
+    assert isinstance(error, MediatorUnreachable)
+    assert error.retry_after == heard
+
+
+def test_a_reason_of_a_later_version_may_say_when_to_come_again() -> None:
+    error = error_of(grpc.StatusCode.RESOURCE_EXHAUSTED, "full-moon", "details", "3")
+    assert isinstance(error, MediatorUnreachable)
+    assert error.retry_after == 3
+
+
+def test_what_no_time_mends_has_none() -> None:
+    assert not hasattr(error_of(grpc.StatusCode.ABORTED, "replaced", "details", "3"), "retry_after")
 
 
 def test_of_what_grpc_says_the_last_error_is_told() -> None:

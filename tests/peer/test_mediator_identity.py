@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAuthenti
 from p2p_core.proof import BindingType, ChannelBinding
 from p2p_core.wire.candidate import Address
 from p2p_peer import mediator_identity
-from p2p_peer.mediator_identity import MediatorIdentity, Vouched, reach_unauthenticated, recognise
+from p2p_peer.mediator_identity import (
+    MediatorIdentity,
+    Vouched,
+    reach_unauthenticated,
+    recognise,
+    with_new_certificate,
+)
 from p2p_peer.trust import MediatorId, TrustStore
 
 from tests.peer.pair import soon
@@ -79,6 +86,27 @@ async def test_another_certificate_for_the_same_key_is_none(store: TrustStore) -
     assert met.vouched is Vouched.BY_MEMORY
     assert met.binding == ChannelBinding.of_certificate(renewed.der)
     assert met.leaf_name == "renewed.invalid"
+
+
+async def test_a_certificate_that_was_renewed_since(store: TrustStore) -> None:
+    key = new_key()
+    met = await meet(shown(key), store)
+    renewed = shown(key, names=["renewed.invalid"])
+    async with tls_server(renewed) as port:
+        there = replace(met, address=Address.of("127.0.0.1", port))
+        now = await soon(with_new_certificate(there))
+        binding = ChannelBinding.of_certificate(renewed.der)
+        assert now == replace(there, leaf_pem=renewed.pem, leaf_name="renewed.invalid", binding=binding)
+        assert await soon(with_new_certificate(now)) is None
+    async with tls_server(shown()) as port:  # somebody else
+        assert await soon(with_new_certificate(replace(met, address=Address.of("127.0.0.1", port)))) is None
+    with pytest.raises(MediatorUnreachable):
+        await soon(with_new_certificate(met))
+
+
+async def test_without_tls_there_is_no_certificate() -> None:
+    address = Address.of("127.0.0.1", 1)
+    assert await with_new_certificate(MediatorIdentity(address, None, None, b"", "", ChannelBinding.none())) is None
 
 
 async def test_an_id_that_was_asked_for(store: TrustStore) -> None:

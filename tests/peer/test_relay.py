@@ -26,6 +26,7 @@ from p2p_server.limits import Limits
 
 from tests.keys import key
 from tests.peer.pair import agreement, own_key, soon, until
+from tests.peer.tls_server import shown, tls_server
 
 Start = Callable[..., Awaitable[tuple[Mediator, MediatorIdentity]]]
 
@@ -113,7 +114,7 @@ Go = Callable[[MediatorIdentity, RelayTicket, Role], Relaying]
 
 @pytest.fixture
 async def sides(start: Start, relaying: Go) -> Sides:
-    _, mediator = await start(relay_rate=0)
+    _, mediator = await start(relay_rate=0, relay_key_rate=0)
     return await both(mediator, relaying)
 
 
@@ -214,7 +215,7 @@ async def test_closing_what_was_not_taken_leaves_nothing(start: Start, relaying:
     await soon(asyncio.gather(sides.initiator.found, sides.responder.found))
     sides.initiator.close()
     sides.responder.close()
-    await until(lambda: not mediator._relay._streams)
+    await until(lambda: not mediator._relay._open)
 
 
 async def test_who_is_alone_can_go(start: Start, relaying: Go) -> None:
@@ -224,11 +225,11 @@ async def test_who_is_alone_can_go(start: Start, relaying: Go) -> None:
     await until(lambda: len(mediator._relay._desk) == 1)
     assert not alone.found.done()
     alone.close()
-    await until(lambda: not mediator._relay._streams)
+    await until(lambda: not mediator._relay._open)
 
 
 async def test_why_not(start: Start, relaying: Go) -> None:
-    _, identity = await start(relays_per_peer=1)
+    _, identity = await start(max_relays_per_key=1)
     wrong = relaying(identity, RelayTicket(bytes(32)), Role.INITIATOR)
     assert "the ticket is none of this mediator's" in await soon(wrong.exhausted)
     await (await both(identity, relaying)).paths()
@@ -259,6 +260,43 @@ async def test_a_ticket_can_be_good_elsewhere(start: Start, relaying: Go) -> Non
     )
     ours, _ = await sides.paths()
     assert ours.address == Address.of("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("dialled", ["192.0.2.1", "2001:db8::1"])
+async def test_the_relay_is_dialled_as_the_mediator_was(monkeypatch: pytest.MonkeyPatch, dialled: str) -> None:
+    """An instance may have addresses of both kinds, and this computer a way to one kind only."""
+    instance = {4: "198.51.100.7", 6: "2001:db8::7"}
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        return [
+            (families[version], socket.SOCK_STREAM, 6, "", (address, port)) for version, address in instance.items()
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    where = Address.of(dialled, 54700)
+    ticket = RelayTicket(bytes(32), "two.example", 54710)
+    assert await relay_module._address(ticket, where) == Address.of(instance[where.ip.version], 54710)
+    del instance[where.ip.version]
+    [other] = instance.values()
+    assert await relay_module._address(ticket, where) == Address.of(other, 54710)
+
+
+async def test_the_relay_shows_a_certificate_that_was_renewed_since(start: Start, relaying: Go) -> None:
+    _, identity = await start()
+    tickets = await match(identity)
+    before = replace(identity, leaf_pem=shown().pem)
+    sides = Sides(*(relaying(before, tickets[role], role) for role in (Role.INITIATOR, Role.RESPONDER)))
+    ours, theirs = await sides.paths()
+    ours.socket.send(b"hello")
+    assert await soon(asyncio.get_running_loop().sock_recv(theirs.socket, 100)) == b"hello"
+
+
+async def test_the_relay_is_somebody_elses(start: Start, relaying: Go) -> None:
+    _, identity = await start()
+    async with tls_server(shown()) as port:
+        ticket = RelayTicket(bytes(32), "127.0.0.1", port)
+        assert "cannot be reached" in await soon(relaying(identity, ticket, Role.INITIATOR).exhausted)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "::ffff:127.0.0.1"])

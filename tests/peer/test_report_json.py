@@ -3,7 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, NotAdmitted, PeerUnknown, PunchwireError, TransferFailed
+from p2p_core.errors import (
+    ConnectionLost,
+    MediatorUnreachable,
+    NotAdmitted,
+    PeerUnknown,
+    PunchwireError,
+    TransferFailed,
+)
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
@@ -19,6 +26,8 @@ from p2p_peer.events import (
     FilesKept,
     Listening,
     Matched,
+    MediatorBack,
+    MediatorLost,
     MediatorReached,
     MessageDelivered,
     MessageReceived,
@@ -125,6 +134,11 @@ def reached(vouched: Vouched | None) -> MediatorReached:
         (reached(Vouched.BY_MEMORY), []),
         (reached(Vouched.BY_ROOTS), []),
         (reached(None), []),
+        (
+            MediatorLost(MediatorUnreachable("it went away")),
+            [{"event": "mediator_lost", "code": "mediator-unreachable", "message": "it went away"}],
+        ),
+        (MediatorBack(), [{"event": "mediator_back"}]),
         (Advertised(()), [{"event": "waiting"}]),
         (Matched(Role.RESPONDER, ()), [{"event": "matched", "role": "responder"}]),
         (PathFound(PathKind.TCP, ADDRESS, ""), []),
@@ -134,6 +148,7 @@ def reached(vouched: Vouched | None) -> MediatorReached:
 def test_on_the_way(said: Any, event: ConnectEvent, expected: list[dict[str, Any]]) -> None:
     JsonReport().connecting(event)
     assert said() == expected
+    assert all(set(one) - {"event"} == FIELDS[one["event"]] for one in expected)
 
 
 def test_connected(said: Any) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from p2p_core.errors import ConnectionLost, PeerUnknown, PunchwireError, TransferFailed
+from p2p_core.errors import ConnectionLost, MediatorUnreachable, PeerUnknown, PunchwireError, TransferFailed
 from p2p_core.identity import PeerId
 from p2p_core.proof import ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address, Transport
@@ -19,6 +19,8 @@ from p2p_peer.events import (
     FilesKept,
     Listening,
     Matched,
+    MediatorBack,
+    MediatorLost,
     MediatorReached,
     MessageDelivered,
     MessageReceived,
@@ -387,6 +389,16 @@ def test_nothing_the_other_side_says_reaches_the_terminal(
     outputs.flush()
     said = capsys.readouterr()
     harmless(said.out + said.err)
+
+
+def test_a_mediator_that_is_away_for_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+    for event in (MediatorLost(MediatorUnreachable("the mediator went away")), MediatorBack()):
+        TextReport(LineConsole()).connecting(event)
+    assert capsys.readouterr().err.splitlines() == [
+        "* the mediator went away",
+        "* it is asked again until it lets you in; Ctrl-C ends",
+        "* the mediator is back",
+    ]
 
 
 def test_a_stun_server_whose_name_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,13 @@ EVENTS: tuple[tuple[str, str, str], ...] = (
         "its key is remembered from now on: the first connection to this mediator, "
         "or it has another key that a certificate vouches for",
     ),
+    (
+        "mediator_lost",
+        "code, message",
+        "the mediator went away, or wants to be asked later; it is looked for again, and the other peer is waited for "
+        "all the same: mediator_back follows, or error",
+    ),
+    ("mediator_back", "", "the mediator has let us in again"),
     ("waiting", "", "the mediator admits us and knows whom we want"),
     ("matched", "role", "the other peer wants us too"),
     (

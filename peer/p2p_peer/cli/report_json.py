@@ -17,6 +17,8 @@ from p2p_peer.events import (
     FilesKept,
     Listening,
     Matched,
+    MediatorBack,
+    MediatorLost,
     MediatorReached,
     MessageReceived,
     NotReached,
@@ -54,6 +56,10 @@ class JsonReport:
         match event:
             case MediatorReached(identity) if identity.replaced or identity.vouched in _FIRST:
                 _print("mediator_pinned", id=str(identity.id))
+            case MediatorLost(error):
+                _print("mediator_lost", code=error.code, message=str(error))
+            case MediatorBack():
+                _print("mediator_back")
             case Advertised():
                 _print("waiting")
             case Matched(role):

@@ -24,6 +24,8 @@ from p2p_peer.events import (
     FilesKept,
     Listening,
     Matched,
+    MediatorBack,
+    MediatorLost,
     MediatorReached,
     MessageReceived,
     NotReached,
@@ -92,6 +94,11 @@ class TextReport:
                 self.notice("remembered it")
             case MediatorReached(identity) if identity.replaced is not None:
                 self.notice(f"the mediator's id is {identity.id} now; this computer's certificate roots vouch for it")
+            case MediatorLost(error):
+                self.notice(str(error))
+                self.notice("it is asked again until it lets you in; Ctrl-C ends")
+            case MediatorBack():
+                self.notice("the mediator is back")
             case StunServerUnusable(server, why):
                 self.notice(f"the STUN server {server.host} is not asked: {why}")
             case AddressServiceUnusable(why):

@@ -29,7 +29,15 @@ from p2p_peer.cli.report import Report
 from p2p_peer.cli.report_json import JsonReport
 from p2p_peer.cli.report_text import TextReport
 from p2p_peer.cli.signals import until_signalled
-from p2p_peer.events import Advertised, Authenticated, ConnectEvent, Listening, PathFound, TokenMade
+from p2p_peer.events import (
+    Advertised,
+    Authenticated,
+    ConnectEvent,
+    Listening,
+    MediatorLost,
+    PathFound,
+    TokenMade,
+)
 from p2p_peer.session import Session
 from p2p_peer.transfer.target import Overwrite
 from p2p_peer.transfer.tree import STANDARD_INPUT, SendOptions
@@ -153,7 +161,7 @@ class _Run:
 
     def _on_connecting(self, event: ConnectEvent) -> None:
         match event:
-            case Advertised() | TokenMade() | Listening():  # now it takes as long as the other side takes
+            case MediatorLost() | Advertised() | TokenMade() | Listening():  # now it takes as long as others take
                 if self._chat is not None:
                     self._chat.start()
             case PathFound(why_no_better=why):

@@ -28,7 +28,7 @@ from p2p_proto import mediator_pb2 as pb
 from p2p_peer.mediator import RelayTicket
 from p2p_peer.mediator_channel import open_channel
 from p2p_peer.mediator_endings import REASON_KEY, RELAY_LIMIT, clause_of
-from p2p_peer.mediator_identity import MediatorIdentity
+from p2p_peer.mediator_identity import MediatorIdentity, with_new_certificate
 from p2p_peer.paths.base import Path
 
 __all__ = ["RelayLimit", "Relaying"]
@@ -67,6 +67,7 @@ class Relaying:
         self.is_at_limit = False  # that is how it ended
         self._path: Path | None = None
         self._taken = False
+        self._not_reached = False  # there was no connection at all
         self.over = loop.create_task(self._run())  # done when nothing is left of it, a moment after the path was closed
 
     def nominate(self) -> Path:
@@ -94,14 +95,23 @@ class Relaying:
 
     async def _relay(self, end_of_path: contextlib.ExitStack) -> str:
         """Relay to the end; return a clause that says how it came. Our end of the path is `end_of_path`'s to close."""
-        address = await _address(self._ticket, self._mediator.address)
-        channel = open_channel(replace(self._mediator, address=address), _MAX_MESSAGE)
+        mediator = replace(self._mediator, address=await _address(self._ticket, self._mediator.address))
+        why = await self._relay_at(mediator, end_of_path)
+        renewed = None
+        if self._not_reached:
+            with contextlib.suppress(MediatorUnreachable):  # as was said
+                renewed = await with_new_certificate(mediator)
+        return why if renewed is None else await self._relay_at(renewed, end_of_path)
+
+    async def _relay_at(self, mediator: MediatorIdentity, end_of_path: contextlib.ExitStack) -> str:
+        """As `_relay`, with one connection."""
+        channel = open_channel(mediator, _MAX_MESSAGE, is_bulk=True)
         stream = _RelayStream(channel.stream_stream(_METHOD)())
         try:
             await self._join(stream)
             ours, theirs = _socket_pair()
             end_of_path.enter_context(ours)
-            self._ready(Path(PathKind.RELAY, theirs, address, why_it_ended=self._why_it_ended))
+            self._ready(Path(PathKind.RELAY, theirs, mediator.address, why_it_ended=self._why_it_ended))
             await _bridge(ours, theirs, stream)
             stream.call.cancel()
             return await self._end_of(stream)
@@ -115,6 +125,7 @@ class Relaying:
         """Return a clause that says how `stream` ended."""
         code, reason, details = await stream.ending()
         self.is_at_limit = reason == RELAY_LIMIT
+        self._not_reached = code is grpc.StatusCode.UNAVAILABLE and not reason and self._path is None
         return clause_of(code, reason, details)
 
     def _why_it_ended(self) -> str:
@@ -301,7 +312,9 @@ async def _address(ticket: RelayTicket, dialled: Address) -> Address:
         return Address(dialled.ip, port)
     try:
         found = await asyncio.get_running_loop().getaddrinfo(ticket.host, port, type=socket.SOCK_STREAM)
-        address = Address.of(*found[0][4][:2])
+        family = socket.AF_INET if dialled.ip.version == 4 else socket.AF_INET6  # which is known to work from here
+        chosen = next((one for one in found if one[0] is family), found[0])
+        address = Address.of(*chosen[4][:2])
     except (OSError, ValueError, Malformed):  # some are no names at all
         name = printable(ticket.host)
         raise MediatorUnreachable(f"the mediator's relay has a name that nobody knows: {name}") from None
