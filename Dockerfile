@@ -4,6 +4,7 @@
 #   docker run -p 54700-54702:54700-54702 -p 54700-54701:54700-54701/udp -v "$PWD/certs/authorized:/etc/punchwire/authorized:ro" punchwire
 #
 # Flags of p2p-server go at the end, or into the environment: --log-format json is P2P_SERVER_LOG_FORMAT=json.
+# With --stop-timeout 45 it has the time to drain when it is stopped. docs/running.md has more.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

@@ -83,7 +83,7 @@ class Mediator:
     process: subprocess.Popen[str]
     host: str
     port: int
-    stun_port: int
+    stun_port: int  # 0: it answers no STUN
     id: str
 
     @classmethod
@@ -99,15 +99,17 @@ class Mediator:
         authorized = folder / "authorized"
         authorize = p2p_server("authorize", "--authorized", authorized, *(keys.public for keys in admitted))
         subprocess.run(authorize, check=True, stdout=subprocess.DEVNULL)
-        where = ("--host", host, "--port", "0", "--stun-port", "0", "--authorized", authorized, "--state-dir", folder)
+        stun = () if "--no-stun" in flags else ("--stun-port", "0")
+        where = ("--host", host, "--port", "0", *stun, "--authorized", authorized, "--state-dir", folder)
         logs = ["--log-format", "json", "--log-level", "warning"]
         process = start(p2p_server(*where, *logs, *flags), stdout=subprocess.PIPE)
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
-            raise ProgramFailed(f"the mediator did not start: exit code {process.wait(PATIENCE)}")
+            process.wait(PATIENCE)
+            raise ProgramFailed(f"the mediator did not start: exit code {end(process)}")
         ready = json.loads(line)
-        return cls(process, host, ready["port"], ready["stun_port"], ready["mediator_id"] or "")
+        return cls(process, host, ready["port"], ready["stun_port"] or 0, ready["mediator_id"] or "")
 
     def stop(self) -> int:
         """End it; return its exit code."""

@@ -1,5 +1,7 @@
 """Makes share/: completions for bash, zsh and fish, and man pages, from the parsers that the programs use themselves.
 
+What is in share/doc is written by hand, and left alone.
+
 python scripts/share           writes it
 python scripts/share --check   writes nothing; fails if what is there is not what would be written
 """
@@ -15,6 +17,7 @@ from programs import programs
 from zsh_completion import zsh
 
 ROOT = Path(__file__).resolve().parents[2]
+BY_HAND = ROOT / "share" / "doc"
 
 
 def files() -> dict[Path, str]:
@@ -36,7 +39,8 @@ def main() -> int:
     check = parser.parse_args().check
     made = files()
     wrong = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
-    wrong += [path for path in (ROOT / "share").rglob("*") if path.is_file() and path not in made]
+    there = [path for path in (ROOT / "share").rglob("*") if path.is_file() and BY_HAND not in path.parents]
+    wrong += [path for path in there if path not in made]
     for path in wrong:
         if check:
             print(f"{path.relative_to(ROOT)} is not what the parsers make.", file=sys.stderr)

@@ -8,7 +8,7 @@ from p2p_peer.cli import flags as peer_flags
 from p2p_peer.cli import manual as peer_manual
 from p2p_peer.cli import parser as peer_parser
 from p2p_peer.cli import trust_flags
-from p2p_server import cli as server_cli
+from p2p_server import flags as server_flags
 from p2p_server import logs as server_logs
 from p2p_server import manual as server_manual
 
@@ -117,7 +117,7 @@ def _peer() -> Program:
 
 
 def _server() -> Program:
-    parser = server_cli.make_parser()
+    parser = server_flags.make_parser()
     [commands] = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return Program(
         "p2p-server",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from p2p_peer.cli.manual import EVENTS
 
-from tests.e2e.conftest import World
-from tests.programs import Peer, p2p_peer, start_here
+from tests.e2e.conftest import World, next_mediator
+from tests.programs import PATIENCE, Peer, p2p_peer, start_here
 from tests.token_peers import paste, token_of, token_peer
 
 FIELDS = {name: set(fields.split(", ")) - {""} for name, fields, _ in EVENTS}
@@ -32,7 +32,21 @@ def two_directly(world: World, folder: Path) -> tuple[Peer, Peer]:
     return start("alice", "-m", "1", "-t", "127.0.0.1", "-r", address.rpartition(":")[2]), bob
 
 
-def test_every_event_and_its_fields(world: World, tmp_path: Path) -> None:
+def loses_the_mediator(world: World, folder: Path) -> Peer:
+    peer = world.start_alice()
+    peer.wait_for("waiting")
+    world.mediator.process.kill()
+    peer.wait_for("mediator_lost")
+    world.mediator.process.wait(PATIENCE)
+    world.mediator = next_mediator(world, folder)
+    peer.wait_for("mediator_back")
+    peer.process.terminate()
+    assert peer.exit_code() == 130
+    return peer
+
+
+def test_every_event_and_its_fields(lasting_world: World, tmp_path: Path) -> None:
+    world = lasting_world
     source = tmp_path / "photo.bin"
     source.write_bytes(bytes(2**20))
     alice = world.start_alice("--message", "hello", "--send", source)
@@ -40,9 +54,10 @@ def test_every_event_and_its_fields(world: World, tmp_path: Path) -> None:
     assert (alice.exit_code(), bob.exit_code()) == (0, 0)
     third = world.start_alice("--wait", "0.1")
     assert third.exit_code() == 5
+    fourth = loses_the_mediator(world, tmp_path)
     alone = [*two_with_tokens(world, tmp_path), *two_directly(world, tmp_path)]
     assert [peer.exit_code() for peer in alone] == [0, 0, 0, 0]
-    told = [event for peer in (alice, bob, third, *alone) for event in peer.events]
+    told = [event for peer in (alice, bob, third, fourth, *alone) for event in peer.events]
     for event in told:
         assert set(event) - {"event"} == FIELDS[event["event"]]
     unsaid = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from p2p_peer.cli import parser as peer_parser
 from p2p_peer.cli.manual import EVENTS, HELP
-from p2p_server import cli as server_cli
+from p2p_server import flags as server_flags
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "share" / "man" / "man1"
@@ -60,7 +60,7 @@ def test_every_flag_of_the_peer() -> None:
 
 def test_every_flag_of_the_server() -> None:
     page = plain(PAGES / "p2p-server.1")
-    for word in re.findall(r"--[a-z-]+|P2P_SERVER_[A-Z_]+", server_cli.make_parser().format_help()):
+    for word in re.findall(r"--[a-z-]+|P2P_SERVER_[A-Z_]+", server_flags.make_parser().format_help()):
         assert word in page
 
 
@@ -80,7 +80,7 @@ def test_the_readme_has_the_same_events() -> None:
 
 def test_the_readme_has_every_flag() -> None:
     readme = (ROOT / "README.md").read_text()
-    parsers = [peer_parser.chat_parser(), *(make() for make in peer_parser.PARSERS.values()), server_cli.make_parser()]
+    parsers = [peer_parser.chat_parser(), *(make() for make in peer_parser.PARSERS.values()), server_flags.make_parser()]
     for parser in parsers:
         for flag in set(re.findall(r"--[a-z0-9-]+", parser.format_usage())) - {"--version"}:
             assert re.search(rf"`[^`]*{flag}\b", readme), flag
