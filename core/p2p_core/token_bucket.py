@@ -23,6 +23,10 @@ class TokenBucket:
         """Whether `share` of the capacity, from 0 to 1, is there."""
         return not self._rate or self._level_at(now) >= share * self._capacity
 
+    def has_at(self, share: float, now: float) -> float:
+        """When `share` of the capacity is there, if nothing more is taken: `now`, or later."""
+        return self._at_level(share * self._capacity, now)
+
     def free_at(self, now: float) -> float:
         """When nothing is owed any more: `now`, or later."""
         return self._at_level(0.0, now)

@@ -1,41 +1,50 @@
 """The whole mediator: who is built, and who knows whom.
 
-Mediator ─┬─ gRPC server ── MeetService ── Store ── Inbox ── the streams again
-│              │                             └─ RelayDesk
-│              ├─ RelayService ── RelayDesk ── Bridge
-│              └─ HealthService
-└─ StunResponder
+Mediator ─┬─ GrpcPort ── MeetService ── Store ── Inbox ── the streams again
+          │     │                        └─ RelayDesk
+          │     ├─ RelayService ── RelayDesk ── Bridge
+          │     └─ HealthService
+          ├─ Certificates ── GrpcPort
+          ├─ KeyWatch ── the streams of those whose key was taken away
+          ├─ MetricsEndpoint ── Metrics ── everybody
+          └─ StunResponder
 """
 
 import asyncio
 import logging
-import signal
-from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from ipaddress import IPv6Address, ip_address
 
-import grpc
-from p2p_core.allocator import keep_freed_memory
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId
 
 from p2p_server import authorized, tls
+from p2p_server.admission import Admission
+from p2p_server.authorized import KeyFolder
+from p2p_server.certificates import Certificates
 from p2p_server.clock import Clock, LoopClock
-from p2p_server.config import Config, StunServer, default_authorized
+from p2p_server.config import MEMORY, Config, HostPort, StunServer, default_authorized
+from p2p_server.conversation import Setting
+from p2p_server.grpc_port import GrpcPort
 from p2p_server.health import HealthService
-from p2p_server.limits import GRPC_OPTIONS
-from p2p_server.meet import SERVICE, Inbox, MeetService, Setting
+from p2p_server.inbox import Inbox
+from p2p_server.limits import grpc_options
+from p2p_server.logs import fields
+from p2p_server.loop_lag import LoopLag
+from p2p_server.meet import SERVICE, MeetService
+from p2p_server.metrics import Metrics, watch_mediator
+from p2p_server.metrics_endpoint import MetricsEndpoint
 from p2p_server.quota import Quota
 from p2p_server.refusals import Refusals
 from p2p_server.relay import RelayService
 from p2p_server.relay_desk import RelayDesk
-from p2p_server.sockets import listen
+from p2p_server.revocation import KeyWatch
+from p2p_server.stores.base import Store
 from p2p_server.stores.memory import MemoryStore
-from p2p_server.stun_ports import StunPorts, warn_of_unknown
+from p2p_server.stun_ports import StunPorts
 from p2p_server.stun_responder import StunResponder
 
-__all__ = ["Listening", "Mediator", "run"]
+__all__ = ["Listening", "Mediator"]
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +57,8 @@ class Listening:
     port: int
     stun_port: int | None  # None: STUN is not answered
     stun: tuple[StunServer, ...]  # of ours, as peers are told of them
-    mediator_id: str | None  # None without TLS
+    mediator_id: str | None  # as it was at the start; None without TLS
+    metrics: HostPort | None  # None: nowhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,109 +66,149 @@ class Mediator:
     """A running mediator."""
 
     listening: Listening
-    certificate: tls.Certificate | None
-    _server: grpc.aio.Server
+    _clock: Clock
+    _stop_grace: float
+    _certificates: Certificates | None
+    _keys: KeyWatch | None  # None: every key is admitted
+    _port: GrpcPort
     _meet: MeetService
     _relay: RelayService
-    _store: MemoryStore
-    _stun: StunResponder
-    _stop_grace: float
+    _closing: AsyncExitStack
 
     @classmethod
     async def start(cls, config: Config, clock: Clock | None = None) -> "Mediator":
         """Build everything and listen. Raises `UsageError` when the configuration cannot be followed."""
-        clock = clock or LoopClock()
-        certificate = _certificate(config)
-        identity = certificate.identity if certificate else tls.Identity.none()
-        admits = _admits(config)
-        server = grpc.aio.server(options=GRPC_OPTIONS)
-        stun_ports = await StunPorts.bind(config)
-        try:
-            port = await _listen(server, config, certificate)
-        except UsageError:
-            stun_ports.close()
-            raise
-        stun = StunResponder(config.limits, clock)
-        # Behind a proxy that ends TLS all peers come from one address.
-        streams_per_source = None if config.insecure else config.limits.unauthenticated_per_source
-        checks_per_source = None if config.insecure else config.limits.health_checks_per_source
-        inbox = Inbox()
-        quota = Quota(config.limits.unauthenticated, streams_per_source)
-        desk = RelayDesk(config.limits, clock, admits)
-        store = MemoryStore(inbox.deliver, config.limits.others, desk)
-        meet = MeetService(
-            Setting(
-                identity=identity,
-                admits=admits,
-                refusals=Refusals(clock),
-                limits=config.limits,
-                clock=clock,
-                store=store,
-                inbox=inbox,
-                quota=quota,
-                stun=stun_ports.servers,
+        clock, limits, by_address = clock or LoopClock(), config.limits, config.by_address
+        certificates = None if config.insecure else Certificates(config, clock)
+        folder = _key_folder(config)
+        admits = folder.admits if folder else authorized.admit_anyone
+        metrics, inbox, admission = Metrics(), Inbox(), Admission(limits, clock, by_address=by_address)
+        advertise = config.advertise or HostPort("", 0)
+        desk = RelayDesk(limits, clock, admits, metrics, advertise.host, advertise.port)
+        store = _store(config, clock, metrics, inbox, desk)
+        async with AsyncExitStack() as closing:
+            stun_ports = await StunPorts.bind(config)
+            stun = StunResponder(limits, clock, metrics)
+            closing.callback(stun_ports.close)
+            shown_at = await _show(metrics, config.metrics, clock, closing)
+            closing.push_async_callback(store.close)
+            await store.start()
+            meet = MeetService(
+                Setting(
+                    identities=certificates.identities if certificates else lambda: (tls.Identity.none(),),
+                    admits=admits,
+                    refusals=Refusals(clock),
+                    limits=limits,
+                    clock=clock,
+                    store=store,
+                    inbox=inbox,
+                    admission=admission,
+                    metrics=metrics,
+                    stun=stun_ports.servers,
+                ),
+                sees_addresses=by_address,
             )
-        )
-        relay = RelayService(desk, config.limits, clock, quota)
-        health = HealthService([SERVICE], Quota(config.limits.health_checks, checks_per_source))
-        server.add_generic_rpc_handlers([meet.handler(), relay.handler(), health.handler()])
-        await stun.start(stun_ports.sockets)
-        await server.start()
-        if certificate is None:
-            _log.warning("without TLS: peers cannot authenticate this mediator, only whoever ends TLS in front of it")
-        mediator_id = str(PeerId(identity.id)) if certificate else None
-        listening = Listening(config.host or "*", port, stun_ports.port, stun_ports.own, mediator_id)
-        return cls(listening, certificate, server, meet, relay, store, stun, config.limits.stop_grace)
+            relay = RelayService(desk, limits, clock, admission, metrics, sees_addresses=by_address)
+            checks = Quota(limits.health_checks, limits.health_checks_per_source if by_address else None)
+            health = HealthService([SERVICE], checks, lambda: store.is_available and not meet.is_stopping)
+            watch_mediator(
+                metrics,
+                peers=lambda: meet.peers,
+                peers_waiting=lambda: meet.peers_waiting,
+                unauthenticated_streams=lambda: admission.unauthenticated,
+                relays=lambda: desk.relays,
+                store_up=lambda: store.is_available,
+                draining=lambda: meet.is_stopping,
+                tasks=lambda: len(asyncio.all_tasks()),
+            )
+            handlers = meet.handler(), relay.handler(), health.handler()
+            port = GrpcPort(config.host, config.port, grpc_options(limits), handlers)
+            await port.show(certificates.current if certificates else None)
+            await stun.start(stun_ports.sockets)
+            closing.push_async_callback(stun.stop)
+            keys = KeyWatch(folder) if folder else None
+            _warn(config, keys)
+            listening = Listening(
+                config.host or "*",
+                port.port,
+                stun_ports.port,
+                stun_ports.own,
+                str(PeerId(certificates.current.identity.id)) if certificates else None,
+                shown_at,
+            )
+            return cls(listening, clock, limits.stop_grace, certificates, keys, port, meet, relay, closing.pop_all())
+
+    @property
+    def certificate(self) -> tls.Certificate | None:
+        """What is shown to peers that connect now; None without TLS."""
+        return self._certificates.current if self._certificates else None
+
+    async def look(self, *, thoroughly: bool = False) -> None:
+        """Look for another certificate, and for keys that were taken away. One call at a time."""
+        if self._keys is not None:
+            gone = await asyncio.to_thread(self._keys.look, thoroughly=thoroughly)
+            if gone:
+                self._meet.revoke(gone)
+                self._relay.revoke(gone)
+        if self._certificates is not None:
+            found = await asyncio.to_thread(self._certificates.look, thoroughly=thoroughly)
+            if found is not None:
+                await self._exchange(self._certificates, found)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more peers, and send those away that are here: whoever is just meeting last, or after `seconds`."""
+        until = self._clock.now() + seconds
+        await self._meet.drain(seconds)
+        await self._relay.drain(max(0.0, until - self._clock.now()))
 
     async def stop(self) -> None:
         """Tell the peers, end all streams, and close all sockets."""
         self._meet.stop()
         self._relay.stop()
-        await self._server.stop(self._stop_grace)
-        await self._stun.stop()
-        await self._store.close()
+        await self._port.stop(self._stop_grace)
+        await self._closing.aclose()
+
+    async def _exchange(self, certificates: Certificates, found: tls.Certificate) -> None:
+        before = certificates.current
+        certificates.use(found)  # first: a peer that sees it may prove itself at once
+        try:
+            await self._port.show(found)
+        except UsageError as error:
+            certificates.use(before)
+            _log.warning(
+                "another certificate cannot be used; the present one stays",
+                extra=fields(event="certificate-unusable", why=error),
+            )
+        else:
+            certificates.tell()
 
 
-async def run(config: Config, announce: Callable[[Listening], None]) -> None:
-    """Run a mediator until SIGTERM or SIGINT; a second signal ends the process at once."""
-    loop = asyncio.get_running_loop()
-    told_to_stop = asyncio.Event()
+def _store(config: Config, clock: Clock, metrics: Metrics, inbox: Inbox, desk: RelayDesk) -> Store:
+    if config.store == MEMORY:
+        return MemoryStore(inbox.deliver, config.limits.max_advertisements, desk)
+    from p2p_server.stores.redis import RedisStore
+    from p2p_server.stores.timed import TimedStore
 
-    def on_signal() -> None:
-        told_to_stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-    if config.limits.relay:
-        keep_freed_memory()
-    mediator = await Mediator.start(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    announce(mediator.listening)
-    checking = asyncio.create_task(warn_of_unknown(config.stun_server))
-    await told_to_stop.wait()
-    checking.cancel()
-    _log.info("stopping")
-    await mediator.stop()
+    store = RedisStore(config.store, inbox.deliver, config.limits.max_advertisements, desk)
+    return TimedStore(store, metrics, clock)
 
 
-def _certificate(config: Config) -> tls.Certificate | None:
-    if config.insecure:
+async def _show(metrics: Metrics, where: HostPort | None, clock: Clock, closing: AsyncExitStack) -> HostPort | None:
+    """Show the metrics; return where."""
+    if where is None:
         return None
-    now = datetime.now(UTC)
-    if config.tls_cert is None or config.tls_key is None:
-        return tls.load_or_create(config.state_dir, now)
-    certificate = tls.load(config.tls_cert, config.tls_key)
-    if certificate.expires < now:
-        _log.warning("the certificate expired on %s", certificate.expires.date())
-    return certificate
+    endpoint = await MetricsEndpoint.start(metrics, where.host, where.port, clock)
+    closing.push_async_callback(endpoint.stop)
+    lag = LoopLag(clock, metrics.lagged)
+    lag.start()
+    closing.callback(lag.stop)
+    return HostPort(where.host, endpoint.port)
 
 
-def _admits(config: Config) -> authorized.Admits:
+def _key_folder(config: Config) -> KeyFolder | None:
+    """Return the folder of authorized keys; None admits every key."""
     if config.authorized is None:
-        _log.warning("open: every key that proves itself is admitted")
-        return authorized.admit_anyone
+        return None
     if config.authorized == default_authorized(config.state_dir):
         try:
             tls.make_state_dir(config.state_dir)
@@ -173,34 +223,24 @@ def _admits(config: Config) -> authorized.Admits:
             f"there is no folder {config.authorized}",
             advice=f"Make it with a first key: p2p-server authorize --authorized {config.authorized} PEM",
         )
-    folder = authorized.KeyFolder(config.authorized)
-    if folder.is_empty:
+    return KeyFolder(config.authorized)
+
+
+def _warn(config: Config, keys: KeyWatch | None) -> None:
+    """Tell the mediator's owner what may not be meant."""
+    if config.insecure:
         _log.warning(
-            "nobody is admitted yet; admit a peer with: p2p-server authorize --authorized %s PEM", config.authorized
+            "without TLS: peers cannot authenticate this mediator, only whoever ends TLS in front of it",
+            extra=fields(event="without-tls"),
         )
-    return folder.admits
-
-
-async def _listen(server: grpc.aio.Server, config: Config, certificate: tls.Certificate | None) -> int:
-    for probe in await listen(config.host, config.port):  # gRPC does not say why it cannot listen
-        probe.close()
-    address = f"{_for_grpc(config.host)}:{config.port}"
-    try:
-        if certificate is None:
-            return server.add_insecure_port(address)
-        pair = (certificate.key_pem, certificate.chain_pem)
-        return server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-    except RuntimeError:
-        raise UsageError(
-            f"cannot listen on {config.host or 'any address'}, port {config.port}",
-            advice="Choose what to listen on with --host and --port.",
-        ) from None
-
-
-def _for_grpc(host: str) -> str:
-    if not host:
-        return "[::]"  # gRPC takes IPv4 as well, and alone where there is no IPv6
-    try:
-        return f"[{host}]" if isinstance(ip_address(host), IPv6Address) else host
-    except ValueError:
-        return host
+    if keys is None:
+        _log.warning("open: every key that proves itself is admitted", extra=fields(event="everybody-admitted"))
+    elif keys.count == 0:
+        command = f"p2p-server authorize --authorized {config.authorized} PEM"
+        nobody = fields(event="nobody-admitted", command=command)
+        _log.warning("nobody is admitted yet; admit a peer with the command named here", extra=nobody)
+    if config.store != MEMORY and config.limits.relay and config.advertise is None:
+        _log.warning(
+            "without --advertise the relays of matches across instances are not found",
+            extra=fields(event="not-advertised"),
+        )

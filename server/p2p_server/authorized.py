@@ -1,11 +1,10 @@
 """Which peers are admitted: a folder with one public key for each, `<peer id>.pem`.
 
 A peer's file is read anew each time the peer proves itself, so adding and removing a key works at once, whatever
-the file system's clock does. The whole folder is looked through only to warn about files that admit nobody.
+the file system's clock does. What becomes of those who are here when their key is removed: `revocation`.
 """
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from p2p_core.errors import KeyLocked, UsageError
 from p2p_core.identity import PeerId, RSAPublicKey, load_public_key, public_pem
 
 from p2p_server.files import place, read
+from p2p_server.logs import fields
 
-__all__ = ["Admits", "KeyFolder", "admit_anyone", "authorize"]
+__all__ = ["SUFFIX", "Admits", "KeyFolder", "admit_anyone", "authorize"]
 
 Admits = Callable[[PeerId], bool]
 
-_SUFFIX = ".pem"
-_Signature = tuple[int, int, int]
+SUFFIX = ".pem"
 
 _log = logging.getLogger(__name__)
 
@@ -30,62 +29,30 @@ def admit_anyone(_peer: PeerId) -> bool:
 
 
 class KeyFolder:
-    """The folder of authorized keys."""
+    """The folder of authorized keys, file by file."""
 
-    def __init__(self, folder: Path) -> None:
-        """Look through `folder` for the first time. While it does not exist, nobody is admitted."""
-        self._folder = folder
-        self._seen: _Signature | str = ""  # as the folder was when it was looked through; a str says why it was not
-        self._names: set[str] = set()
-        self._problems: dict[str, str] = {}
-        self._look()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no key in it, as far as was seen."""
-        return not self._names - self._problems.keys()
+    def __init__(self, path: Path) -> None:
+        """Admit whose keys lie in `path`. While it does not exist, nobody is admitted."""
+        self.path = path
+        self._warned: dict[str, str] = {}
 
     def admits(self, peer: PeerId) -> bool:
         """Whether the public key of `peer` lies in the folder, under its name."""
-        self._look()
-        path = self._folder / f"{peer}{_SUFFIX}"
-        if not path.exists():
-            return False
-        problem = _problem(path)
-        if problem is not None:
-            self._warn(path.name, problem)
+        name = f"{peer}{SUFFIX}"
+        return (self.path / name).exists() and self.is_good(name)
+
+    def is_good(self, name: str) -> bool:
+        """Whether a file admits the peer it is named after; warn of one that does not. May be called in a thread."""
+        problem = _problem(self.path / name)
+        if problem is None:
+            self._warned.pop(name, None)
+        elif self._warned.get(name) != problem:
+            self._warned[name] = problem
+            _log.warning(
+                "a file in the folder of authorized keys is passed over",
+                extra=fields(event="key-passed-over", file=name, why=problem),
+            )
         return problem is None
-
-    def _look(self) -> None:
-        """Warn about files that admit nobody, if the folder has changed since the last time.
-
-        Only names that are new, or were warned of, are read: a folder of ten thousand keys holds nobody up.
-        """
-        try:
-            status = self._folder.stat()
-            signature = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-            if signature == self._seen:
-                return
-            names = {name for name in os.listdir(self._folder) if not name.startswith(".")}
-        except OSError as error:
-            if error.strerror != self._seen:
-                _log.warning("cannot read the folder of authorized keys: %s; nobody is admitted", error.strerror)
-            self._seen = str(error.strerror)
-            return
-        doubtful = (names - self._names) | (names & self._problems.keys())
-        self._seen, self._names = signature, names
-        problems = {
-            name: problem for name in sorted(doubtful) if (problem := _problem(self._folder / name)) is not None
-        }
-        for name, problem in problems.items():
-            self._warn(name, problem)
-        self._problems = problems
-        _log.info("authorized keys: %d", len(names) - len(problems))
-
-    def _warn(self, name: str, problem: str) -> None:
-        if self._problems.get(name) != problem:
-            _log.warning("%s in the folder of authorized keys is passed over: %s", name, problem)
-            self._problems[name] = problem
 
 
 def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
@@ -100,7 +67,7 @@ def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
         folder.mkdir(parents=True, exist_ok=True)
         for key in keys:
             peer = PeerId.of(key)
-            path = folder / f"{peer}{_SUFFIX}"
+            path = folder / f"{peer}{SUFFIX}"
             place(path, public_pem(key), 0o644)
             filed.append((peer, path))
     except OSError as error:
@@ -127,4 +94,4 @@ def _problem(path: Path) -> str | None:
         peer = PeerId.of(load_public_key(read(path)))
     except UsageError as error:
         return str(error)
-    return None if path.name == f"{peer}{_SUFFIX}" else "it is not named after the peer id of its key"
+    return None if path.name == f"{peer}{SUFFIX}" else "it is not named after the peer id of its key"

@@ -10,35 +10,31 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from p2p_core import __version__
 from p2p_core.errors import UsageError
 from p2p_core.wire.candidate import Transport
 
-from p2p_server import flag_values, logs
-from p2p_server.config import (
-    DEFAULT_PORT,
-    DEFAULT_STUN_PORT,
-    Config,
-    StunServer,
-    default_authorized,
-    default_state_dir,
-)
+from p2p_server import descriptors, flag_values, logs
+from p2p_server.config import Config, StunServer, default_authorized, default_state_dir
+from p2p_server.flags import LIMITS, SHARE, SHARES, from_environment, make_parser, variable
 from p2p_server.limits import Limits
-from p2p_server.manual import ENVIRONMENT
 
 if TYPE_CHECKING:
     from p2p_server.app import Listening
 
-__all__ = ["main", "make_parser"]
+__all__ = ["main"]
 
 _READY = ("host", "port", "stun_port", "mediator_id")  # what programs are told
-_PREFIX = "P2P_SERVER_"
-_PEM = {"type": Path, "metavar": "PEM"}
-_WITHOUT = {"no_stun": ("stun_port", "stun_host"), "no_relay": ("relay_rate", "relay_bytes")}
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+_BY_ADDRESS = ("max_unauthenticated_per_address", "handshakes_per_second")
+_WITHOUT = {
+    "no_stun": ("stun_port", "stun_host"),
+    "no_relay": (*(name for name in LIMITS if "relay" in name), "advertise"),
+    "behind_proxy": _BY_ADDRESS,
+    "insecure": _BY_ADDRESS,
+}
+_PARTS = {"max_unauthenticated_per_address": "max_unauthenticated", "max_relays_per_key": "max_relays"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,22 +61,27 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
 def _serve(config: Config, options: argparse.Namespace) -> int:
     # gRPC's own lines about failed handshakes name addresses.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    logs.set_up(options.log_format, options.log_level)
-    from p2p_server import app
+    logs.set_up(options.log_format, options.log_level, options.log_peers)
+    from p2p_server.serving import serve
 
-    asyncio.run(app.run(config, lambda listening: _announce(listening, config, options.log_format)))
+    config = replace(config, limits=descriptors.fit(config.limits, stun=config.stun, files=descriptors.raise_limit()))
+    asyncio.run(serve(config, lambda listening: _announce(listening, config, options.log_format)))
     return 0
 
 
 def _announce(listening: "Listening", config: Config, form: str) -> None:
     if form == "json":
-        line = json.dumps({"event": "listening"} | {name: getattr(listening, name) for name in _READY})
+        metrics = None if listening.metrics is None else str(listening.metrics)
+        told = {name: getattr(listening, name) for name in _READY} | {"metrics": metrics}
+        line = json.dumps({"event": "listening"} | told)
     else:
         host = f"[{listening.host}]" if ":" in listening.host else listening.host
         parts = [f"listening on {host}:{listening.port}", _own_stun(listening)]
         if config.stun_server:
             parts.append(f"STUN of others at {' '.join(map(str, config.stun_server))}")
         parts += [_relaying(config.limits), f"mediator id {listening.mediator_id or 'none'}"]
+        if listening.metrics is not None:
+            parts.append(f"metrics at {listening.metrics}")
         line = ", ".join(parts)
     print(line, flush=True)
 
@@ -119,7 +120,7 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         parser.error("--tls-cert and --tls-key go together: give both")
     if options.insecure and options.tls_cert is not None:
         parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use: leave it or them out")
-    if options.open and options.authorized is not None and str(options.authorized) != _from_environment("authorized"):
+    if options.open and options.authorized is not None and str(options.authorized) != from_environment("authorized"):
         parser.error("--open admits every key and --authorized only some: leave one of them out")
     _check_switches(parser, options)
     if options.host and options.host == options.stun_host:
@@ -143,8 +144,28 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         tls_cert=options.tls_cert,
         tls_key=options.tls_key,
         insecure=options.insecure,
-        limits=Limits(relay=not options.no_relay, relay_rate=options.relay_rate, relay_bytes=options.relay_bytes),
+        behind_proxy=options.behind_proxy,
+        store=options.store,
+        advertise=options.advertise,
+        drain_seconds=options.drain_seconds,
+        metrics=options.metrics,
+        log_peers=options.log_peers,
+        limits=_limits(parser, options),
     )
+
+
+def _limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limits:
+    unsaid = parser.parse_args([])
+    limits = {name: getattr(options, name) for name in LIMITS}
+    for part, whole in _PARTS.items():
+        if limits[part] > limits[whole]:
+            if limits[part] != getattr(unsaid, part):
+                parser.error(f"{_flag(part)} {limits[part]} is more than {_flag(whole)}, which is {limits[whole]}")
+            limits[part] = limits[whole]
+    for key, one in SHARES.items():
+        if limits[key] is None:
+            limits[key] = SHARE * limits[one]
+    return Limits(relay=not options.no_relay, **limits)
 
 
 def _check_switches(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
@@ -164,132 +185,6 @@ def _stun_servers(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     if options.stun_server is not None:
         return tuple(options.stun_server)
     try:
-        return tuple(map(flag_values.stun_server, (_from_environment("stun-server") or "").split()))
+        return tuple(map(flag_values.stun_server, (from_environment("stun-server") or "").split()))
     except argparse.ArgumentTypeError as error:
-        parser.error(f"{_variable('stun-server')}: {error}")
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Return the parser. Raises `UsageError` for an environment variable that is neither yes nor no."""
-    parser = argparse.ArgumentParser(
-        prog="p2p-server",
-        description="The mediator: it introduces peers that ask for each other.",
-        epilog=ENVIRONMENT,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"punchwire {__version__}")
-    _add(parser, "host", "address or name to listen on (default: all, IPv4 and IPv6)", default="")
-    _add(
-        parser,
-        "port",
-        f"TCP port for peers, 0 for any (default: {DEFAULT_PORT})",
-        type=flag_values.port,
-        metavar="PORT",
-        default=DEFAULT_PORT,
-    )
-    stun_help = f"port for STUN, with the next one; 0 for any (default: {DEFAULT_STUN_PORT})"
-    _add(parser, "stun-port", stun_help, type=flag_values.port, metavar="PORT", default=DEFAULT_STUN_PORT)
-    _add(parser, "stun-host", "a second address of this machine, for STUN (default: none)", metavar="HOST", default="")
-    parser.add_argument(
-        "--stun-server",
-        help="another STUN server that peers are told of, for a mediator behind a TCP-only tunnel; "
-        f"may be given several times [{_variable('stun-server')}, with spaces between]",
-        action="append",
-        type=flag_values.stun_server,
-        metavar="HOST:PORT[/udp|/tcp]",
-    )
-    _add_switch(parser, "no-stun", "answer no STUN: peers are told of the servers of --stun-server only")
-    _add_relay(parser)
-    _add_folders(parser)
-    _add_switch(parser, "open", "admit every key that proves itself")
-    _add(parser, "tls-cert", "certificate chain to show (default: one made at the first start, and kept)", **_PEM)
-    _add(parser, "tls-key", "the key of --tls-cert", **_PEM)
-    _add_switch(parser, "insecure", "no TLS, for where it ends in front of the mediator: peers cannot authenticate it")
-    _add(
-        parser,
-        "log-format",
-        "text or json, on standard error (default: text)",
-        metavar="FORMAT",
-        type=flag_values.one_of(logs.FORMATS),
-        default="text",
-    )
-    _add(
-        parser,
-        "log-level",
-        ", ".join(logs.LEVELS) + " (default: info)",
-        metavar="LEVEL",
-        type=flag_values.one_of(logs.LEVELS),
-        default="info",
-    )
-    commands = parser.add_subparsers(
-        title="commands", description="without one: introduce peers", dest="command", metavar="COMMAND"
-    )
-    command = commands.add_parser(
-        "authorize",
-        help="admit keys: file each under its peer id",
-        description="File each public key under its peer id in the folder of authorized keys. "
-        "A certificate or a key pair is read for its public key. Prints each peer id and its file.",
-        allow_abbrev=False,
-    )
-    _add_folders(command, inherit=True)
-    command.add_argument("pem", nargs="+", type=Path, metavar="PEM", help="a public key, a certificate or a key pair")
-    return parser
-
-
-def _add_relay(parser: argparse.ArgumentParser) -> None:
-    _add_switch(parser, "no-relay", "relay nothing: peers that find no direct way do not meet")
-    limits = Limits()
-    _add(
-        parser,
-        "relay-rate",
-        f"bytes/s each way of one relay, 0 for no limit (default: {limits.relay_rate // 1024**2}M); "
-        f"a peer has {limits.relay_peer_share} times that for all its relays",
-        type=flag_values.relay_rate,
-        metavar="BYTES",
-        default=limits.relay_rate,
-    )
-    _add(
-        parser,
-        "relay-bytes",
-        f"bytes relayed between two peers in a day, 0 for no limit (default: {limits.relay_bytes // 1024**3}G); "
-        f"a peer sends at most {limits.relay_peer_share} times that to all others",
-        type=flag_values.relay_bytes,
-        metavar="BYTES",
-        default=limits.relay_bytes,
-    )
-
-
-def _add_folders(parser: argparse.ArgumentParser, *, inherit: bool = False) -> None:
-    """Add the flags that the command shares; there they keep what was said before the command."""
-    default = {"default": argparse.SUPPRESS} if inherit else {}
-    folder = "folder of the keys that are admitted (default: authorized in the state folder)"
-    _add(parser, "authorized", folder, type=Path, metavar="DIR", **default)
-    state = "folder of what is kept between starts (default: ~/.local/state/punchwire-mediator)"
-    _add(parser, "state-dir", state, type=Path, metavar="DIR", **default)
-
-
-def _add(parser: argparse.ArgumentParser, name: str, text: str, **options: Any) -> None:
-    """Add a flag whose default is its environment variable, if that is there and not empty."""
-    if options.get("default") is not argparse.SUPPRESS:
-        options["default"] = _from_environment(name) or options.get("default")
-    parser.add_argument(f"--{name}", help=f"{text} [{_variable(name)}]", **options)
-
-
-def _add_switch(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """Add a flag without a value; its environment variable says yes or no."""
-    variable = _variable(name)
-    value = os.environ.get(variable, "").lower()
-    if value not in _TRUE + _FALSE:
-        raise UsageError(
-            f"the environment variable {variable} is yes or no, not {value!r}",
-            advice="Change it, or unset it.",
-        )
-    parser.add_argument(f"--{name}", action="store_true", default=value in _TRUE, help=f"{text} [{variable}]")
-
-
-def _variable(name: str) -> str:
-    return _PREFIX + name.upper().replace("-", "_")
-
-
-def _from_environment(name: str) -> str | None:
-    return os.environ.get(_variable(name))
+        parser.error(f"{variable('stun-server')}: {error}")

@@ -1,15 +1,22 @@
 """Every way a `Meet` or `Relay` stream ends: a gRPC status code, a stable reason for programs, a sentence for people.
 
 docs/protocol/mediator.md has the same table, and a test holds the two together.
+
+Where the mediator has too much to do, or cannot do it now (RESOURCE_EXHAUSTED, UNAVAILABLE), the ending says after how
+many seconds it is worth trying again. Nowhere else: there time alone makes nothing better, or it is the peer's own link
+that failed, and the peer knows better when that is back.
 """
 
+import math
 from enum import Enum
 
 import grpc
 
-__all__ = ["REASON_KEY", "Ending", "StreamEnded"]
+__all__ = ["REASON_KEY", "RETRY_AFTER_KEY", "Ending", "StreamEnded", "trailing_metadata"]
 
-REASON_KEY = "punchwire-reason"  # the trailing metadata that carries the reason
+# The trailing metadata that carries the reason, and the whole seconds to wait, at least 1.
+REASON_KEY = "punchwire-reason"
+RETRY_AFTER_KEY = "punchwire-retry-after"
 
 
 class Ending(Enum):
@@ -17,13 +24,15 @@ class Ending(Enum):
 
     code: grpc.StatusCode
     sentence: str
+    retry_after: float | None  # s, where nobody knows better
 
-    def __new__(cls, reason: str, code: grpc.StatusCode, sentence: str) -> "Ending":
+    def __new__(cls, reason: str, code: grpc.StatusCode, sentence: str, retry_after: float | None = None) -> "Ending":
         """Make a member whose value is its reason."""
         member = object.__new__(cls)
         member._value_ = reason
         member.code = code
         member.sentence = sentence
+        member.retry_after = retry_after
         return member
 
     MALFORMED = ("malformed", grpc.StatusCode.INVALID_ARGUMENT, "a message does not parse as what it should be")
@@ -48,13 +57,33 @@ class Ending(Enum):
         "too-many-handshakes",
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "too many peers are proving themselves at once; try again in a moment",
+        2.0,  # a handshake takes a round trip
+    )
+    HANDSHAKE_RATE = (
+        "handshake-rate",
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "too many streams come from this address; try again in a moment",
+        1.0,
+    )
+    TOO_MANY_STREAMS = (
+        "too-many-streams",
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "this key opens streams too often; try again later",
+        10.0,
     )
     TOO_MANY_ADVERTISEMENTS = (
         "too-many-advertisements",
         grpc.StatusCode.RESOURCE_EXHAUSTED,
         "this peer waits for, or is matched with, as many others as it may",
+        1.0,  # a new stream begins with none
     )
-    TOO_SLOW = ("too-slow", grpc.StatusCode.RESOURCE_EXHAUSTED, "the peer does not read what is sent to it")
+    SIGNAL_RATE = ("signal-rate", grpc.StatusCode.RESOURCE_EXHAUSTED, "the peer signals too often", 1.0)
+    TOO_SLOW = (
+        "too-slow",
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "the peer does not read what is sent to it",
+        5.0,  # what is on the way has to arrive first
+    )
     REPLACED = ("replaced", grpc.StatusCode.ABORTED, "a newer stream of the same key took this one's place")
     RELAY_OFF = ("relay-off", grpc.StatusCode.FAILED_PRECONDITION, "this mediator relays nothing")
     RELAY_TICKET = (
@@ -62,10 +91,26 @@ class Ending(Enum):
         grpc.StatusCode.PERMISSION_DENIED,
         "the ticket is none of this mediator's, or was used before, or is too old",
     )
-    RELAY_LIMIT = ("relay-limit", grpc.StatusCode.RESOURCE_EXHAUSTED, "the relay's limit is reached")
+    RELAY_LIMIT = (
+        "relay-limit",
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "the relay's limit is reached",
+        60.0,  # until some relay is over; of a day's volume it is known
+    )
     RELAY_PEER_GONE = ("relay-peer-gone", grpc.StatusCode.ABORTED, "the other peer is gone, or did not come")
     RELAY_IDLE = ("relay-idle", grpc.StatusCode.DEADLINE_EXCEEDED, "nothing was relayed for too long")
-    SHUTTING_DOWN = ("shutting-down", grpc.StatusCode.UNAVAILABLE, "the mediator is shutting down; try again")
+    STORE_UNAVAILABLE = (
+        "store-unavailable",
+        grpc.StatusCode.UNAVAILABLE,
+        "the mediator cannot reach its store; try again in a moment",
+        5.0,  # a Redis that is started again is there in less, and the mediator finds it within a few seconds
+    )
+    SHUTTING_DOWN = (
+        "shutting-down",
+        grpc.StatusCode.UNAVAILABLE,
+        "the mediator is shutting down; try again",
+        2.0,  # another instance is there at once, the same one started again in about that
+    )
     INTERNAL = ("internal", grpc.StatusCode.INTERNAL, "the mediator failed; its log says why")
 
     @property
@@ -77,6 +122,15 @@ class Ending(Enum):
 class StreamEnded(Exception):
     """Ends the stream it is raised in. The detail, if there is one, takes the place of the ending's sentence."""
 
-    def __init__(self, ending: Ending, detail: str = "") -> None:
+    def __init__(self, ending: Ending, detail: str = "", retry_after: float | None = None) -> None:
+        """Say when to try again (s), if that is known better than the ending has it."""
         super().__init__(detail or ending.sentence)
         self.ending = ending
+        self.retry_after = retry_after
+
+
+def trailing_metadata(ending: Ending, retry_after: float | None = None) -> tuple[tuple[str, str], ...]:
+    """Return what a stream ends with for programs: the reason, and when to try again (s) where that helps."""
+    wait = ending.retry_after if retry_after is None else retry_after
+    reason = (REASON_KEY, ending.reason)
+    return (reason,) if wait is None else (reason, (RETRY_AFTER_KEY, str(max(1, math.ceil(wait)))))

@@ -3,15 +3,34 @@
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from p2p_core.wire.candidate import Transport
 
-from p2p_server.config import StunServer
+from p2p_server.config import MEMORY, HostPort, StunServer
+from p2p_server.limits import MAX_RELAY_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 
-__all__ = ["one_of", "port", "relay_bytes", "relay_rate", "size", "size_text", "stun_server"]
+__all__ = [
+    "count",
+    "host_port",
+    "message_size",
+    "metrics",
+    "one_of",
+    "port",
+    "positive",
+    "relay_bytes",
+    "relay_rate",
+    "seconds",
+    "size",
+    "size_flag",
+    "size_text",
+    "store",
+    "stun_server",
+]
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SIZE = re.compile(r"([0-9]+)(?:([KMG])(?:iB)?)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _LEAST_BYTES = 1024**2  # a handshake and a chat; less would end every relay as soon as it is there
 _LEAST_RATE = 64 * 1024  # bytes/s; a message of 256 KiB must not hold a relay up for as long as makes it seem dead
 
@@ -49,6 +68,11 @@ def size_text(count: int) -> str:
     return f"{count // _UNITS[unit]} {unit}iB" if unit else f"{count} bytes"
 
 
+def size_flag(count: int) -> str:
+    """Return a number of bytes as `size` reads it."""
+    return size_text(count).removesuffix("iB").removesuffix(" bytes").replace(" ", "")
+
+
 def relay_bytes(text: str) -> int:
     """Read the bytes of a day, 0 for no limit."""
     volume = size(text)
@@ -75,3 +99,82 @@ def stun_server(text: str) -> StunServer:
     if not 0 < int(number) < 65536:
         raise ArgumentTypeError(f"there is no port {number!r}: it is a number from 1 to 65535")
     return StunServer(host, int(number), Transport.TCP if transport == "tcp" else Transport.UDP)
+
+
+def host_port(text: str) -> HostPort:
+    """Read HOST:PORT, where others are to dial."""
+    found = _host_port(text) if ":" in text else None
+    if not found or not found.host or not found.port:
+        raise ArgumentTypeError(f"{text!r} is not HOST:PORT, such as meet.example.net:54700 or [2001:db8::1]:54700")
+    return found
+
+
+def metrics(text: str) -> HostPort:
+    """Read HOST:PORT or PORT, 0 for any; without a host, this machine's own."""
+    found = _host_port(text if ":" in text else f"127.0.0.1:{text}")
+    if not found.host:
+        raise ArgumentTypeError(f"{text!r} is neither PORT nor HOST:PORT")
+    return found
+
+
+def _host_port(text: str) -> HostPort:
+    host, _, number = text.rpartition(":")
+    if any(character in host for character in "/@"):  # a URL, of which no part is meant to be left out
+        raise ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return HostPort(host.removeprefix("[").removesuffix("]"), port(number))
+
+
+def store(text: str) -> str:
+    """Read `memory`, or the URL of a Redis. What is wrong with it is said without it: a password may stand in it."""
+    if text == MEMORY:
+        return text
+    try:
+        url = urlsplit(text)
+        good = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
+    except ValueError:  # of the port, or of an IPv6 address
+        good = False
+    if not good:
+        raise ArgumentTypeError(f"a store is {MEMORY}, redis://HOST:PORT/DB, or with TLS rediss://HOST:PORT/DB")
+    return text
+
+
+def count(text: str) -> int:
+    """Read how many, at least one."""
+    if not (text.isascii() and text.isdecimal()) or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
+
+
+def positive(text: str) -> float:
+    """Read a number above zero."""
+    value = _number(text)
+    if not value:
+        raise ArgumentTypeError("0 would let nobody through: it is a number above 0")
+    return value
+
+
+def seconds(least: float) -> Callable[[str], float]:
+    """Return what reads seconds, no fewer than `least`."""
+
+    def check(text: str) -> float:
+        value = _number(text)
+        if value < least:
+            raise ArgumentTypeError(f"{text} s is too short: at least {least:g} s")
+        return value
+
+    return check
+
+
+def _number(text: str) -> float:
+    if _NUMBER.fullmatch(text) is None:
+        raise ArgumentTypeError(f"{text!r} is not a number such as 10 or 2.5")
+    return float(text)
+
+
+def message_size(text: str) -> int:
+    """Read the size of a message: one has to hold an offer, and gRPC takes no larger one than of a relay."""
+    value = size(text)
+    if not MIN_MESSAGE_BYTES <= value <= MAX_RELAY_MESSAGE_BYTES:
+        least, most = size_flag(MIN_MESSAGE_BYTES), size_flag(MAX_RELAY_MESSAGE_BYTES // 1024 * 1024)
+        raise ArgumentTypeError(f"{text!r} is not from {least} to {most}")
+    return value

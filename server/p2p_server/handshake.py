@@ -5,6 +5,7 @@ before anybody asks whether it is admitted: nobody learns which keys are, but by
 """
 
 import os
+from collections.abc import Sequence
 
 from p2p_core import limits
 from p2p_core.errors import KeyUnfit, Malformed, ProofFailed
@@ -22,8 +23,8 @@ __all__ = ["Handshake"]
 class Handshake:
     """One peer's proof, from its Hello on. Methods raise `StreamEnded`."""
 
-    def __init__(self, hello: pb.Hello, identity: Identity) -> None:
-        """Take the peer's Hello."""
+    def __init__(self, hello: pb.Hello, identities: Sequence[Identity]) -> None:
+        """Take the peer's Hello. Its proof may be for any of `identities`: it saw one of them when it connected."""
         if hello.version != limits.PROTOCOL_VERSION:
             raise StreamEnded(
                 Ending.UNSUPPORTED_VERSION, f"this mediator speaks version {limits.PROTOCOL_VERSION} of the protocol"
@@ -35,27 +36,35 @@ class Handshake:
         except (Malformed, KeyUnfit) as error:
             raise StreamEnded(Ending.BAD_KEY, str(error)) from None
         self._peer = PeerId.of(self._key)
-        self._transcript = Transcript(
+        self._peer_nonce = hello.nonce
+        self._nonce = os.urandom(limits.NONCE_BYTES)
+        self._identities = identities
+
+    def challenge(self) -> pb.Challenge:
+        """Return what the peer has to answer."""
+        return pb.Challenge(version=limits.PROTOCOL_VERSION, nonce=self._nonce)
+
+    def prove(self, proof: pb.Proof, admits: Admits) -> PeerId:
+        """Return who the peer is, if its proof verifies and it is admitted."""
+        if not any(self._is_proved(proof.signature, identity) for identity in self._identities):
+            raise StreamEnded(Ending.NOT_ADMITTED)
+        if not admits(self._peer):
+            raise StreamEnded(Ending.NOT_ADMITTED)
+        return self._peer
+
+    def _is_proved(self, signature: bytes, identity: Identity) -> bool:
+        transcript = Transcript(
             purpose=Purpose.PEER_TO_MEDIATOR,
             prover=Role.INITIATOR,
             path=PathKind.MEDIATOR,
             binding=identity.binding,
             initiator=self._peer,
             responder=identity.id,
-            initiator_nonce=hello.nonce,
-            responder_nonce=os.urandom(limits.NONCE_BYTES),
+            initiator_nonce=self._peer_nonce,
+            responder_nonce=self._nonce,
         )
-
-    def challenge(self) -> pb.Challenge:
-        """Return what the peer has to answer."""
-        return pb.Challenge(version=limits.PROTOCOL_VERSION, nonce=self._transcript.responder_nonce)
-
-    def prove(self, proof: pb.Proof, admits: Admits) -> PeerId:
-        """Return who the peer is, if its proof verifies and it is admitted."""
         try:
-            verify(self._key, self._transcript, proof.signature)
+            verify(self._key, transcript, signature)
         except ProofFailed:
-            raise StreamEnded(Ending.NOT_ADMITTED) from None
-        if not admits(self._peer):
-            raise StreamEnded(Ending.NOT_ADMITTED)
-        return self._peer
+            return False
+        return True

@@ -2,10 +2,10 @@
 
 Only `Check`. Each `Watch` would be a stream that anybody may hold open; who probes (Kubernetes, Envoy,
 grpc_health_probe) asks `Check`, and a gRPC client that watches takes UNIMPLEMENTED for healthy (gRFC A17). A mediator
-that stops says nothing here: it takes no more calls from that moment on.
+that drains, or whose store cannot be asked, does not serve: a balancer sends peers to another one.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -23,10 +23,11 @@ _SERVICE = pb.DESCRIPTOR.services_by_name["Health"].full_name
 class HealthService:
     """Answers for the whole server (the empty name) and for each of its services."""
 
-    def __init__(self, services: Iterable[str], quota: Quota) -> None:
-        """Answer as many at once as `quota` has places."""
+    def __init__(self, services: Iterable[str], quota: Quota, is_serving: Callable[[], bool]) -> None:
+        """Answer what `is_serving` says, to as many at once as `quota` has places."""
         self._services = frozenset(("", *services))
         self._quota = quota
+        self._is_serving = is_serving
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what gRPC calls.
@@ -42,7 +43,7 @@ class HealthService:
         source = source_of(observed.from_grpc(context.peer()))
         if not self._quota.enter(source):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many health checks at once")
-        when_gone(context, lambda: self._quota.leave(source))
+        when_gone(lambda: self._quota.leave(source))
         data = await context.read()
         try:
             request = pb.HealthCheckRequest.FromString(data if isinstance(data, bytes) else b"")
@@ -50,4 +51,5 @@ class HealthService:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not a HealthCheckRequest")
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        await context.write(pb.HealthCheckResponse(status=pb.HealthCheckResponse.SERVING).SerializeToString())
+        status = pb.HealthCheckResponse.SERVING if self._is_serving() else pb.HealthCheckResponse.NOT_SERVING
+        await context.write(pb.HealthCheckResponse(status=status).SerializeToString())

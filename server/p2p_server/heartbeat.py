@@ -1,11 +1,11 @@
 """Is a peer still there, and how far away? A machine without I/O: docs/protocol/mediator.md, "Heartbeat"."""
 
-__all__ = ["Heartbeat", "Lost"]
+__all__ = ["Heartbeat", "HeartbeatLost"]
 
 _SAMPLES = 4  # round trips remembered; the least of them is nearest to the wire, the others waited in some queue
 
 
-class Lost(Exception):
+class HeartbeatLost(Exception):
     """No Pong came for as long as the mediator waits."""
 
 
@@ -33,9 +33,9 @@ class Heartbeat:
         return min(self._due, self._heard + self._patience)
 
     def on_deadline(self, now: float) -> int | None:
-        """Return the id of the Ping to send now, if one is due. Raises `Lost`."""
+        """Return the id of the Ping to send now, if one is due. Raises `HeartbeatLost`."""
         if now >= self._heard + self._patience:
-            raise Lost
+            raise HeartbeatLost
         if now < self._due:
             return None
         ping, self._next_id = self._next_id, self._next_id + 1

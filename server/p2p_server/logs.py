@@ -1,39 +1,95 @@
-"""Logs on standard error, as text or as one JSON object a line.
+"""Logs on standard error, as text or as one JSON object a line. docs/observing.md has the table of events.
 
-Down to info no line has an address or a whole peer id, but for the name of a key file that is passed over; none ever
-has a key, an offer or a nonce.
+A message is the same words each time it is logged; whatever varies is a field beside it. Who a peer is and where it
+comes from is only ever in the fields `peer`, `other` and `address`, and here is the one place that shows them: with
+`--log-peers`, or at debug. No line has a key, an offer or a nonce, ever.
 """
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
-__all__ = ["FORMATS", "LEVELS", "set_up"]
+__all__ = ["FORMATS", "LEVELS", "fields", "formatter", "set_up", "visits"]
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
+visits = logging.getLogger("p2p_server.visits")
+"""Where it is told, at info, which peers come, meet and go: heard only where peers are shown."""
 
-class _JsonFormatter(logging.Formatter):
-    """`time` (ISO 8601, UTC), `level`, `logger`, `message`, and `exception` where there is one."""
+_OF_PEERS = frozenset(("peer", "other", "address"))
+_PLAIN = re.compile(r"[^\s\"=\\]+")  # a value that needs no quotes
+
+
+def fields(event: str, **values: object) -> dict[str, object]:
+    """Return the `extra` of a log call: the stable name of what happened, and what is to be known of it.
+
+    Numbers stay numbers in JSON, everything else is shown as `str` has it, and None is left out.
+    """
+    return {"event": event, "fields": values}
+
+
+def set_up(form: str, level: str, show_peers: bool = False) -> None:
+    """Write this program's log from `level` on, and what other libraries warn of, to standard error."""
+    show_peers = show_peers or level == "debug"
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter(form, show_peers))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("p2p_server").setLevel(level.upper())
+    visits.setLevel(logging.NOTSET if show_peers else logging.WARNING)
+
+
+def formatter(form: str, show_peers: bool) -> logging.Formatter:
+    """Return what makes lines of records, with or without the fields that tell who and where a peer is."""
+    hidden = frozenset() if show_peers else _OF_PEERS
+    return _JsonFormatter(hidden) if form == "json" else _TextFormatter(hidden)
+
+
+class _Formatter(logging.Formatter):
+    """Knows which fields of a record to show."""
+
+    def __init__(self, hidden: frozenset[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._hidden = hidden
+
+    def _shown(self, record: logging.LogRecord) -> dict[str, object]:
+        values: dict[str, object] = getattr(record, "fields", {})
+        return {name: _plain(value) for name, value in values.items() if name not in self._hidden and value is not None}
+
+
+class _TextFormatter(_Formatter):
+    """Time (local), level, logger and message, and then the event and its fields as `key=value`."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 – logging's own name
+        line = super().formatMessage(record)
+        if (event := getattr(record, "event", None)) is not None:
+            pairs = {"event": event} | self._shown(record)
+            line += "".join(f" {name}={_quoted(str(value))}" for name, value in pairs.items())
+        return line
+
+
+class _JsonFormatter(_Formatter):
+    """`time` (ISO 8601, UTC), `level`, `logger`, `event`, `message`, the fields, and `exception` where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
         }
+        if (event := getattr(record, "event", None)) is not None:
+            line["event"] = event
+        line["message"] = record.getMessage()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line | self._shown(record))
 
 
-def set_up(form: str, level: str) -> None:
-    """Write this program's log from `level` on, and what other libraries warn of, to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(_JsonFormatter() if form == "json" else text)
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("p2p_server").setLevel(level.upper())
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def _quoted(value: str) -> str:
+    return value if _PLAIN.fullmatch(value) and value.isprintable() else json.dumps(value)

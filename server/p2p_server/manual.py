@@ -16,7 +16,7 @@ MAN_PAGE: dict[str, tuple[str | tuple[str, str], ...]] = {
     "OUTPUT": (
         "The first line on standard output says where it listens, and the mediator's id, which is for the peers.\n"
         "With --log-format json it is one object: event (listening), host, port, stun_port (null with --no-stun),\n"
-        "mediator_id.\n"
+        "mediator_id (null with --insecure), metrics (HOST:PORT, or null).\n"
         "The log goes to standard error.",
     ),
     "EXIT STATUS": (
@@ -39,7 +39,11 @@ MAN_PAGE: dict[str, tuple[str | tuple[str, str], ...]] = {
             "p2p-server --insecure --no-stun --stun-server stun.example.net:3478",
             "Behind a tunnel that ends TLS and carries one TCP port.",
         ),
-        ("p2p-server --relay-rate 1M --relay-bytes 500M", "Relay on a small line."),
+        ("p2p-server --relay-rate 1M --relay-total-rate 4M --relay-total-bytes 50G", "Relay on a small line."),
+        (
+            "P2P_SERVER_STORE=redis://:PASSWORD@redis.example/0 p2p-server --behind-proxy --advertise a.example:54700",
+            "One of several instances behind a balancer, with its own name for the relays.",
+        ),
     ),
     "SEE ALSO": ("p2p-peer(1)",),
 }

@@ -29,6 +29,11 @@ class Rate:
             del self._rested[next(iter(self._rested))]
         return allowed
 
+    def free_in(self, source: bytes) -> float:
+        """Return how many seconds it takes until one more from `source` is let through."""
+        now = self._clock.now()
+        return max(0.0, self._rested.get(source, now) - now - self._ahead)
+
     @property
     def sources(self) -> int:
         """How many places are remembered."""

@@ -8,6 +8,7 @@ import logging
 from p2p_core.identity import PeerId
 
 from p2p_server.clock import Clock
+from p2p_server.logs import fields
 
 __all__ = ["Refusals"]
 
@@ -18,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Logs peers that proved a key which is not admitted, by short id: at info, and what is too much there at debug."""
+    """Logs peers that proved a key which is not admitted: at info, and what is too much there at debug."""
 
     def __init__(self, clock: Clock) -> None:
         """Count by `clock`."""
@@ -33,6 +34,13 @@ class Refusals:
             self._since, self._count = now, 0
         self._count += 1
         level = logging.INFO if self._count <= _LINES else logging.DEBUG
-        _log.log(level, "%s is refused: its key is not among those to admit", peer.short)
+        _log.log(
+            level,
+            "a peer is refused: its key is not among those to admit",
+            extra=fields(event="peer-refused", peer=peer),
+        )
         if self._count == _LINES:
-            _log.info("whoever else is refused within this minute is told at debug only")
+            _log.info(
+                "whoever else is refused within this minute is told at debug only",
+                extra=fields(event="refusals-muted"),
+            )

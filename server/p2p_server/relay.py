@@ -1,18 +1,22 @@
 """The `Relay` stream: a ticket, and then bytes for the other peer of a match. docs/protocol/relay.md."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
 from google.protobuf.message import DecodeError
 from p2p_core import limits as protocol
+from p2p_core.identity import PeerId
 from p2p_proto import mediator_pb2 as pb
 
 from p2p_server import observed
+from p2p_server.admission import Admission
 from p2p_server.clock import Clock, Timer
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
 from p2p_server.meet import SERVICE
-from p2p_server.quota import Place, Quota, source_of
+from p2p_server.metrics import Metrics
+from p2p_server.quota import Place
 from p2p_server.relay_bridge import RelayStream, Seat
 from p2p_server.relay_desk import RelayDesk
 from p2p_server.stream import Context, when_gone
@@ -25,14 +29,26 @@ _MAX_TICKET_MESSAGE = 2 * protocol.RELAY_TICKET_BYTES
 class RelayService:
     """All `Relay` streams of this instance."""
 
-    def __init__(self, desk: RelayDesk, limits: Limits, clock: Clock, quota: Quota) -> None:
-        """Count streams in `quota` while no ticket stands behind them: not yet, or no more."""
+    def __init__(
+        self,
+        desk: RelayDesk,
+        limits: Limits,
+        clock: Clock,
+        admission: Admission,
+        metrics: Metrics,
+        *,
+        sees_addresses: bool,
+    ) -> None:
+        """Count streams at the door, `admission`, while no ticket stands behind them: not yet, or no more."""
         self._desk = desk
         self._limits = limits
         self._clock = clock
-        self._quota = quota
-        self._streams: set[RelayStream] = set()
-        self._stopping = False
+        self._admission = admission
+        self._metrics = metrics
+        self._sees_addresses = sees_addresses
+        self._open: dict[RelayStream, _Conversation] = {}
+        self._is_stopping = False
+        self._emptied = asyncio.Event()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return what gRPC calls, with bytes: data is passed on as it comes, and is never parsed."""
@@ -42,22 +58,39 @@ class RelayService:
     async def relay(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         """Hold one side of a relay."""
         stream = RelayStream(context)
-        if self._stopping or not self._limits.relay:
-            await stream.refuse(Ending.SHUTTING_DOWN if self._stopping else Ending.RELAY_OFF)
+        if self._is_stopping or not self._limits.relay:
+            await stream.refuse(Ending.SHUTTING_DOWN if self._is_stopping else Ending.RELAY_OFF)
             return
-        place = Place(self._quota, source_of(observed.from_grpc(context.peer())))
-        conversation = _Conversation(self._desk, self._limits.step_timeout, self._clock, place, stream)
-        self._streams.add(stream)
-        when_gone(context, place.give_back)
+        place = self._admission.place(observed.from_grpc(context.peer()) if self._sees_addresses else None)
+        conversation = _Conversation(self._desk, self._limits.handshake_timeout, self._clock, place, stream)
+        self._open[stream] = conversation
+        when_gone(place.give_back)
         try:
             await stream.run(conversation.hold(), conversation.over)
         finally:
-            self._streams.discard(stream)
+            del self._open[stream]
+            self._metrics.ended("relay", stream.outcome)
+            if not self._open:
+                self._emptied.set()
+
+    def revoke(self, peers: frozenset[PeerId]) -> None:
+        """End the streams of peers whose keys were taken away."""
+        for stream, conversation in list(self._open.items()):
+            if conversation.peer in peers:
+                stream.end(Ending.NOT_ADMITTED)
+
+    async def drain(self, seconds: float) -> None:
+        """Let relays go on, and begin if their tickets are out; return when there is none, or after `seconds`."""
+        timer = self._clock.call_at(self._clock.now() + seconds, self._emptied.set)
+        if self._open:
+            self._emptied.clear()
+            await self._emptied.wait()
+        timer.cancel()
 
     def stop(self) -> None:
         """End all streams, and every further one."""
-        self._stopping = True
-        for stream in self._streams:
+        self._is_stopping = True
+        for stream in self._open:
             stream.end(Ending.SHUTTING_DOWN)
 
 
@@ -70,6 +103,11 @@ class _Conversation:
         self._stream = stream
         self._timer: Timer = clock.call_at(clock.now() + timeout, lambda: stream.end(Ending.STEP_TIMEOUT))
         self._seat: Seat | None = None
+
+    @property
+    def peer(self) -> PeerId | None:
+        """Whose ticket it was, once it has come."""
+        return None if self._seat is None else self._seat.peer
 
     async def hold(self) -> None:
         """Take the ticket, and relay. Raises `StreamEnded`, `HalfClosed` and what gRPC raises."""

@@ -13,11 +13,12 @@ from p2p_core.identity import PeerId
 from p2p_core.token_bucket import TokenBucket
 from p2p_proto import mediator_pb2 as pb
 
-from p2p_server.authorized import Admits
 from p2p_server.clock import Clock, Timer
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
-from p2p_server.relay_accounts import RATE_BURST, Account, RelayAccounts, used_up
+from p2p_server.logs import fields, visits
+from p2p_server.metrics import Metrics
+from p2p_server.relay_accounts import RATE_BURST, Account, RelayAccounts
 from p2p_server.stream import HalfClosed, Stream
 
 __all__ = ["Bridge", "RelayStream", "Seat"]
@@ -84,7 +85,7 @@ class Seat:
         self.stream: RelayStream | None = None
         self.is_finished = False  # the peer has half-closed, and what it sent is written
         self._bridge = bridge
-        self._accounts: tuple[Account, Account] | None = None
+        self._accounts: tuple[Account, ...] | None = None
         self._over = asyncio.get_running_loop().create_future()
 
     async def hold(self, stream: RelayStream) -> None:
@@ -111,8 +112,8 @@ class Seat:
         self._bridge.left()
 
     @property
-    def accounts(self) -> tuple[Account, Account]:
-        """Of the peer, which has taken the seat; and of the two."""
+    def accounts(self) -> tuple[Account, ...]:
+        """Those that what the peer sends is counted in; it has taken the seat."""
         assert self._accounts is not None
         return self._accounts
 
@@ -121,7 +122,7 @@ class Bridge:
     """Two peers that were matched, and their streams once they come."""
 
     def __init__(
-        self, peers: tuple[PeerId, PeerId], limits: Limits, clock: Clock, accounts: RelayAccounts, admits: Admits
+        self, peers: tuple[PeerId, PeerId], limits: Limits, clock: Clock, accounts: RelayAccounts, metrics: Metrics
     ) -> None:
         """Make two seats, for `peers`; nothing is held for them until one is taken."""
         self._peers = peers
@@ -129,7 +130,7 @@ class Bridge:
         self.seats = Seat(self, peers[0]), Seat(self, peers[1])
         self._limits = limits
         self._clock = clock
-        self._admits = admits
+        self._metrics = metrics
         self._bytes = 0
         self._why: StreamEnded | None = None
         self._heard = 0.0
@@ -137,8 +138,8 @@ class Bridge:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._copying: list[asyncio.Task[None]] = []
 
-    def enter(self, peer: PeerId) -> tuple[Account, Account]:
-        """Count `peer` in; return its account, and that of the two. Raises `StreamEnded`."""
+    def enter(self, peer: PeerId) -> tuple[Account, ...]:
+        """Count `peer` in; return the accounts that what it sends is counted in. Raises `StreamEnded`."""
         return self._accounts.enter(peer, self._other(peer))
 
     def leave(self, peer: PeerId) -> None:
@@ -158,7 +159,7 @@ class Bridge:
             self._call_in(self._limits.relay_ticket_life, lambda: self.end(StreamEnded(Ending.RELAY_PEER_GONE)))
             return
         first, second = self.seats
-        _log.debug("relaying between %s and %s", first.peer.short, second.peer.short)
+        visits.info("a relay began", extra=fields(event="relay-began", peer=first.peer, other=second.peer))
         self._heard = self._clock.now()
         self._beat()
         self._copying = [
@@ -190,13 +191,13 @@ class Bridge:
         except grpc.aio.BaseError:  # a stream is gone, and its handler learns it by itself
             return
         except Exception:
-            _log.exception("a relay failed")
+            _log.exception("a relay failed", extra=fields(event="relay-failed"))
             self.end(StreamEnded(Ending.INTERNAL))
 
-    async def _pass_on(self, accounts: tuple[Account, Account], incoming: RelayStream, outgoing: RelayStream) -> None:
+    async def _pass_on(self, accounts: tuple[Account, ...], incoming: RelayStream, outgoing: RelayStream) -> None:
         """Copy messages, no sooner than the limits allow. Raises `HalfClosed`, `StreamEnded` and what gRPC raises."""
         rate = self._limits.relay_rate
-        rates = TokenBucket(rate, rate * RATE_BURST, self._clock.now()), accounts[0].rate
+        rates = TokenBucket(rate, rate * RATE_BURST, self._clock.now()), *(account.rate for account in accounts)
         async with _OneBehind() as writing:
             while True:
                 try:
@@ -213,13 +214,13 @@ class Bridge:
                     await self._until(free)
                 await writing.then(outgoing.write(data))
 
-    def _count(self, size: int, accounts: tuple[Account, Account], now: float) -> None:
+    def _count(self, size: int, accounts: tuple[Account, ...], now: float) -> None:
         self._bytes += size
+        self._metrics.relayed(size)
         for account in accounts:
             account.volume.take(size, now)
         for account in accounts:
-            if not account.volume.has(0, now):
-                raise used_up(account is accounts[1])
+            account.check(now)
 
     async def _until(self, when: float) -> None:
         """Wait until `when`, or the end of the relay."""
@@ -229,14 +230,10 @@ class Bridge:
         timer.cancel()
 
     def _beat(self) -> None:
-        """Look from time to time whether anything is said, by peers that are still admitted."""
+        """Look from time to time whether anything is said."""
         if self._clock.now() >= self._heard + self._limits.relay_idle:
             self.end(StreamEnded(Ending.RELAY_IDLE))
             return
-        for seat in self.seats:
-            if seat.stream is not None and not self._admits(seat.peer):
-                seat.stream.end(Ending.NOT_ADMITTED)
-                return
         self._call_in(self._limits.heartbeat, self._beat)
 
     def end(self, why: StreamEnded) -> None:
@@ -244,14 +241,19 @@ class Bridge:
         if self._why is None:
             self._why = why
             if self._copying and why.ending is Ending.RELAY_LIMIT:
-                _log.info("no more is relayed between %s and %s: %s", *(peer.short for peer in self._peers), why)
+                peer, other = self._peers
+                _log.info(
+                    "no more is relayed between two peers",
+                    extra=fields(event="relay-limit", peer=peer, other=other, why=str(why)),
+                )
         for seat in self.seats:
             if seat.stream is not None:
-                seat.stream.end(why.ending, str(why))
+                seat.stream.end(why.ending, str(why), why.retry_after)
 
     def _set_ended(self) -> None:
         self._ended.set_result(None)
-        _log.debug("a relay is over after %d bytes", self._bytes)
+        peer, other = self._peers
+        visits.info("a relay ended", extra=fields(event="relay-ended", peer=peer, other=other, bytes=self._bytes))
         if self._timer is not None:
             self._timer.cancel()
 

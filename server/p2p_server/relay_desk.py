@@ -13,6 +13,7 @@ from p2p_server.authorized import Admits
 from p2p_server.clock import Clock
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
+from p2p_server.metrics import Metrics
 from p2p_server.relay_accounts import RelayAccounts
 from p2p_server.relay_bridge import Bridge, Seat
 from p2p_server.stores.base import RelayTicket
@@ -33,12 +34,15 @@ class _Issued:
 class RelayDesk:
     """The tickets of this instance. Implements `Tickets`."""
 
-    def __init__(self, limits: Limits, clock: Clock, admits: Admits, host: str = "", port: int = 0) -> None:
+    def __init__(
+        self, limits: Limits, clock: Clock, admits: Admits, metrics: Metrics, host: str = "", port: int = 0
+    ) -> None:
         """Hold to `limits`; tickets lead to `host` and `port`, or to where their peer dialled."""
         self._host, self._port = host, port
         self._limits = limits
         self._clock = clock
         self._admits = admits
+        self._metrics = metrics
         self._accounts = RelayAccounts(limits, clock)
         self._issued: dict[_Pair, _Issued] = {}  # the oldest first
         self._pairs: dict[bytes, _Pair] = {}  # by ticket
@@ -59,7 +63,7 @@ class RelayDesk:
         """See `Tickets`. Older ones of the same two are good no more, so there are never more than matches."""
         pair = frozenset((peer, other))
         self._withdraw(pair)
-        bridge = Bridge((peer, other), self._limits, self._clock, self._accounts, self._admits)
+        bridge = Bridge((peer, other), self._limits, self._clock, self._accounts, self._metrics)
         seats = {each.ticket: seat for each, seat in zip(tickets, bridge.seats, strict=True)}
         self._issued[pair] = _Issued(seats, self._clock.now() + self._limits.relay_ticket_life)
         self._pairs |= dict.fromkeys(seats, pair)
@@ -67,7 +71,10 @@ class RelayDesk:
             self._expire()
 
     def redeem(self, ticket: bytes) -> Seat:
-        """Return the seat that `ticket` is for; it is good no more. Raises `StreamEnded` if it was not."""
+        """Return the seat that `ticket` is for; it is good no more.
+
+        Raises `StreamEnded` if it was not, or the key of its peer was taken away since.
+        """
         pair = self._pairs.pop(ticket, None)
         if pair is None:
             raise StreamEnded(Ending.RELAY_TICKET)
@@ -75,7 +82,14 @@ class RelayDesk:
         seat = issued.seats.pop(ticket)
         if not issued.seats:
             del self._issued[pair]
+        if not self._admits(seat.peer):
+            raise StreamEnded(Ending.NOT_ADMITTED)
         return seat
+
+    @property
+    def relays(self) -> int:
+        """How many relays there are, of two sides each."""
+        return self._accounts.relays // 2
 
     def _withdraw(self, pair: _Pair) -> None:
         issued = self._issued.pop(pair, None)

@@ -17,19 +17,29 @@ import grpc
 from google.protobuf.message import DecodeError
 from p2p_proto import mediator_pb2 as pb
 
-from p2p_server.endings import REASON_KEY, Ending, StreamEnded
-from p2p_server.limits import MAX_MESSAGE_BYTES
+from p2p_server.endings import Ending, StreamEnded, trailing_metadata
+from p2p_server.logs import fields
 
-__all__ = ["Context", "HalfClosed", "MeetStream", "Stream", "when_gone"]
+__all__ = ["GONE", "OK", "Context", "HalfClosed", "MeetStream", "Stream", "when_gone"]
+
+# How a stream ended that the mediator did not end.
+OK = "ok"  # the peer half-closed it
+GONE = "gone"  # it was cancelled, or its connection is lost
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 _log = logging.getLogger(__name__)
 
 
-def when_gone(context: Context, callback: Callable[[], None]) -> None:
-    """Call `callback` once gRPC has done with a call: its status is sent, or the client or the connection is gone."""
-    context.add_done_callback(lambda _: callback())  # type: ignore[arg-type]  # the stubs name a class that is not there
+def when_gone(callback: Callable[[], None]) -> None:
+    """Call `callback` once gRPC has done with the call that is being handled.
+
+    Its status is sent then, or the client or the connection is gone. gRPC's own way, `add_done_callback`, binds the
+    context to itself, and all that hangs on it waits for a garbage collection: docs/decisions/mediator-cost.md.
+    """
+    task = asyncio.current_task()
+    assert task is not None, "gRPC handles each call in a task of its own"
+    task.add_done_callback(lambda _: callback())
 
 
 class HalfClosed(Exception):
@@ -45,33 +55,35 @@ class Stream:
         self._aborting: asyncio.Task[None] | None = None
         self._over = False
         self._lost = False
-        self._on_end: Callable[[], None] = lambda: None
+        self._on_end = _nothing
+        self.outcome = GONE  # or OK, or the reason it was ended for
 
     async def run(self, conversation: Coroutine[None, None, None], on_end: Callable[[], None]) -> None:
         """Hold the conversation; call `on_end` once, as soon as the stream's end is certain."""
         self._on_end = on_end
         try:
             await conversation
+            self._finish(OK)
         except HalfClosed:
-            pass
+            self._finish(OK)
         except StreamEnded as ended:
-            self.end(ended.ending, str(ended))
+            self.end(ended.ending, str(ended), ended.retry_after)
         except grpc.aio.BaseError:  # it was aborted while it was read from: gRPC wants its own exception back
             raise
         except Exception:
-            _log.exception("a stream failed")
+            _log.exception("a stream failed", extra=fields(event="stream-failed"))
             self.end(Ending.INTERNAL)
         finally:
-            self._finish()
+            self._finish(GONE)
         if self._aborting is not None:
             await self._aborting  # raises what gRPC expects from a handler that aborted
         elif self._writing is not None:
             await self._writing
         self._leave_if_lost()
 
-    async def refuse(self, ending: Ending) -> None:
+    async def refuse(self, ending: Ending, retry_after: float | None = None) -> None:
         """End the stream before it has begun. Raises what gRPC expects."""
-        await self._abort(ending, ending.sentence)
+        await self._abort(ending, ending.sentence, retry_after)
 
     async def read_bytes(self) -> bytes:
         """Return the next message. Raises `HalfClosed` and `StreamEnded`."""
@@ -82,24 +94,26 @@ class Stream:
             raise HalfClosed
         return data
 
-    def end(self, ending: Ending, detail: str = "") -> None:
-        """End the stream; the first ending counts."""
+    def end(self, ending: Ending, detail: str = "", retry_after: float | None = None) -> None:
+        """End the stream; the first ending counts. `retry_after` (s) is said if it is known better than by default."""
         if self._over:
             return
-        self._finish()
-        self._aborting = asyncio.create_task(self._abort(ending, detail or ending.sentence))
+        self._finish(ending.reason)
+        self._aborting = asyncio.create_task(self._abort(ending, detail or ending.sentence, retry_after))
         self._aborting.add_done_callback(_retrieve)
 
-    def _finish(self) -> None:
+    def _finish(self, outcome: str) -> None:
         if not self._over:
             self._over = True
-            self._on_end()
+            self.outcome = outcome
+            on_end, self._on_end = self._on_end, _nothing  # it knows this stream: one of the two has to let go
+            on_end()
 
-    async def _abort(self, ending: Ending, detail: str) -> None:
+    async def _abort(self, ending: Ending, detail: str, retry_after: float | None) -> None:
         if self._writing is not None:
             await self._writing
         self._leave_if_lost()
-        await self._context.abort(ending.code, detail, ((REASON_KEY, ending.reason),))
+        await self._context.abort(ending.code, detail, trailing_metadata(ending, retry_after))
 
     def _leave_if_lost(self) -> None:
         """Leave a call that is gone the one way that gRPC takes without an error in its log."""
@@ -114,9 +128,10 @@ class MeetStream(Stream):
     waiting peer costs one task.
     """
 
-    def __init__(self, context: Context, max_outgoing: int) -> None:
-        """Let `max_outgoing` bytes wait for a peer that does not read."""
+    def __init__(self, context: Context, max_outgoing: int, max_message: int) -> None:
+        """Let `max_outgoing` bytes wait for a peer that does not read; take messages of `max_message` bytes."""
         super().__init__(context)
+        self._max_message = max_message
         self._max_outgoing = max_outgoing
         self._outgoing: list[bytes] = []
         self._outgoing_bytes = 0
@@ -124,9 +139,9 @@ class MeetStream(Stream):
     async def read(self) -> pb.ToMediator:
         """Return the next message. Raises `HalfClosed` and `StreamEnded`."""
         data = await self.read_bytes()
-        if len(data) > MAX_MESSAGE_BYTES:
+        if len(data) > self._max_message:
             raise StreamEnded(
-                Ending.TOO_LARGE, f"a message has at most {MAX_MESSAGE_BYTES} bytes, this has {len(data)}"
+                Ending.TOO_LARGE, f"a message has at most {self._max_message} bytes, this has {len(data)}"
             )
         try:
             return pb.ToMediator.FromString(data)
@@ -146,9 +161,9 @@ class MeetStream(Stream):
         if self._writing is None:
             self._writing = asyncio.create_task(self._write())
 
-    def _finish(self) -> None:
+    def _finish(self, outcome: str) -> None:
         self._outgoing.clear()
-        super()._finish()
+        super()._finish(outcome)
 
     async def _write(self) -> None:
         try:
@@ -160,6 +175,10 @@ class MeetStream(Stream):
             self._lost = True
         finally:
             self._writing = None
+
+
+def _nothing() -> None:
+    """Do nothing, for a stream that is not held yet, or no more."""
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -10,8 +10,10 @@ import sys
 
 from p2p_core.errors import Malformed
 from p2p_core.wire import stun
+from p2p_core.wire.candidate import Transport
 
 from p2p_server import observed
+from p2p_server.metrics import Metrics
 from p2p_server.quota import source_of
 from p2p_server.rate import Rate
 
@@ -25,10 +27,11 @@ _ANCILLARY_BYTES = 64  # for one packet information, which has 20 bytes at most
 class StunDatagrams:
     """Answers on one UDP socket."""
 
-    def __init__(self, sock: socket.socket, rate: Rate) -> None:
+    def __init__(self, sock: socket.socket, rate: Rate, metrics: Metrics) -> None:
         """Answer on `sock`, which is bound, from here on, each source as often as `rate` allows."""
         self._socket = sock
         self._rate = rate
+        self._metrics = metrics
         sock.setblocking(False)
         if sock.family == socket.AF_INET6:  # one that takes IPv4 as well tells IPv4-mapped addresses
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -50,6 +53,7 @@ class StunDatagrams:
                 answer = self._answer(data, name)
                 if answer is not None:
                     self._socket.sendmsg([answer], [_from(*one) for one in ancillary], 0, name)
+                    self._metrics.stun_answered(Transport.UDP)
             except BlockingIOError:
                 return
             except OSError:  # nobody there any more, or no way back: whoever asked will ask again

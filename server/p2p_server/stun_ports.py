@@ -5,11 +5,12 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from p2p_core.wire.candidate import Transport
 
 from p2p_server.config import Config, StunServer
+from p2p_server.logs import fields
 from p2p_server.sockets import listen
 
 __all__ = ["StunPorts", "warn_of_unknown"]
@@ -25,6 +26,7 @@ class StunPorts:
     own: tuple[StunServer, ...]  # an empty host is the one that peers dialled
     others: tuple[StunServer, ...]
     port: int | None  # the first port of STUN over TCP, by which people know it
+    host: str = ""  # where peers reach this instance, unless that is what they dialled
 
     @classmethod
     async def bind(cls, config: Config) -> "StunPorts":
@@ -62,12 +64,13 @@ class StunPorts:
             # A third question of each kind, so one of the two ports will do.
             servers.extend(StunServer(config.stun_host, one.port, one.transport) for one in servers[::2])
         port = next(server.port for server in servers if server.transport is Transport.TCP)
-        return cls(tuple(sockets), tuple(servers), config.stun_server, port)
+        host = config.advertise.host if config.advertise else ""
+        return cls(tuple(sockets), tuple(servers), config.stun_server, port, host)
 
     @property
     def servers(self) -> tuple[StunServer, ...]:
         """What peers are told of."""
-        return self.others + self.own
+        return self.others + tuple(replace(one, host=one.host or self.host) for one in self.own)
 
     def close(self) -> None:
         """Close all sockets."""
@@ -81,4 +84,7 @@ async def warn_of_unknown(servers: Iterable[StunServer]) -> None:
         try:
             await asyncio.get_running_loop().getaddrinfo(server.host, server.port)
         except (OSError, UnicodeError):
-            _log.warning("the STUN server %s has a name that nobody knows; peers are told of it all the same", server)
+            _log.warning(
+                "a STUN server has a name that nobody knows; peers are told of it all the same",
+                extra=fields(event="stun-server-unknown", server=server),
+            )

@@ -6,20 +6,18 @@ Peers ask from the ports they are going to punch from, and once more every 15 s 
 import asyncio
 import socket
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from p2p_core.errors import Malformed
 from p2p_core.wire import stun
+from p2p_core.wire.candidate import Address, Transport
 
 from p2p_server import observed
 from p2p_server.clock import Clock, Timer
 from p2p_server.limits import Limits
+from p2p_server.metrics import Metrics
 from p2p_server.quota import Quota, source_of
 from p2p_server.rate import Rate
 from p2p_server.stun_datagrams import StunDatagrams
-
-if TYPE_CHECKING:
-    from p2p_core.wire.candidate import Address
 
 __all__ = ["StunResponder"]
 
@@ -31,12 +29,13 @@ _SEND_BUFFER = 4096  # bytes the system keeps for a client that does not read; a
 class StunResponder:
     """Answers on the sockets it is given, over TCP and UDP."""
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
+    def __init__(self, limits: Limits, clock: Clock, metrics: Metrics) -> None:
         """Hold to `limits`."""
         self._quota = Quota(limits.stun_connections, limits.stun_connections_per_source)
         self._rate = Rate(limits.stun_requests_per_second, limits.stun_requests_at_once, limits.stun_sources, clock)
         self._idle = limits.stun_idle
         self._clock = clock
+        self._metrics = metrics
         self._servers: list[asyncio.Server] = []
         self._datagrams: list[StunDatagrams] = []
         self._open: set[_Connection] = set()
@@ -46,7 +45,7 @@ class StunResponder:
         loop = asyncio.get_running_loop()
         for one in sockets:
             if one.type == socket.SOCK_DGRAM:
-                self._datagrams.append(StunDatagrams(one, self._rate))
+                self._datagrams.append(StunDatagrams(one, self._rate, self._metrics))
             else:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit it
                 self._servers.append(await loop.create_server(self._connection, sock=one))
@@ -71,15 +70,16 @@ class StunResponder:
         return len(self._open)
 
     def _connection(self) -> "_Connection":
-        return _Connection(self._quota, self._clock, self._idle, self._open)
+        return _Connection(self._quota, self._clock, self._metrics, self._idle, self._open)
 
 
 class _Connection(asyncio.Protocol):
     """One client. What is not a Binding request closes it."""
 
-    def __init__(self, quota: Quota, clock: Clock, idle: float, opened: "set[_Connection]") -> None:
+    def __init__(self, quota: Quota, clock: Clock, metrics: Metrics, idle: float, opened: "set[_Connection]") -> None:
         self._quota = quota
         self._clock = clock
+        self._metrics = metrics
         self._idle = idle
         self._opened = opened
         self.gone = asyncio.Event()
@@ -117,6 +117,8 @@ class _Connection(asyncio.Protocol):
         if answers and self._transport is not None:
             self._heard = self._clock.now()
             self._transport.write(b"".join(answers))
+            for _ in answers:
+                self._metrics.stun_answered(Transport.TCP)
 
     def pause_writing(self) -> None:
         """Cut a client that asks and does not read: the system has taken all that it keeps for one."""

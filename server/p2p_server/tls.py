@@ -32,12 +32,12 @@ from p2p_core.proof import ChannelBinding
 
 from p2p_server.files import place, read
 
-__all__ = ["CERTIFICATE_NAME", "Certificate", "Identity", "load", "load_or_create"]
+__all__ = ["CERTIFICATE_NAME", "RENEW_BEFORE", "Certificate", "Identity", "load", "load_or_create", "renew"]
 
 CERTIFICATE_NAME = "punchwire-mediator"  # peers compare the key, not the name
 KEY_FILE, CERTIFICATE_FILE, _LOCK_FILE = "key.pem", "certificate.pem", ".lock"
 _LIFE = timedelta(days=3650)  # the key is what is trusted, so nothing is won by a short life
-_RENEW_BEFORE = timedelta(days=365)  # looked at when the mediator starts; few run for a year without a restart
+RENEW_BEFORE = timedelta(days=365)  # instances that share the folder, and were stopped then, have time to learn it
 _CLOCK_SKEW = timedelta(days=1)  # a peer whose clock is behind can still connect
 
 
@@ -102,15 +102,35 @@ def load_or_create(state_dir: Path, now: datetime) -> Certificate:
 
     Several instances may start on one folder at once; all come back with the same key. Raises `UsageError`.
     """
-    key, certificate = state_dir / KEY_FILE, state_dir / CERTIFICATE_FILE
-    try:
+    key = state_dir / KEY_FILE
+    with _keeping(state_dir):
         make_state_dir(state_dir)
         with _locked(state_dir / _LOCK_FILE):
             if not key.exists():
                 place(key, _key_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)
-            if not certificate.exists() or load(certificate, key).expires - now < _RENEW_BEFORE:
-                place(certificate, _self_signed(read(key), now), 0o644)
-            return load(certificate, key)
+            return _renewed(state_dir, now)
+
+
+def renew(state_dir: Path, now: datetime) -> Certificate:
+    """Return the mediator's own certificate, made anew if it nears its end or is gone; raise `UsageError`.
+
+    The key has to be there: while the mediator runs, another one would only make it a stranger to its peers.
+    """
+    with _keeping(state_dir), _locked(state_dir / _LOCK_FILE):
+        return _renewed(state_dir, now)
+
+
+def _renewed(state_dir: Path, now: datetime) -> Certificate:
+    key, certificate = state_dir / KEY_FILE, state_dir / CERTIFICATE_FILE
+    if not certificate.exists() or load(certificate, key).expires - now < RENEW_BEFORE:
+        place(certificate, _self_signed(read(key), now), 0o644)
+    return load(certificate, key)
+
+
+@contextmanager
+def _keeping(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UsageError(
             f"cannot keep the mediator's certificate in {state_dir}: {error.strerror}",

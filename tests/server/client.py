@@ -17,8 +17,8 @@ from p2p_core.proof import ChannelBinding, PathKind, Purpose, Role, Transcript, 
 from p2p_proto import mediator_pb2 as pb
 from p2p_proto import mediator_pb2_grpc as rpc
 from p2p_server.app import Mediator
-from p2p_server.endings import REASON_KEY
-from p2p_server.tls import CERTIFICATE_NAME
+from p2p_server.endings import REASON_KEY, RETRY_AFTER_KEY
+from p2p_server.tls import CERTIFICATE_NAME, Certificate
 
 from tests import keys
 
@@ -33,6 +33,7 @@ class End:
     code: grpc.StatusCode
     reason: str
     details: str
+    retry_after: int | None  # s
 
 
 def channel_to(mediator: Mediator, *options: tuple[str, Any]) -> grpc.aio.Channel:
@@ -64,6 +65,10 @@ class Peer:
     def call(self) -> Any:
         """The stream, which begins when it is used first."""
         return rpc.MediatorStub(self._channel).Meet()
+
+    async def connected(self) -> None:
+        """Wait for a connection, again if it is reset: one that is made while a certificate is exchanged may be."""
+        await asyncio.wait_for(self._channel.channel_ready(), PATIENCE)
 
     async def close(self) -> None:
         if "call" in self.__dict__:
@@ -107,8 +112,8 @@ class Peer:
         fields = {"version": 1, "public_key": public_der(self.key.public_key()), "nonce": self.nonce}
         await self.send(hello=pb.Hello(**(fields | changed)))
 
-    def transcript(self, challenge: pb.Challenge) -> Transcript:
-        certificate = self.mediator.certificate
+    def transcript(self, challenge: pb.Challenge, certificate: Certificate | None = None) -> Transcript:
+        certificate = certificate or self.mediator.certificate
         return Transcript(
             purpose=Purpose.PEER_TO_MEDIATOR,
             prover=Role.INITIATOR,
@@ -120,8 +125,9 @@ class Peer:
             responder_nonce=challenge.nonce,
         )
 
-    async def prove(self, challenge: pb.Challenge) -> None:
-        await self.send(proof=pb.Proof(signature=prove(self.key, self.transcript(challenge))))
+    async def prove(self, challenge: pb.Challenge, certificate: Certificate | None = None) -> None:
+        """Prove the key to the certificate that is shown, or to another one."""
+        await self.send(proof=pb.Proof(signature=prove(self.key, self.transcript(challenge, certificate))))
 
     async def challenged(self) -> pb.Challenge:
         await self.hello()
@@ -203,7 +209,8 @@ async def _end_of(call: Any) -> End:
     except grpc.aio.AioRpcError:
         pass
     trailing = dict(await call.trailing_metadata() or ())
-    return End(await call.code(), str(trailing.get(REASON_KEY, "")), await call.details() or "")
+    retry_after = int(trailing[RETRY_AFTER_KEY]) if RETRY_AFTER_KEY in trailing else None
+    return End(await call.code(), str(trailing.get(REASON_KEY, "")), await call.details() or "", retry_after)
 
 
 async def until(condition: Callable[[], object]) -> None:

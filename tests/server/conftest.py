@@ -10,6 +10,7 @@ from p2p_core.identity import PeerId, public_pem
 from p2p_server.app import Mediator
 from p2p_server.config import Config
 from p2p_server.limits import Limits
+from p2p_server.metrics import Metrics
 
 from tests import keys
 from tests.server.client import Peer
@@ -34,6 +35,11 @@ OpenPeer = Callable[..., Peer]
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
 
 
 @pytest.fixture

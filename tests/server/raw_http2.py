@@ -9,7 +9,9 @@ from p2p_server.app import Mediator
 
 from tests.server.client import PATIENCE
 
-DATA, HEADERS, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 4, 6, 8
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+REFUSED_STREAM, ENHANCE_YOUR_CALM = 7, 11
 ACK = END_STREAM = 1
 END_HEADERS = 4
 INITIAL_WINDOW_SIZE = 4
@@ -35,31 +37,22 @@ class ShutConnection:
 
     @classmethod
     async def open(cls, mediator: Mediator) -> "ShutConnection":
-        context = None if mediator.certificate is None else _any_certificate()
+        context = None if mediator.certificate is None else any_certificate()
         reader, writer = await asyncio.open_connection("127.0.0.1", mediator.listening.port, ssl=context)
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, _setting(INITIAL_WINDOW_SIZE, 0)))
+        writer.write(PREFACE + frame(SETTINGS, 0, 0, _setting(INITIAL_WINDOW_SIZE, 0)))
         return cls(reader, writer)
 
     def call(self, method: str, message: bytes | None) -> int:
         """Open a stream and send a message, if there is one; return the stream."""
         stream = next(self._ids)
-        fields = {
-            ":method": "POST",
-            ":scheme": "http",
-            ":path": method,
-            ":authority": "mediator",
-            "te": "trailers",
-            "content-type": "application/grpc",
-        }
-        block = b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
-        self._writer.write(_frame(HEADERS, END_HEADERS, stream, block))
+        self._writer.write(frame(HEADERS, END_HEADERS, stream, call_headers(method)))
         if message is not None:
             self.send_message(stream, message)
         return stream
 
     def send_message(self, stream: int, message: bytes) -> None:
         data = b"\0" + struct.pack(">I", len(message)) + message
-        self._writer.write(_frame(DATA, 0, stream, data))
+        self._writer.write(frame(DATA, 0, stream, data))
         self._windows[stream] -= len(data)
         self._windows[0] -= len(data)
         self.sent += len(data)
@@ -68,15 +61,15 @@ class ShutConnection:
         """Send a message over and over for as long as the mediator takes it; then see whether it has."""
         while min(self._windows[stream], self._windows[0]) >= 5 + len(message):
             self.send_message(stream, message)
-        self._writer.write(_frame(SETTINGS, 0, 0, b""))
+        self._writer.write(frame(SETTINGS, 0, 0, b""))
         await asyncio.wait_for(self._acknowledged.get(), PATIENCE)
 
     def half_close(self, stream: int) -> None:
-        self._writer.write(_frame(DATA, END_STREAM, stream, b""))
+        self._writer.write(frame(DATA, END_STREAM, stream, b""))
 
     def open_window(self, stream: int, size: int) -> None:
         """Let that many bytes come on the stream."""
-        self._writer.write(_frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", size)))
+        self._writer.write(frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", size)))
 
     async def close(self) -> None:
         self._reading.cancel()
@@ -89,7 +82,7 @@ class ShutConnection:
             size, kind, flags, stream = int.from_bytes(header[:3]), header[3], header[4], int.from_bytes(header[5:])
             payload = await self._reader.readexactly(size)
             if kind in (SETTINGS, PING) and not flags & ACK:
-                self._writer.write(_frame(kind, ACK, 0, payload if kind == PING else b""))
+                self._writer.write(frame(kind, ACK, 0, payload if kind == PING else b""))
             if kind == SETTINGS and flags & ACK:
                 self._acknowledged.put_nowait(None)
             elif kind == SETTINGS:
@@ -109,7 +102,20 @@ class ShutConnection:
                 self._initial_window = value
 
 
-def _any_certificate() -> ssl.SSLContext:
+def call_headers(method: str) -> bytes:
+    """The header block of a gRPC call (RFC 7541 §6.2.2, and gRPC over HTTP/2)."""
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": method,
+        ":authority": "mediator",
+        "te": "trailers",
+        "content-type": "application/grpc",
+    }
+    return b"".join(b"\0" + _text(name) + _text(value) for name, value in fields.items())
+
+
+def any_certificate() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -117,7 +123,7 @@ def _any_certificate() -> ssl.SSLContext:
     return context
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 

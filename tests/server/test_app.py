@@ -5,11 +5,12 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId, spki_hash
 from p2p_core.wire import stun
@@ -20,8 +21,10 @@ from p2p_server import tls
 from p2p_server.app import Mediator
 from p2p_server.config import Config
 
-from tests.server.client import PATIENCE, channel_to
+from tests.server.client import HELPER, PATIENCE, RelayPeer, channel_to, until
+from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.logged import events, lines
 
 
 async def test_stopping_tells_everybody_and_closes_the_ports(mediator: Mediator, peer: OpenPeer) -> None:
@@ -42,7 +45,7 @@ async def test_stopping_tells_everybody_and_closes_the_ports(mediator: Mediator,
 
 
 async def test_a_peer_that_reads_nothing_does_not_hold_up_the_stop(start: StartMediator, peer: OpenPeer) -> None:
-    mediator = await start(outgoing_bytes=64 * 1024**2)
+    mediator = await start(outgoing_bytes=64 * 1024**2, signals_per_second=1000.0)
     a, b = peer(mediator, 0), peer(mediator, 1)
     await a.enter()
     await b.enter()
@@ -97,13 +100,34 @@ async def test_an_expired_certificate_is_warned_of(
     folder = tmp_path / "old"
     tls.load_or_create(folder, datetime(2000, 1, 1, tzinfo=UTC))
     await start(tls_cert=folder / tls.CERTIFICATE_FILE, tls_key=folder / tls.KEY_FILE)
-    assert "the certificate expired on 2009-12-29" in caplog.text
+    (event,) = events(caplog, "certificate-expired")
+    assert (event["level"], event["expires"]) == ("warning", "2009-12-29")
+
+
+@pytest.mark.parametrize(("days", "warned"), [(13.9, 1), (14.1, 0)])
+async def test_a_certificate_that_expires_soon_is_warned_of_once(
+    start: StartMediator,
+    clock: ManualClock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    days: float,
+    warned: int,
+) -> None:
+    expires = datetime.fromtimestamp(clock.unix_time(), UTC) + timedelta(days=days)
+    folder = tmp_path / "old"
+    tls.load_or_create(folder, expires - timedelta(days=3650))
+    mediator = await start(tls_cert=folder / tls.CERTIFICATE_FILE, tls_key=folder / tls.KEY_FILE)
+    for _ in range(2):
+        await mediator.look()
+    told = [(event["level"], event["expires"]) for event in events(caplog, "certificate-expires-soon")]
+    assert told == [("warning", str(expires.date()))] * warned
 
 
 async def test_no_tls_and_open_doors_are_warned_of(start: StartMediator, caplog: pytest.LogCaptureFixture) -> None:
     await start(insecure=True)
-    assert "peers cannot authenticate this mediator" in caplog.text
-    assert "every key that proves itself is admitted" in caplog.text
+    told = events(caplog, "without-tls", "everybody-admitted")
+    assert sorted(str(event["event"]) for event in told) == ["everybody-admitted", "without-tls"]
+    assert {event["level"] for event in told} == {"warning"}
 
 
 async def test_that_nobody_is_admitted_is_warned_of(
@@ -112,11 +136,12 @@ async def test_that_nobody_is_admitted_is_warned_of(
     folder = admit()
     (folder / "notes.txt").touch()
     await start(authorized=folder)
-    assert f"nobody is admitted yet; admit a peer with: p2p-server authorize --authorized {folder} PEM" in caplog.text
+    (event,) = events(caplog, "nobody-admitted")
+    assert (event["level"], event["command"]) == ("warning", f"p2p-server authorize --authorized {folder} PEM")
     caplog.clear()
     admit(0)
     await start(authorized=folder)
-    assert "nobody is admitted" not in caplog.text
+    assert not events(caplog, "nobody-admitted")
 
 
 async def test_plaintext_is_refused_where_there_is_tls(start: StartMediator) -> None:
@@ -142,6 +167,117 @@ async def test_keys_come_and_go_while_it_runs(start: StartMediator, peer: OpenPe
     refused = peer(mediator, 1)
     await refused.prove(await refused.challenged())
     assert (await refused.end()).reason == "not-admitted"
+
+
+async def test_a_key_that_is_taken_away_ends_its_streams(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path]
+) -> None:
+    folder = admit(0, 1)
+    mediator = await start(authorized=folder)
+    a, b = peer(mediator, 0), peer(mediator, 1)
+    await a.enter()
+    await b.enter()
+    await a.advertise(b.id)
+    await b.advertise(a.id)
+    tickets = [(await one.read("match")).relay_ticket for one in (a, b)]
+    sides = [RelayPeer(mediator) for _ in tickets]
+    for side, ticket in zip(sides, tickets, strict=True):
+        await side.send(ticket=ticket)
+    for side in sides:
+        await side.present()
+    (folder / f"{a.id}.pem").unlink()
+    await mediator.look()
+    for end in (await a.end(), await sides[0].end()):
+        assert (end.code, end.reason) == (grpc.StatusCode.UNAUTHENTICATED, "not-admitted")
+    assert (await sides[1].end()).reason == "relay-peer-gone"
+    assert (await b.read("leave")).peer == a.id
+    for side in sides:
+        await side.close()
+
+
+async def test_a_folder_of_keys_that_is_gone_for_a_while_cuts_nobody(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path]
+) -> None:
+    folder = admit(0, 1, HELPER)
+    mediator = await start(authorized=folder)
+    a, b = peer(mediator, 0), peer(mediator, 1)
+    await a.enter()
+    await b.enter()
+    away = folder.rename(folder.with_name("away"))
+    await mediator.look()
+    (away / f"{b.id}.pem").unlink()
+    away.rename(folder)
+    await mediator.look()
+    assert (await b.end()).reason == "not-admitted"
+    await a.taken()
+
+
+async def test_another_certificate_is_shown_and_streams_go_on(
+    start: StartMediator, peer: OpenPeer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="p2p_server")
+    mediator = await start()
+    before = mediator.certificate
+    assert before is not None
+    old, late = peer(mediator, 0), peer(mediator, 1)
+    await old.enter()
+    challenge = await late.challenged()
+    await mediator.look(thoroughly=True)
+    assert mediator.certificate == before
+    (tmp_path / "state" / tls.CERTIFICATE_FILE).unlink()
+    await mediator.look()  # with the same key
+    shown = mediator.certificate
+    assert shown is not None
+    assert shown.identity.id == before.identity.id
+    assert shown.identity.binding != before.identity.binding
+    await late.prove(challenge, before)  # which is what it saw
+    await late.read("welcome")
+    new = peer(mediator, 2)
+    await new.connected()
+    await new.enter()
+    await new.advertise(old.id)
+    await old.advertise(new.id)
+    assert (await old.read("match")).peer == new.id
+    told = [event["event"] for event in events(caplog) if event["logger"] == "p2p_server.certificates"]
+    assert told == ["certificate-exchanged"]
+    await mediator.stop()
+    for one in (old, late, new):
+        assert (await one.end()).reason == "shutting-down"
+
+
+async def test_who_proves_itself_to_the_certificate_before_has_two_minutes(
+    start: StartMediator, peer: OpenPeer, clock: ManualClock, tmp_path: Path
+) -> None:
+    mediator = await start()
+    before = mediator.certificate
+    (tmp_path / "state" / tls.CERTIFICATE_FILE).unlink()
+    await mediator.look()
+    clock.advance(119)
+    in_time, late = peer(mediator, 0), peer(mediator, 1)
+    for one in (in_time, late):
+        await one.connected()
+    await in_time.prove(await in_time.challenged(), before)
+    await in_time.read("welcome")
+    clock.advance(1)
+    await late.prove(await late.challenged(), before)
+    assert (await late.end()).reason == "not-admitted"
+
+
+async def test_a_certificate_that_grpc_refuses_changes_nothing(
+    start: StartMediator, peer: OpenPeer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "given"
+    made = tls.load_or_create(folder, datetime.now(UTC))
+    certificate, key = folder / tls.CERTIFICATE_FILE, folder / tls.KEY_FILE
+    mediator = await start(tls_cert=certificate, tls_key=key)
+    unknown = tls._key_pem(ec.generate_private_key(ec.SECP256K1()))
+    key.write_bytes(unknown)
+    certificate.write_bytes(tls._self_signed(unknown, datetime.now(UTC)))
+    await mediator.look()
+    (event,) = events(caplog, "certificate-unusable")
+    assert "with this certificate" in str(event["why"])
+    assert mediator.certificate == made
+    await peer(mediator, 0).enter()
 
 
 async def test_the_default_folder_of_keys_is_made_and_another_has_to_be_there(
@@ -170,7 +306,7 @@ async def test_all_addresses(start: StartMediator, peer: OpenPeer) -> None:
 async def test_the_log_names_nobody(
     start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At debug: short ids, and neither addresses, keys, whole ids, offers nor nonces."""
+    """Unless peers are shown: then their ids and addresses, and never keys, offers or nonces."""
     caplog.set_level(logging.DEBUG, logger="p2p_server")
     mediator = await start(authorized=admit(0, 1))
     a, b, stranger = peer(mediator, 0), peer(mediator, 1), peer(mediator, 2)
@@ -181,12 +317,21 @@ async def test_the_log_names_nobody(
     await a.read("match")
     await stranger.prove(await stranger.challenged())
     await stranger.end()
-    assert a.id.short in caplog.text
-    for secret in (str(a.id), str(stranger.id), "127.0.0.1", "the offer of a", a.nonce.hex(), a.id.hex()):
-        assert secret not in caplog.text
-    info = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
-    assert not any(a.id.short in line for line in info)
-    assert any(stranger.id.short in line for line in info)  # its owner will ask why it is refused
+    await a.close()
+    await until(lambda: events(caplog, "peer-gone") != [])
+    told = {event["event"]: event for event in events(caplog)}
+    for name in ("peer-here", "peers-matched", "peer-gone", "peer-refused"):
+        assert told[name]["level"] == "info"
+    assert str(told["peer-here"]["address"]).startswith("127.0.0.1:")
+    assert {told["peers-matched"]["peer"], told["peers-matched"]["other"]} == {str(b.id), str(a.id)}
+    assert (told["peer-gone"]["peer"], told["peer-gone"]["reason"]) == (str(a.id), "ok")
+    assert told["peer-refused"]["peer"] == str(stranger.id)  # its owner will ask why
+    named, unnamed = lines(caplog, show_peers=True), lines(caplog, show_peers=False)
+    for secret in ("the offer of a", a.nonce.hex(), a.id.hex()):
+        assert secret not in named
+    for secret in (a.id.short, b.id.short, stranger.id.short, "127.0.0.1"):
+        assert secret in named
+        assert secret not in unnamed
 
 
 async def test_all_the_stun_ports_that_peers_are_told_answer(start: StartMediator, peer: OpenPeer) -> None:

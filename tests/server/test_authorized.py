@@ -1,6 +1,5 @@
 """The folder of authorized keys."""
 
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +11,18 @@ from p2p_core.errors import KeyLocked, UsageError
 from p2p_core.identity import PeerId, load_public_key, private_pem, public_pem
 from p2p_server import files
 from p2p_server.authorized import KeyFolder, admit_anyone, authorize
+from p2p_server.revocation import KeyWatch
 from p2p_server.tls import load_or_create
 
 from tests import keys
+from tests.server.logged import Event, events
 
 PEERS = [PeerId.of(keys.key(n).public_key()) for n in range(3)]
 PEMS = [public_pem(keys.key(n).public_key()) for n in range(3)]
 
 
-def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    found = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+def warnings(caplog: pytest.LogCaptureFixture) -> list[Event]:
+    found = [event for event in events(caplog) if event["level"] == "warning"]
     caplog.clear()
     return found
 
@@ -54,14 +55,13 @@ def test_a_folder_may_come_and_go(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     path = tmp_path / "authorized"
     folder = KeyFolder(path)
     assert not folder.admits(PEERS[0])
-    assert len(warnings(caplog)) == 1
     path.mkdir()
     (path / f"{PEERS[0]}.pem").write_bytes(PEMS[0])
     assert folder.admits(PEERS[0])
     (path / f"{PEERS[0]}.pem").unlink()
     path.rmdir()
     assert not folder.admits(PEERS[0])
-    assert len(warnings(caplog)) == 1
+    assert not warnings(caplog)
 
 
 def _ec_public() -> bytes:
@@ -89,14 +89,16 @@ def test_a_file_that_admits_nobody_is_warned_of_once(
     os.mkfifo(path / "pipe.pem")
     (path / "dangling.pem").symlink_to("nowhere")
     folder = KeyFolder(path)
-    assert sorted(line.split()[0] for line in warnings(caplog)) == sorted(
-        [*bad, "folder.pem", "pipe.pem", "dangling.pem"]
-    )
+    watch = KeyWatch(folder)
+    warned = warnings(caplog)
+    assert {event["event"] for event in warned} == {"key-passed-over"}
+    assert sorted(str(event["file"]) for event in warned) == sorted([*bad, "folder.pem", "pipe.pem", "dangling.pem"])
     assert [folder.admits(peer) for peer in PEERS] == [True, False, False]
     admit(0)
     (path / "another").touch()
-    assert folder.admits(PEERS[0])
-    assert [line.split()[0] for line in warnings(caplog)] == ["another"]
+    watch.look()
+    assert [event["file"] for event in warnings(caplog)] == ["another"]
+    assert watch.count == 1
 
 
 def test_an_unreadable_file_admits_nobody(
@@ -110,14 +112,14 @@ def test_an_unreadable_file_admits_nobody(
     assert not KeyFolder(path).admits(PEERS[0])
     name = f"{PEERS[0]}.pem"
     why = f"cannot read {path / name}: Permission denied"
-    assert warnings(caplog) == [f"{name} in the folder of authorized keys is passed over: {why}"]
+    assert [(event["file"], event["why"]) for event in warnings(caplog)] == [(name, why)]
 
 
 def test_a_large_file_admits_nobody(admit: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
     path = admit(0) / f"{PEERS[0]}.pem"
     path.write_bytes(PEMS[0] + bytes(1024 * 1024))
     assert not KeyFolder(path.parent).admits(PEERS[0])
-    assert ["too large for a PEM file" in line for line in warnings(caplog)] == [True]
+    assert ["too large for a PEM file" in str(event["why"]) for event in warnings(caplog)] == [True]
 
 
 def test_a_key_file_that_turns_bad_is_warned_of_when_its_peer_comes(

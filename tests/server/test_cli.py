@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from p2p_core import __version__
 from p2p_core.identity import PeerId, private_pem, public_pem
-from p2p_server import cli, logs
+from p2p_server import cli, flags, logs
 from p2p_server.config import Config
 
 from tests import keys
@@ -89,12 +89,13 @@ def test_json(run: Run) -> None:
         "port": listening["port"],
         "stun_port": listening["stun_port"],
         "mediator_id": None,
+        "metrics": None,
     }
     process.terminate()
     lines = [json.loads(line) for line in process.communicate(timeout=PATIENCE)[1].splitlines()]
     assert process.returncode == 0
-    assert {"time", "level", "logger", "message"} == set(lines[0])
-    assert [line["message"] for line in lines][-1] == "stopping"
+    assert all(line.keys() >= {"time", "level", "logger", "event", "message"} for line in lines)
+    assert lines[-1]["event"] == "stopped"
 
 
 def test_every_flag_is_also_a_variable(run: Run, tmp_path: Path) -> None:
@@ -166,12 +167,12 @@ def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch
         if name.startswith("P2P_SERVER_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.setattr(logs, "set_up", lambda form, level: None)  # the log here is pytest's
+    monkeypatch.setattr(logs, "set_up", lambda *_: None)  # the log here is pytest's
     return monkeypatch
 
 
 def config_of(*arguments: str) -> Config:
-    parser = cli.make_parser()
+    parser = flags.make_parser()
     return cli._config(parser, parser.parse_args(arguments))
 
 
@@ -212,6 +213,39 @@ def test_a_flag_wins_over_its_variable(clean: pytest.MonkeyPatch) -> None:
     clean.setenv("P2P_SERVER_PORT", "1000")
     assert config_of().port == 1000
     assert config_of("--port", "2000").port == 2000
+
+
+def test_limits_are_flags_of_their_own(clean: pytest.MonkeyPatch) -> None:
+    clean.setenv("P2P_SERVER_STREAMS_PER_MINUTE", "0.5")
+    limits = config_of("--max-message", "128K", "--max-relays", "5", "--relay-total-bytes", "0").limits
+    assert (limits.streams_per_minute, limits.max_message, limits.max_relays) == (0.5, 128 * 1024, 5)
+    assert limits.max_relays_per_key == 5  # no more than there are, unless asked for
+    assert limits.relay_total_bytes == 0
+
+
+def test_a_peer_has_four_times_what_one_relay_has_unless_told_otherwise(clean: pytest.MonkeyPatch) -> None:
+    limits = config_of("--relay-rate", "1M", "--relay-bytes", "0", "--relay-key-bytes", "3G").limits
+    assert (limits.relay_key_rate, limits.relay_key_bytes) == (4 * 1024**2, 3 * 1024**3)
+    assert config_of("--relay-bytes", "0").limits.relay_key_bytes == 0
+
+
+def test_a_password_of_the_store_is_shown_nowhere(
+    clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean.setenv("P2P_SERVER_STORE", "redis://:secret@127.0.0.1:1/0")
+    config = config_of()
+    assert "secret" in config.store
+    assert "secret" not in repr(config)
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "secret" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("flags", "by_address"), [((), True), (("--behind-proxy",), False), (("--insecure",), False)])
+def test_behind_a_proxy_nothing_is_counted_by_address(
+    clean: pytest.MonkeyPatch, flags: tuple[str, ...], by_address: bool
+) -> None:
+    assert config_of(*flags).by_address is by_address
 
 
 def test_a_switch_may_have_an_unused_variable_beside_it(clean: pytest.MonkeyPatch) -> None:
@@ -257,6 +291,28 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["--no-stun", "--stun-port", "1"], "--no-stun leaves --stun-port without use"),
         (["--no-stun", "--stun-host", "127.0.0.2"], "--no-stun leaves --stun-host without use"),
         (["--no-relay", "--relay-rate", "1M"], "--no-relay leaves --relay-rate without use"),
+        (["--no-relay", "--relay-total-rate", "1M"], "--no-relay leaves --relay-total-rate without use"),
+        (["--no-relay", "--relay-key-rate", "1M"], "--no-relay leaves --relay-key-rate without use"),
+        (["--no-relay", "--max-relays-per-key", "1"], "--no-relay leaves --max-relays-per-key without use"),
+        (["--no-relay", "--advertise", "a:1"], "--no-relay leaves --advertise without use"),
+        (["--insecure", "--handshakes-per-second", "1"], "--insecure leaves --handshakes-per-second without use"),
+        (
+            ["--behind-proxy", "--max-unauthenticated-per-address", "1"],
+            "--behind-proxy leaves --max-unauthenticated-per-address without use",
+        ),
+        (
+            ["--max-unauthenticated-per-address", "401"],
+            "--max-unauthenticated-per-address 401 is more than --max-unauthenticated, which is 400",
+        ),
+        (["--max-relays-per-key", "10", "--max-relays", "9"], "is more than --max-relays, which is 9"),
+        (["--max-connections", "0"], "'0' is not a whole number from 1 on"),
+        (["--signals-per-second", "0"], "it is a number above 0"),
+        (["--handshake-timeout", "0.5"], "at least 1 s"),
+        (["--relay-idle", "5"], "at least 15 s"),
+        (["--max-message", "1K"], "is not from 32K to 256K"),
+        (["--advertise", "mediator.example.net"], "is not HOST:PORT"),
+        (["--metrics", "http"], "there is no port 'http'"),
+        (["--store", "redis"], "a store is memory, redis://HOST:PORT/DB, or with TLS rediss://HOST:PORT/DB\n"),
         (["--no-relay", "--relay-bytes", "0"], "--no-relay leaves --relay-bytes without use"),
         (["--host", "127.0.0.1", "--stun-host", "127.0.0.1"], "are the same, 127.0.0.1"),
         (["--relay-bytes", "1023K"], "at least 1M, or 0 for no limit"),
@@ -315,7 +371,7 @@ def test_help_names_every_variable_and_loads_no_grpc(run: Run) -> None:
     shown = subprocess.run(
         [sys.executable, "-c", program], env={"PYTHONPATH": PATHS}, capture_output=True, text=True, check=True
     ).stdout
-    for flag in Config.__dataclass_fields__.keys() - {"limits"} | {"log_format", "log_level", "open"}:
+    for flag in Config.__dataclass_fields__.keys() - {"limits"} | {"log_format", "log_level", "open", *flags.LIMITS}:
         assert f"--{flag.replace('_', '-')}" in shown
         assert f"P2P_SERVER_{flag.upper()}" in shown
     assert "authorize" in shown

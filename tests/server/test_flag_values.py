@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 from p2p_core.wire.candidate import Transport
 from p2p_server import flag_values
-from p2p_server.config import StunServer
+from p2p_server.config import HostPort, StunServer
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,19 @@ from p2p_server.config import StunServer
         (flag_values.relay_bytes, "1M", 1024**2),
         (flag_values.relay_rate, "0", 0),
         (flag_values.relay_rate, "64K", 64 * 1024),
+        (flag_values.host_port, "meet.example.net:54700", HostPort("meet.example.net", 54700)),
+        (flag_values.host_port, "[2001:db8::1]:1", HostPort("2001:db8::1", 1)),
+        (flag_values.metrics, "9100", HostPort("127.0.0.1", 9100)),
+        (flag_values.metrics, "[::]:0", HostPort("::", 0)),
+        (flag_values.store, "memory", "memory"),
+        (flag_values.store, "redis://:secret@redis.example.net:6380/2", "redis://:secret@redis.example.net:6380/2"),
+        (flag_values.store, "rediss://[2001:db8::1]", "rediss://[2001:db8::1]"),
+        (flag_values.count, "1", 1),
+        (flag_values.positive, "0.5", 0.5),
+        (flag_values.seconds(0), "0", 0.0),
+        (flag_values.seconds(15), "15", 15.0),
+        (flag_values.message_size, "32K", 32 * 1024),
+        (flag_values.message_size, "256K", 256 * 1024),
         (flag_values.stun_server, "stun.example.net:3478", StunServer("stun.example.net", 3478, Transport.UDP)),
         (flag_values.stun_server, "192.0.2.1:3478/tcp", StunServer("192.0.2.1", 3478, Transport.TCP)),
         (flag_values.stun_server, "[2001:db8::1]:3478/udp", StunServer("2001:db8::1", 3478, Transport.UDP)),
@@ -39,6 +52,16 @@ def test_what_they_mean(read: Callable[[str], object], text: str, value: object)
         (flag_values.size, ["", "-1", "4T", "M", "1.5M", "4 M", "4MB", "4Mi", "٣"]),
         (flag_values.relay_bytes, ["1", "1023K", "x"]),
         (flag_values.relay_rate, ["1", "63K", "x"]),
+        (flag_values.host_port, ["", "host", "host:", ":54700", "host:0", "host:65536", "http://host:1", "a@b:1"]),
+        (flag_values.metrics, ["", "host", ":9100", "65536", "http://host:1"]),
+        (
+            flag_values.store,
+            ["", "Memory", "redis:", "redis://", "redis://:0", "redis://h:0", "redis://h:x", "http://h"],
+        ),
+        (flag_values.count, ["", "0", "-1", "1.5", "1e3", "٣"]),
+        (flag_values.positive, ["", "0", "0.0", "-1", "nan", "inf", "1e3", ".5", "٣"]),
+        (flag_values.seconds(15), ["", "14.9", "-20", "x"]),
+        (flag_values.message_size, ["31K", "257K", "x"]),
         (flag_values.stun_server, ["", "host", "host:", ":3478", "host:0", "host:65536", "host:1/sctp"]),
     ],
 )
@@ -46,6 +69,18 @@ def test_what_means_nothing_is_said(read: Callable[[str], object], texts: list[s
     for text in texts:
         with pytest.raises(ArgumentTypeError):
             read(text)
+
+
+def test_a_password_is_not_said() -> None:
+    for text in ("rediz://:secret@host", "redis://:secret@host:x", "redis://:secret@"):
+        with pytest.raises(ArgumentTypeError) as error:
+            flag_values.store(text)
+        assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["1000", "64K", "100M", "512G"])
+def test_a_size_as_a_flag_has_it(text: str) -> None:
+    assert flag_values.size_flag(flag_values.size(text)) == text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 import pytest
-from p2p_server.heartbeat import Heartbeat, Lost
+from p2p_server.heartbeat import Heartbeat, HeartbeatLost
 
 
 def heartbeat() -> Heartbeat:
@@ -22,7 +22,7 @@ def test_silence_is_noticed_after_the_patience_and_not_a_heartbeat_later() -> No
     for now in (115.0, 130.0, 145.0):
         beat.on_deadline(now)
     assert beat.deadline() == 146.0
-    with pytest.raises(Lost):
+    with pytest.raises(HeartbeatLost):
         beat.on_deadline(146.0)
 
 
@@ -46,7 +46,7 @@ def test_a_pong_counts_once_and_only_for_a_ping_that_was_sent() -> None:
     assert beat.round_trip == pytest.approx(0.3)
     beat.on_deadline(115.0)
     assert min(beat.deadline(), 145.3) == 130.0
-    with pytest.raises(Lost):
+    with pytest.raises(HeartbeatLost):
         beat.on_deadline(145.3)
 
 

@@ -39,3 +39,16 @@ def test_the_sources_heard_last_are_remembered(clock: ManualClock) -> None:
     assert rate.sources == 3
     assert not rate.allows(b"a")  # heard after b, which had to go
     assert rate.allows(b"b")
+
+
+def test_when_the_next_one_is_let_through(clock: ManualClock) -> None:
+    rate = Rate(2, 3, 8, clock)
+    assert rate.free_in(b"a") == 0
+    assert let_through(rate, b"a", 10) == 3
+    wait = rate.free_in(b"a")
+    assert 0.2 < wait <= 0.5
+    assert rate.free_in(b"b") == 0
+    clock.advance(wait - 0.01)
+    assert not rate.allows(b"a")
+    clock.advance(0.011)
+    assert rate.allows(b"a")

@@ -12,6 +12,7 @@ from p2p_server.refusals import Refusals
 from tests.server.client import Peer
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.logged import events, lines
 
 PEERS = [PeerId(hashlib.sha256(bytes([number])).digest()) for number in range(30)]
 
@@ -22,11 +23,11 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     return caplog
 
 
-def named(log: pytest.LogCaptureFixture, level: int) -> list[str]:
+def named(log: pytest.LogCaptureFixture, level: str) -> list[str]:
     """Who is told at this level to be refused, since the last time."""
-    lines = [record.getMessage() for record in log.records if record.levelno == level]
+    refused = [event for event in events(log, "peer-refused") if event["level"] == level]
     log.clear()
-    return [line.split()[0] for line in lines if " is refused: " in line]
+    return [str(event["peer"]) for event in refused]
 
 
 async def refuse(peer: Peer) -> None:
@@ -41,19 +42,21 @@ async def test_who_is_refused_is_named(
     await peer(mediator, 0).enter()
     stranger = peer(mediator, 1)
     await refuse(stranger)
-    assert named(log, logging.INFO) == [stranger.id.short]
+    assert named(log, "info") == [str(stranger.id)]
 
 
 async def test_whose_key_is_taken_away_is_named(
-    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], clock: ManualClock, log: pytest.LogCaptureFixture
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], log: pytest.LogCaptureFixture
 ) -> None:
     folder = admit(0)
-    a = peer(await start(authorized=folder), 0)
+    mediator = await start(authorized=folder)
+    a = peer(mediator, 0)
     await a.enter()
     (folder / f"{a.id}.pem").unlink()
-    clock.advance(15)
+    await mediator.look()
     await a.end()
-    assert named(log, logging.INFO) == [a.id.short]
+    (revoked,) = events(log, "key-revoked")
+    assert (revoked["level"], revoked["peer"]) == ("info", str(a.id))
 
 
 async def test_who_has_not_proved_a_key_is_not_named(
@@ -65,21 +68,21 @@ async def test_who_has_not_proved_a_key_is_not_named(
     forger.nonce = bytes(32)
     await forger.prove(challenge)
     assert (await forger.end()).reason == "not-admitted"
-    assert forger.id.short not in log.text
+    assert forger.id.short not in lines(log, show_peers=True)
 
 
 def test_strangers_do_not_fill_the_log(clock: ManualClock, log: pytest.LogCaptureFixture) -> None:
     refusals = Refusals(clock)
-    ids = [peer.short for peer in PEERS]
+    ids = [str(peer) for peer in PEERS]
     for _ in range(3):
         for peer in PEERS:
             refusals.tell(peer)
         assert log.text.count("told at debug only") == 1
-        assert named(log, logging.INFO) == ids[:10]
+        assert named(log, "info") == ids[:10]
         clock.advance(59)
         refusals.tell(PEERS[0])
-        assert named(log, logging.INFO) == []
+        assert named(log, "info") == []
         clock.advance(1)
     for peer in PEERS:
         refusals.tell(peer)
-    assert named(log, logging.DEBUG) == ids[10:]
+    assert named(log, "debug") == ids[10:]

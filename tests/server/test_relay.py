@@ -10,12 +10,16 @@ from typing import Any
 import grpc
 import pytest
 from p2p_core import limits as protocol
+from p2p_core.identity import PeerId
 from p2p_proto import mediator_pb2 as pb
+from p2p_server import logs
 from p2p_server.app import Mediator
 
+from tests import keys
 from tests.server.client import Peer, RelayPeer, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.logged import events, lines
 from tests.server.raw_http2 import ShutConnection
 
 LARGEST = bytes(protocol.MAX_RELAY_DATA_BYTES)
@@ -75,7 +79,7 @@ async def relay(mediator: Mediator, peer: OpenPeer, enter: Enter) -> tuple[Relay
 
 
 def inside(mediator: Mediator) -> int:
-    return mediator._meet._setting.quota.inside
+    return mediator._meet._setting.admission.unauthenticated
 
 
 # What it is for.
@@ -260,7 +264,7 @@ async def test_the_rate_holds_each_way_apart(
 async def test_a_peer_has_one_rate_for_all_its_relays(
     start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
 ) -> None:
-    mediator = await start(relay_rate=FOUR, relay_peer_share=1)
+    mediator = await start(relay_rate=FOUR, relay_key_rate=FOUR)
     a, b, c = (peer(mediator, n) for n in range(3))
     for one in (a, b, c):
         await one.enter()
@@ -276,6 +280,52 @@ async def test_a_peer_has_one_rate_for_all_its_relays(
     assert len((await streams[3].read()).data) == len(LARGEST)
 
 
+async def test_all_relays_have_one_rate_together(
+    start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
+) -> None:
+    mediator = await start(relay_total_rate=FOUR)
+    one, other = await relay(mediator, peer, enter)
+    c, d = peer(mediator, 2), peer(mediator, 3)
+    await c.enter()
+    await d.enter()
+    third, fourth = [await enter(mediator, ticket) for ticket in await match(c, d)]
+    await third.present()
+    await fourth.present()
+    for _ in range(2):
+        await one.send(data=LARGEST)
+        await other.read()
+        await third.send(data=LARGEST)
+        await fourth.read()
+    await other.send(data=LARGEST)  # of another peer, the other way, in another relay than the last
+    await until(lambda: clock.pending_at(clock.now() + 0.3) == 1)
+    clock.advance(0.3)
+    assert len((await one.read()).data) == len(LARGEST)
+
+
+async def test_all_relays_have_so_many_bytes_a_day_together(
+    start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
+) -> None:
+    mediator = await start(relay_total_bytes=2 * len(LARGEST), patience=1000)
+    one, other = await relay(mediator, peer, enter)
+    c, d = peer(mediator, 2), peer(mediator, 3)
+    for each in (c, d):
+        each.answers_pings = False
+        await each.enter()
+    await one.send(data=LARGEST)
+    assert (await other.read()).data == LARGEST
+    await one.send(data=LARGEST)  # with what is around it more than the day's
+    used_up = "as much was relayed by this mediator as may be in a day"
+    for end in (await one.end(), await other.end()):
+        assert (end.reason, end.details) == ("relay-limit", used_up)
+        assert end.retry_after is not None
+        assert 864 <= end.retry_after <= 870  # a hundredth of a day, and what was sent too much
+    refused = await (await enter(mediator, (await match(c, d))[0])).end()
+    assert (refused.reason, refused.details, refused.retry_after) == ("relay-limit", used_up, end.retry_after)
+    clock.advance(end.retry_after)
+    for stream in [await enter(mediator, ticket) for ticket in await match(c, d)]:
+        await stream.present()
+
+
 async def test_many_small_messages_are_no_way_around_the_rate(
     start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
 ) -> None:
@@ -289,7 +339,8 @@ async def test_many_small_messages_are_no_way_around_the_rate(
 
 
 async def test_no_rate_and_no_volume(start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock) -> None:
-    mediator = await start(relay_rate=0, relay_bytes=0)
+    per_key = {"relay_key_rate": 0, "relay_key_bytes": 0}
+    mediator = await start(relay_rate=0, relay_bytes=0, relay_total_rate=0, relay_total_bytes=0, **per_key)
     one, other = await relay(mediator, peer, enter)
     for _ in range(64):
         await one.send(data=LARGEST)
@@ -316,8 +367,9 @@ async def test_two_peers_are_relayed_so_many_bytes_a_day(
     for end in (await one.end(), await other.end()):
         assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "relay-limit")
         assert end.details == "as much was relayed between these two as may be in a day"
-    (line,) = (record.getMessage() for record in caplog.records if "is relayed" in record.getMessage())
-    assert line == f"no more is relayed between {a.id.short} and {b.id.short}: {end.details}"
+    (told,) = events(caplog, "relay-limit")
+    assert (told["level"], told["peer"], told["other"]) == ("info", str(a.id), str(b.id))
+    assert told["why"] == end.details
     for ticket in await match(b, a):  # whoever asked for it
         refused = await (await enter(mediator, ticket)).end()
         assert (refused.reason, refused.details) == ("relay-limit", end.details)
@@ -333,7 +385,7 @@ async def test_two_peers_are_relayed_so_many_bytes_a_day(
 async def test_a_peer_sends_so_many_bytes_a_day(
     start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
 ) -> None:
-    mediator = await start(relay_bytes=2 * len(LARGEST), relay_peer_share=1)
+    mediator = await start(relay_bytes=2 * len(LARGEST), relay_key_bytes=2 * len(LARGEST))
     a, b, c = (peer(mediator, n) for n in range(3))
     for each in (a, b, c):
         each.answers_pings = False
@@ -363,7 +415,7 @@ async def test_a_peer_sends_so_many_bytes_a_day(
     assert len(mediator._relay._desk._accounts) == 0
 
 
-@pytest.mark.parametrize("limit", [{"relays": 1}, {"relays_per_peer": 1}])
+@pytest.mark.parametrize("limit", [{"max_relays": 1}, {"max_relays_per_key": 1}])
 async def test_relays_at_once_are_few(
     start: StartMediator, peer: OpenPeer, enter: Enter, limit: dict[str, int]
 ) -> None:
@@ -402,13 +454,13 @@ async def test_a_silent_relay_is_ended(start: StartMediator, peer: OpenPeer, ent
 
 
 async def test_a_key_that_is_taken_away_ends_its_relay(
-    start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock, admit: Callable[..., Path]
+    start: StartMediator, peer: OpenPeer, enter: Enter, admit: Callable[..., Path]
 ) -> None:
     folder = admit(0, 1)
     mediator = await start(authorized=folder)
     one, other = await relay(mediator, peer, enter)
     (folder / f"{peer(mediator, 0).id}.pem").unlink()
-    clock.advance(15)
+    await mediator.look()
     assert (await one.end()).reason == "not-admitted"
     assert (await other.end()).reason == "relay-peer-gone"
 
@@ -491,7 +543,7 @@ async def test_a_ticket_has_a_deadline(start: StartMediator, join: Join, clock: 
 async def test_streams_without_a_ticket_are_few_and_share_their_places_with_meet(
     start: StartMediator, peer: OpenPeer, join: Join, enter: Enter
 ) -> None:
-    mediator = await start(unauthenticated=2)
+    mediator = await start(max_unauthenticated=2)
     join(mediator)
     await peer(mediator, 2).challenged()
     await until(lambda: inside(mediator) == 2)
@@ -510,14 +562,14 @@ async def test_who_does_not_read_holds_up_its_own_relay_and_is_counted_until_it_
     shut = await ShutConnection.open(mediator)
     shut.call("/punchwire.v1.Mediator/Relay", pb.RelayMessage(ticket=second).SerializeToString())
     await one.present()
-    bridged = {stream for stream in mediator._relay._streams if stream._writing is not None}
+    bridged = {stream for stream in mediator._relay._open if stream._writing is not None}
     assert len(bridged) == 1  # nothing goes to it
     await one.send(data=b"for nobody")
     clock.advance(75)
     assert (await one.end()).reason == "relay-idle"
     await until(lambda: inside(mediator) == 1)
     await shut.close()
-    await until(lambda: inside(mediator) == 0 and not mediator._relay._streams)
+    await until(lambda: inside(mediator) == 0 and not mediator._relay._open)
 
 
 async def test_nothing_is_taken_before_the_other_side_is_there(start: StartMediator, peer: OpenPeer) -> None:
@@ -553,11 +605,11 @@ async def test_nothing_is_left_behind(
     for stream in (one, waiting, a, b):
         await stream.close()
     assert (await other.end()).reason == "relay-peer-gone"
-    await until(lambda: not mediator._relay._streams and not inside(mediator))
+    await until(lambda: not mediator._relay._open and not inside(mediator))
     clock.advance(86_400)
     assert clock.pending == 0
     desk = mediator._relay._desk
-    assert [*desk._issued, *desk._pairs, *desk._accounts._accounts, *[None] * desk._accounts._inside] == []
+    assert [*desk._issued, *desk._pairs, *desk._accounts._accounts, *[None] * desk._accounts.relays] == []
     await until(lambda: not {task for task in asyncio.all_tasks() - before if "_copy" in str(task.get_coro())})
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
@@ -572,7 +624,9 @@ async def test_the_log_names_nobody(
     await other.read()
     await one.close()
     await other.end()
-    ours = [record.getMessage() for record in caplog.records if "relay" in record.getMessage()]
-    assert ours
-    assert "127.0.0.1" not in caplog.text
-    assert not [record for record in caplog.records if "relay" in record.getMessage() and record.levelname != "DEBUG"]
+    told = [(event["event"], event["logger"]) for event in events(caplog) if "relay" in str(event["event"])]
+    assert told == [("relay-began", logs.visits.name), ("relay-ended", logs.visits.name)]
+    text = lines(caplog, show_peers=False)
+    assert "relay-ended" in text
+    for secret in ("127.0.0.1", "what is said", *(PeerId.of(keys.key(n).public_key()).short for n in range(2))):
+        assert secret not in text

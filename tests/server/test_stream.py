@@ -22,7 +22,7 @@ PREFIX = 5  # bytes of gRPC before a message
 @pytest.fixture
 async def mediator(start: StartMediator) -> Mediator:
     """Two streams may be without a key behind them."""
-    return await start(insecure=True, unauthenticated=2)
+    return await start(insecure=True, max_unauthenticated=2)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ async def stuck(shut: ShutConnection) -> int:
 
 
 def inside(mediator: Mediator) -> int:
-    return mediator._meet._setting.quota.inside
+    return mediator._meet._setting.admission.unauthenticated
 
 
 async def refused(mediator: Mediator, peer: OpenPeer) -> bool:
@@ -59,7 +59,7 @@ async def test_a_stream_that_cannot_be_told_its_end_keeps_its_place(
     assert await refused(mediator, peer)
     assert (inside(mediator), shut.over) == (2, set())
     await shut.close()
-    await until(lambda: inside(mediator) == 0 and not mediator._meet._streams)
+    await until(lambda: inside(mediator) == 0 and not mediator._meet._open)
     await peer(mediator, 1).enter()
 
 
@@ -118,7 +118,7 @@ async def test_a_welcomed_stream_that_is_over_is_counted_again(
     assert await refused(mediator, peer)
     assert shut.over == set()
     await shut.close()
-    await until(lambda: inside(mediator) == 0 and not mediator._meet._streams)
+    await until(lambda: inside(mediator) == 0 and not mediator._meet._open)
 
 
 async def test_what_nobody_reads_is_not_taken(mediator: Mediator, shut: ShutConnection, clock: ManualClock) -> None:

@@ -9,12 +9,14 @@ import pytest
 from p2p_core.wire import stun
 from p2p_core.wire.candidate import Address, Transport
 from p2p_server.limits import Limits
+from p2p_server.metrics import Metrics
 from p2p_server.sockets import listen
 from p2p_server.stun_responder import StunResponder
 
 from tests.server.client import PATIENCE
 from tests.server.clock import ManualClock
 from tests.server.conftest import ipv6
+from tests.server.scraped import value
 
 Start = Callable[..., Awaitable[int]]
 
@@ -47,11 +49,11 @@ class Client:
 
 
 @pytest.fixture
-async def start(clock: ManualClock) -> AsyncIterator[Start]:
+async def start(clock: ManualClock, metrics: Metrics) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start(host: str = "127.0.0.1", **limits: float) -> int:
-            responder = StunResponder(Limits(**limits), clock)
+            responder = StunResponder(Limits(**limits), clock, metrics)
             sockets = await listen(host, 0, Transport.UDP)
             port: int = sockets[0].getsockname()[1]
             await responder.start(sockets)
@@ -118,6 +120,15 @@ async def test_what_is_no_request_is_not_answered(start: Start, client: Client, 
     await client.ask(server)  # the first answer that comes is to the request after it
 
 
+async def test_each_answer_is_counted(start: Start, client: Client, metrics: Metrics) -> None:
+    server = Address.of("127.0.0.1", await start())
+    await client.ask(server)
+    client.send(bytes(20), server)
+    await client.ask(server)
+    assert value(metrics, "stun_answers_total", transport="udp") == 2
+    assert value(metrics, "stun_answers_total", transport="tcp") == 0
+
+
 async def test_an_answer_is_no_gift_to_a_flood(start: Start, client: Client) -> None:
     """Anybody may ask in another's name: what that one is sent is at most two and a bit times what it cost."""
     server = Address.of("127.0.0.1", await start())
@@ -141,7 +152,7 @@ async def test_each_source_is_answered_so_often_only(start: Start, client: Clien
 
 
 async def test_stopping_closes_the_socket(clock: ManualClock) -> None:
-    responder = StunResponder(Limits(), clock)
+    responder = StunResponder(Limits(), clock, Metrics())
     sockets = await listen("127.0.0.1", 0, Transport.UDP)
     await responder.start(sockets)
     await responder.stop()

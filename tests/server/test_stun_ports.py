@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 from p2p_core.errors import UsageError
 from p2p_core.wire.candidate import Transport
-from p2p_server.config import Config, StunServer
+from p2p_server.config import Config, HostPort, StunServer
 from p2p_server.sockets import listen
 from p2p_server.stun_ports import StunPorts, warn_of_unknown
+
+from tests.server.logged import events
 
 
 def bound(ports: StunPorts) -> set[tuple[str, int, int]]:
@@ -56,6 +58,12 @@ async def test_all_addresses_have_the_second_among_them(config: Config) -> None:
         assert [server.host for server in ports.servers] == ["", "", "", "", "127.0.0.2", "127.0.0.2"]
 
 
+async def test_an_instance_among_several_is_named(config: Config) -> None:
+    advertised = replace(config, advertise=HostPort("a.mediator.example", 54700), stun_host="127.0.0.2")
+    with closing(await StunPorts.bind(advertised)) as ports:
+        assert [server.host for server in ports.servers] == ["a.mediator.example"] * 4 + ["127.0.0.2"] * 2
+
+
 async def test_numbers_that_were_asked_for(config: Config) -> None:
     (peers,) = await listen("127.0.0.1", 0, Transport.UDP)
     port = peers.getsockname()[1]
@@ -88,5 +96,6 @@ async def test_a_server_of_others_that_nobody_knows_is_told(caplog: pytest.LogCa
     await warn_of_unknown(
         [StunServer("127.0.0.1", 1, Transport.UDP), StunServer("no-such-host.invalid", 2, Transport.TCP)]
     )
-    (line,) = caplog.messages
-    assert "no-such-host.invalid:2/tcp has a name that nobody knows" in line
+    (event,) = events(caplog)
+    assert (event["event"], event["server"]) == ("stun-server-unknown", "no-such-host.invalid:2/tcp")
+    assert event["level"] == "warning"

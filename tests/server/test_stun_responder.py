@@ -12,12 +12,14 @@ import pytest
 from p2p_core.wire import stun
 from p2p_core.wire.candidate import Address
 from p2p_server.limits import Limits
+from p2p_server.metrics import Metrics
 from p2p_server.sockets import listen
 from p2p_server.stun_responder import StunResponder
 
 from tests.server.client import PATIENCE, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import ipv6
+from tests.server.scraped import value
 
 Start = Callable[..., Awaitable[tuple[StunResponder, int]]]
 
@@ -57,11 +59,11 @@ class Client:
 
 
 @pytest.fixture
-async def start(clock: ManualClock) -> AsyncIterator[Start]:
+async def start(clock: ManualClock, metrics: Metrics) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def start(host: str = "127.0.0.1", **limits: float) -> tuple[StunResponder, int]:
-            responder = StunResponder(Limits(**limits), clock)
+            responder = StunResponder(Limits(**limits), clock, metrics)
             sockets = await listen(host, 0)
             await responder.start(sockets)
             stack.push_async_callback(responder.stop)
@@ -88,6 +90,18 @@ async def test_several_requests_on_one_connection(start: Start, connect) -> None
     client = await connect(port)
     assert await client.ask() == client.address
     assert await client.ask() == client.address
+
+
+async def test_each_answer_is_counted(start: Start, connect, metrics: Metrics) -> None:
+    _, port = await start()
+    client, other = await connect(port), await connect(port)
+    client.send(b"".join(stun.BindingRequest.fresh().encode() for _ in range(3)))
+    for _ in range(3):
+        await client.response()
+    other.send(bytes(20))
+    await other.closed()
+    assert value(metrics, "stun_answers_total", transport="tcp") == 3
+    assert value(metrics, "stun_answers_total", transport="udp") == 0
 
 
 async def test_requests_in_one_piece_and_one_in_many(start: Start, connect) -> None:

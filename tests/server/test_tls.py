@@ -53,6 +53,21 @@ def test_a_key_without_its_certificate_gets_a_new_one(tmp_path: Path) -> None:
     assert tls.load_or_create(tmp_path, NOW).identity.id == first.identity.id
 
 
+def test_while_it_runs_it_is_renewed_but_its_key_is_not(tmp_path: Path) -> None:
+    first = tls.load_or_create(tmp_path, NOW)
+    assert tls.renew(tmp_path, NOW) == first
+    later = tls.renew(tmp_path, first.expires - timedelta(days=364))
+    assert later.expires > first.expires
+    assert later.identity.id == first.identity.id
+    (tmp_path / tls.CERTIFICATE_FILE).unlink()
+    assert tls.renew(tmp_path, NOW).identity.id == first.identity.id
+    (tmp_path / tls.KEY_FILE).unlink()
+    with pytest.raises(UsageError, match=r"key\.pem: No such file"):
+        tls.renew(tmp_path, NOW)
+    with pytest.raises(UsageError, match="cannot keep"):
+        tls.renew(tmp_path / "nowhere", NOW)
+
+
 def _start(folder: str, results: "multiprocessing.Queue[bytes]", gate: "multiprocessing.Barrier") -> None:
     gate.wait()
     results.put(tls.load_or_create(Path(folder), NOW).leaf_der)

@@ -1,0 +1,218 @@
+"""The store of several mediators that share their peers: all of it in Redis. docs/decisions/redis-store.md.
+
+Each operation is one script, which changes what is known and writes events for the instances that own the streams
+concerned, the calling one among them. Each instance takes its own events, in their order.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from p2p_core.identity import PeerId
+from p2p_core.wire.candidate import Address
+
+from p2p_server.stores.base import (
+    NO_TICKETS,
+    Deliver,
+    Displaced,
+    Event,
+    Left,
+    Lost,
+    NotMatched,
+    Signalled,
+    Store,
+    StoreUnavailable,
+    StreamId,
+    Tickets,
+    TooManyOthers,
+)
+from p2p_server.stores.redis_events import Entry, Meeting, Proposed, pack_address, pack_round_trip, pack_ticket
+from p2p_server.stores.redis_link import Argument
+from p2p_server.stores.redis_membership import Membership, Owner, Times
+from p2p_server.stores.redis_scripts import Script, Scripts
+
+__all__ = ["RedisStore"]
+
+_MATCHED, _TOO_MANY = 1, 2  # what scripts that may match return
+_SAME_ROUND_TRIP = 0.005  # s; half of it is how much sooner one side then starts, far below any way between peers
+
+_Work = Callable[[], Coroutine[Any, Any, None]]
+
+
+@dataclass(slots=True)
+class _Own:
+    """A stream of this instance."""
+
+    peer: PeerId
+    round_trip: float  # as Redis knows it
+    untold: set[PeerId] = field(default_factory=set)  # matches of which it was never told, and will not be
+
+
+class RedisStore(Store):
+    """One instance's view of it."""
+
+    def __init__(
+        self,
+        url: str,
+        deliver: Deliver,
+        max_others: int,
+        tickets: Tickets = NO_TICKETS,
+        *,
+        times: Times = Times(),  # noqa: B008 – frozen
+    ) -> None:
+        """Call `deliver` with every event; let a stream want or be matched with `max_others` peers.
+
+        Raises `UsageError` for what is no URL of a Redis.
+        """
+        self._deliver = deliver
+        self._max_others = max_others
+        self._tickets = tickets
+        self._own: dict[StreamId, _Own] = {}
+        self._round: list[StreamId] = []  # which still have to be refreshed
+        self._owed: list[_Work] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._scripts = Scripts(times.dead_after, times.fresh, times.kept)
+        owner = Owner(self._take, self._lose_all, self._pay, self._some_streams)
+        self._membership = Membership(url, times, self._scripts, owner)
+
+    @property
+    def is_available(self) -> bool:
+        """See `Store`."""
+        return self._membership.is_up
+
+    async def start(self) -> None:
+        """See `Store`. A Redis that is not there yet is waited for in the background."""
+        await self._membership.start()
+
+    async def claim(self, stream: StreamId, peer: PeerId, observed: Address | None, round_trip: float) -> None:
+        """See `Store`."""
+        instance = self._membership.name
+        self._own[stream] = _Own(peer, round_trip)
+        packed = pack_address(observed), pack_round_trip(round_trip)
+        if not await self._membership.ask(self._scripts.claim, instance, peer, stream, *packed):
+            raise StoreUnavailable("this instance was given up by the others")
+
+    async def measured(self, stream: StreamId, round_trip: float) -> None:
+        """See `Store`. Redis is told of what makes a difference only."""
+        own = self._own.get(stream)
+        if own is None or abs(own.round_trip - round_trip) < _SAME_ROUND_TRIP:
+            return
+        with suppress(StoreUnavailable):
+            await self._membership.ask(self._scripts.measured, own.peer, stream, pack_round_trip(round_trip))
+            own.round_trip = round_trip
+
+    async def advertise(self, stream: StreamId, wanted: PeerId, offer: bytes) -> None:
+        """See `Store`."""
+        if await self._meet(self._scripts.advertise, stream, wanted, offer, self._max_others) == _TOO_MANY:
+            raise TooManyOthers
+
+    async def withdraw(self, stream: StreamId, wanted: PeerId) -> None:
+        """See `Store`."""
+        if (own := self._own.get(stream)) is not None:
+            await self._membership.ask(self._scripts.withdraw, own.peer, stream, wanted)
+
+    async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
+        """See `Store`."""
+        own = self._own.get(stream)
+        if own is not None and not await self._membership.ask(self._scripts.signal, own.peer, stream, to, body):
+            raise NotMatched
+
+    async def leave(self, stream: StreamId, other: PeerId) -> None:
+        """See `Store`."""
+        if (own := self._own.get(stream)) is not None:
+            await self._membership.ask(self._scripts.leave, own.peer, stream, other)
+
+    async def forget(self, stream: StreamId) -> None:
+        """See `Store`. Raises nothing: what cannot be done now is done when Redis is back."""
+        if (own := self._own.pop(stream, None)) is not None:
+            await self._surely(lambda: self._forget(own.peer, stream))
+
+    async def close(self) -> None:
+        """See `Store`."""
+        self._deliver = _drop
+        await self._membership.leave()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _forget(self, peer: PeerId, stream: StreamId) -> None:
+        await self._membership.ask(self._scripts.forget, self._membership.name, peer, stream)
+
+    async def _meet(self, script: Script, stream: StreamId, other: PeerId, *more: Argument) -> int | None:
+        """Run a script that may match the stream's peer with `other`, and admit both to the relay if it did."""
+        if (own := self._own.get(stream)) is None:
+            return None
+        tickets = self._tickets.draw()
+        packed = [pack_ticket(ticket) for ticket in tickets or (None, None)]
+        answer: int = await self._membership.ask(script, own.peer, stream, other, *more, *packed)
+        if answer == _MATCHED and tickets is not None:
+            self._tickets.admit(own.peer, other, tickets)
+        return answer
+
+    async def _acknowledge(self, stream: StreamId, other: PeerId, asked_at: int) -> None:
+        await self._meet(self._scripts.acknowledge, stream, other, asked_at)
+
+    async def _reject(self, stream: StreamId, meeting: Meeting) -> None:
+        await self._meet(self._scripts.reject, stream, meeting.matched.peer, meeting.number, meeting.advertisement)
+
+    async def _surely(self, work: _Work) -> None:
+        """Do what may be done twice but must not be left undone."""
+        try:
+            await work()
+        except StoreUnavailable:
+            self._owed.append(work)
+
+    async def _pay(self) -> None:
+        owed, self._owed = self._owed, []
+        for work in owed:
+            await self._surely(work)
+
+    def _in_background(self, work: _Work) -> None:
+        task = asyncio.create_task(self._surely(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _take(self, entry: Entry, is_late: bool) -> None:
+        stream = entry.stream
+        if (own := self._own.get(stream)) is None:
+            if isinstance(entry.what, Proposed | Meeting):  # Redis has it still, or again: see "What may come late"
+                peer = entry.what.of
+                self._in_background(lambda: self._forget(peer, stream))
+            return
+        match entry.what:
+            case Proposed(_, peer):
+                self._in_background(lambda: self._acknowledge(stream, peer, entry.at))
+            case Meeting() as meeting if is_late:
+                own.untold.add(meeting.matched.peer)
+                self._in_background(lambda: self._reject(stream, meeting))
+            case Meeting(_, matched):
+                own.untold.discard(matched.peer)
+                self._deliver(stream, matched)
+            case Signalled(peer) | Left(peer) if peer in own.untold:
+                pass
+            case Displaced() | Lost() as end:
+                del self._own[stream]
+                self._deliver(stream, end)
+            case Signalled() | Left() as event:
+                self._deliver(stream, event)
+            case None:
+                pass
+
+    def _lose_all(self) -> None:
+        lost, self._own = self._own, {}
+        self._owed.clear()
+        for stream in lost:
+            self._deliver(stream, Lost())
+
+    def _some_streams(self, part: float) -> list[tuple[PeerId, StreamId]]:
+        if not self._round:
+            self._round = list(self._own)
+        many = math.ceil(len(self._own) * part)
+        some, self._round = self._round[:many], self._round[many:]
+        return [(own.peer, stream) for stream in some if (own := self._own.get(stream)) is not None]
+
+
+def _drop(stream: StreamId, event: Event) -> None:
+    """Deliver to nobody."""

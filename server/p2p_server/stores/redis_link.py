@@ -1,0 +1,182 @@
+"""The way to Redis: one connection on which the operations of all streams go out together, and one that reads events.
+
+What is asked while answers are on their way is sent as one batch when they have come. So the cost of a round trip, in
+time of this process and in system calls, is shared by all that came meanwhile, and the order of operations is kept.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from p2p_core.errors import UsageError
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+
+from p2p_server.stores.base import StoreUnavailable
+from p2p_server.stores.redis_events import Entry, read_entry
+from p2p_server.stores.redis_scripts import PREFIX, Script, Scripts
+
+__all__ = ["Argument", "Link"]
+
+Argument = bytes | str | int
+
+_Question = tuple[bytes, asyncio.Future[Any]]  # a command, packed, and where its answer goes
+
+_BATCH = 256  # operations; a batch has to be answered within the timeout
+_ENTRIES = 256  # that are read at once
+_BLOCK = 1.0  # s that a read waits in Redis; what comes meanwhile wakes it
+_OLDEST = (6, 2)  # has XADD NOMKSTREAM and XTRIM MINID
+
+_ADVICE = "Look at --store: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS."
+
+
+class Link:
+    """Opened again and again after each loss, by its owner."""
+
+    def __init__(self, url: str, scripts: Scripts, timeout: float) -> None:
+        """Give Redis `timeout` seconds for each answer. Raises `UsageError` for what is no URL of a Redis."""
+        self._scripts = scripts
+        self._timeout = timeout
+        try:
+            # No retries: whether an operation was carried out before its connection broke is not known.
+            pool = ConnectionPool.from_url(
+                url, protocol=2, socket_timeout=None, socket_connect_timeout=timeout, driver_info=None
+            )
+            self._asking: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+            self._reading: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+        except (ValueError, TypeError, OSError, RedisError):  # whose text may have the password
+            raise UsageError("--store is not the URL of a Redis", advice=_ADVICE) from None
+        self._is_open = False
+        self._waiting: list[_Question] = []
+        self._asked = asyncio.Event()
+
+    async def open(self) -> str:
+        """Connect, and return which run of Redis this is: it changes with every start of Redis.
+
+        Raises `StoreUnavailable` if it cannot be reached now, and `UsageError` if it will never do.
+        """
+        try:
+            async with asyncio.timeout(2 * self._timeout):
+                await self._asking.connect()  # type: ignore[no-untyped-call]
+                await self._reading.connect()  # type: ignore[no-untyped-call]
+                run = _run_of(await self._command("INFO", "server"))
+                await self._load()
+        except (InvalidResponse, AuthenticationError, ResponseError) as error:
+            await self.close()
+            if isinstance(error, BusyLoadingError):
+                raise StoreUnavailable(_said(error)) from None
+            raise UsageError(f"Redis does not let this mediator in: {error}", advice=_ADVICE) from None
+        except (RedisError, OSError) as error:
+            await self.close()
+            if isinstance(error.__context__, ssl.SSLError):
+                raise UsageError(f"no TLS with Redis: {error.__context__}", advice=_ADVICE) from None
+            raise StoreUnavailable(_said(error)) from None
+        except BaseException:
+            await self.close()
+            raise
+        self._is_open = True
+        return run
+
+    async def serve(self) -> NoReturn:
+        """Send what is asked. Raises `StoreUnavailable` when the connection is lost: it has to be opened again."""
+        batch: list[_Question] = []
+        try:
+            while True:
+                await self._asked.wait()
+                batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+                if not self._waiting:
+                    self._asked.clear()
+                async with asyncio.timeout(self._timeout):
+                    await self._exchange([(command, answer) for command, answer in batch if not answer.done()])
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(_said(error)) from None
+        finally:
+            self._fail_all(batch)
+
+    async def ask(self, script: Script, *arguments: Argument) -> Any:
+        """Have Redis run a script. Raises `StoreUnavailable`."""
+        if not self._is_open:
+            raise StoreUnavailable("not connected")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        command = b"".join(self._asking.pack_command("EVALSHA", script.sha1, 1, PREFIX, *arguments))
+        self._waiting.append((command, answer))
+        self._asked.set()
+        return await answer
+
+    async def read(self, key: bytes, after: bytes) -> list[Entry]:
+        """Wait a while for entries of a stream. Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(_BLOCK + self._timeout):
+                await self._reading.send_command(
+                    "XREAD", "COUNT", _ENTRIES, "BLOCK", round(_BLOCK * 1000), "STREAMS", key, after
+                )
+                streams = await self._reading.read_response(disable_decoding=True)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(_said(error)) from None
+        return [read_entry(*entry) for entry in streams[0][1]] if streams else []
+
+    async def close(self) -> None:
+        """Drop both connections. Whoever waits for an answer gets `StoreUnavailable`."""
+        self._fail_all(())
+        for connection in (self._asking, self._reading):
+            with suppress(RedisError, OSError):
+                await connection.disconnect(nowait=True)
+
+    def _fail_all(self, batch: Sequence[_Question]) -> None:
+        self._is_open = False
+        for _, answer in (*batch, *self._waiting):
+            _fail(answer, StoreUnavailable("the connection was lost"))
+        self._waiting = []
+
+    async def _exchange(self, batch: Sequence[_Question]) -> None:
+        """Send commands and take their answers. What Redis has no script for was not done, and is sent once more."""
+        await self._asking.send_packed_command([command for command, _ in batch])
+        unknown = []
+        for command, answer in batch:
+            try:
+                value = await self._asking.read_response(disable_decoding=True)
+            except NoScriptError:
+                unknown.append((command, answer))
+            except ResponseError as error:
+                _fail(answer, StoreUnavailable(_said(error)))
+            else:
+                if not answer.done():
+                    answer.set_result(value)
+        if unknown:
+            await self._load()
+            await self._exchange(unknown)
+
+    async def _load(self) -> None:
+        for script in self._scripts.all():
+            await self._command("SCRIPT LOAD", script.source)
+
+    async def _command(self, *words: Argument) -> Any:
+        await self._asking.send_command(*words)
+        return await self._asking.read_response(disable_decoding=True)
+
+
+def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def _run_of(about: bytes) -> str:
+    """Take what INFO says. Raises `UsageError` for a Redis that is too old."""
+    values = dict(line.split(":", 1) for line in about.decode().splitlines() if ":" in line)
+    version = values.get("redis_version", "")
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+        raise UsageError(f"Redis {version} is too old", advice="Use Redis 6.2 or later, or Valkey.")
+    return values.get("run_id", "")
