@@ -83,8 +83,7 @@ class Mediator:
         folder = _key_folder(config)
         admits = folder.admits if folder else authorized.admit_anyone
         metrics, inbox, admission = Metrics(), Inbox(), Admission(limits, clock, by_address=by_address)
-        advertise = config.advertise or HostPort("", 0)
-        desk = RelayDesk(limits, clock, admits, metrics, advertise.host, advertise.port)
+        desk = RelayDesk(limits, clock, admits, metrics, config.advertise)
         store = _store(config, clock, metrics, inbox, desk)
         async with AsyncExitStack() as closing:
             stun_ports = await StunPorts.bind(config)

@@ -11,6 +11,7 @@ from p2p_core.identity import PeerId
 
 from p2p_server.authorized import Admits
 from p2p_server.clock import Clock
+from p2p_server.config import HostPort
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
 from p2p_server.metrics import Metrics
@@ -35,10 +36,10 @@ class RelayDesk:
     """The tickets of this instance. Implements `Tickets`."""
 
     def __init__(
-        self, limits: Limits, clock: Clock, admits: Admits, metrics: Metrics, host: str = "", port: int = 0
+        self, limits: Limits, clock: Clock, admits: Admits, metrics: Metrics, leads_to: HostPort | None = None
     ) -> None:
-        """Hold to `limits`; tickets lead to `host` and `port`, or to where their peer dialled."""
-        self._host, self._port = host, port
+        """Hold to `limits`; tickets lead to an address of this instance's own, or to where their peer dialled."""
+        self._host, self._port = (leads_to.host, leads_to.port) if leads_to else ("", 0)
         self._limits = limits
         self._clock = clock
         self._admits = admits

@@ -101,7 +101,6 @@ class KeyWatch:
             return None if file is None else file.signature
 
     def _tell_unreadable(self, problem: str) -> None:
-        self._signature = None
         if problem != self._problem:
             self._problem = problem
             unreadable = fields(event="keys-unreadable", why=problem)

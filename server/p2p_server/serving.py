@@ -16,6 +16,7 @@ from p2p_core.allocator import keep_freed_memory
 from p2p_server import descriptors
 from p2p_server.app import Listening, Mediator
 from p2p_server.config import Config
+from p2p_server.garbage import collect_rarely
 from p2p_server.logs import fields
 from p2p_server.stun_ports import warn_of_unknown
 
@@ -39,6 +40,7 @@ async def serve(config: Config, announce: Callable[[Listening], None]) -> None:
             signal.signal(number, signal.SIG_DFL)
 
     loop.add_signal_handler(signal.SIGHUP, told_to_look.set)  # early: without it the process would end
+    collect_rarely()
     if config.limits.relay:
         keep_freed_memory()
     limits = descriptors.fit(config.limits, stun=config.stun, files=descriptors.raise_limit())

@@ -31,10 +31,12 @@ def test_how_much_is_there() -> None:
     assert not bucket.has(0, 0.5)
     assert not bucket.has(0.5, 5.9)
     assert bucket.has(0.5, 6.0)
+    assert bucket.has_at(0.5, 1.0) == pytest.approx(6.0)
+    assert bucket.has_at(0.5, 7.0) == 7.0
 
 
 def test_a_rate_of_zero_is_no_limit() -> None:
     bucket = TokenBucket(rate=0, capacity=0, now=0.0)
     bucket.take(10**15, 0.0)
     assert bucket.has(1, 0.0)
-    assert bucket.free_at(1.0) == bucket.full_at(1.0) == 1.0
+    assert bucket.free_at(1.0) == bucket.full_at(1.0) == bucket.has_at(1, 1.0) == 1.0

@@ -11,7 +11,8 @@ NAMES = """
     Address AddressServiceUnusable Admitted Advertised Authenticated Candidate CandidatesFound ConnectEvent
     ConnectOptions DirectMode Encrypted Entry EntryKind FileFailed FileGrew FilesKept Listening Manifest Matched
     MediatorBack MediatorId MediatorIdentity MediatorLost MediatorReached MessageDelivered MessageReceived NotReached
-    Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving PeerMet Phase PunchwireError HeldToken
+    Overwrite PathChanged PathFound PathKind PathLost Paths PeerDone PeerId PeerLeaving PeerMet Phase
+    PunchwireError HeldToken
     ReceiptDelivered Role SendOptions Session SessionEvent Standing StillLooking StunServer StunServerUnusable
     TokenMade TokenMeeting TokenRead TransferBroken TransferOffered TransferProgress TransferReceived TransferSent
     TransferStalled Transport TurnedAway Vouched connect connect_direct generate_key load_key_pair load_public_key

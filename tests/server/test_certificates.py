@@ -135,6 +135,22 @@ def test_a_pair_that_is_back_is_no_other_one(
     assert told(caplog) == ["certificate-unusable"] * 2
 
 
+def test_files_that_did_not_change_are_not_read_again(
+    given: Config, other: tls.Certificate, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = Certificates(given, clock)
+    put(given.tls_key, other.key_pem)
+    put(given.tls_cert, other.chain_pem)
+    assert certificates.look() == other
+    certificates.use(other)
+
+    def load(_certificate: Path, _key: Path) -> tls.Certificate:
+        raise AssertionError
+
+    monkeypatch.setattr(tls, "load", load)
+    assert certificates.look() is None
+
+
 def test_files_that_look_as_they_did_are_read_when_told_to(
     given: Config, other: tls.Certificate, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

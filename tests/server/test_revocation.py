@@ -1,5 +1,6 @@
 """Which keys were taken away from a folder since it was looked at last."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -113,13 +114,41 @@ def test_an_unchanged_folder_is_not_listed(watch: KeyWatch, folder: Path, monkey
     assert watch.look() == NOBODY
 
 
-def test_two_changes_at_one_time_of_the_file_system_are_seen(watch: KeyWatch, folder: Path) -> None:
+def test_two_changes_at_one_time_of_the_file_system_are_seen(
+    watch: KeyWatch, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocation, "_signature", lambda status: (status.st_mtime_ns, status.st_ino))
+    watch.look(thoroughly=True)
     file_of(folder, 0).unlink()
     now = folder.stat().st_mtime_ns
     assert watch.look() == {PEERS[0]}
     file_of(folder, 1).unlink()
     os.utime(folder, ns=(now, now))
     assert watch.look() == {PEERS[1]}
+
+
+def test_a_link_whose_end_is_gone_takes_its_key_away(tmp_path: Path, watch: KeyWatch, folder: Path) -> None:
+    target = file_of(folder, 0).rename(tmp_path / "kept elsewhere")
+    file_of(folder, 0).symlink_to(target)
+    assert watch.look() == NOBODY
+    target.unlink()
+    assert watch.look(thoroughly=True) == {PEERS[0]}
+
+
+def test_a_file_that_nothing_can_be_said_of_keeps_its_key(
+    watch: KeyWatch, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Entry:
+        def __init__(self, entry: "os.DirEntry[str]") -> None:
+            self.name = entry.name
+
+        def stat(self) -> os.stat_result:
+            raise OSError(errno.EIO, "Input/output error")
+
+    with os.scandir(folder) as entries:
+        found = [Entry(entry) for entry in entries if entry.name != f"{PEERS[0]}.pem"]
+    monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext(found))
+    assert watch.look(thoroughly=True) == {PEERS[0]}
 
 
 def test_a_folder_that_cannot_be_read_takes_nothing_away(

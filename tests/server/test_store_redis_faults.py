@@ -99,6 +99,7 @@ class Instances:
         """Let it die as by SIGKILL, more than `dead_after` ago."""
         running = store._membership._running
         assert running is not None
+        store._membership._is_leaving = True
         running.cancel()
         await asyncio.wait((running,))
         self.stores.remove(store)

@@ -80,7 +80,11 @@ def test_the_readme_has_the_same_events() -> None:
 
 def test_the_readme_has_every_flag() -> None:
     readme = (ROOT / "README.md").read_text()
-    parsers = [peer_parser.chat_parser(), *(make() for make in peer_parser.PARSERS.values()), server_flags.make_parser()]
+    parsers = [
+        peer_parser.chat_parser(),
+        *(make() for make in peer_parser.PARSERS.values()),
+        server_flags.make_parser(),
+    ]
     for parser in parsers:
         for flag in set(re.findall(r"--[a-z0-9-]+", parser.format_usage())) - {"--version"}:
             assert re.search(rf"`[^`]*{flag}\b", readme), flag

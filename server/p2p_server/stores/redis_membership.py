@@ -122,7 +122,7 @@ class Membership:
 
     async def _run(self, tried: asyncio.Future[None]) -> None:
         """Hold on to Redis. `tried` is told when it has been tried once."""
-        while not self._is_leaving:
+        while True:
             try:
                 await self._hold(tried)
             except UsageError as error:
@@ -136,6 +136,8 @@ class Membership:
                 _log.exception("a fault of this program", extra=fields(event="store-fault"))
                 self._went(error)
             _tell(tried)
+            if self._is_leaving:  # it was cancelled just when the connection was lost
+                return
             await asyncio.sleep(self._retry * random.uniform(0.5, 1))  # noqa: S311 – so that not all come at once
             self._retry = min(2 * self._retry, self._times.last_retry)
 

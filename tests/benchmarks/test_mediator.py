@@ -1,0 +1,126 @@
+"""The benchmark of the mediator: it measures real processes, tells what failed, and prints a line for each service."""
+
+import json
+import shutil
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from benchmarks import mediator
+from benchmarks.mediator_cases import Flood, Minute, Pairs, Waiting
+from benchmarks.mediator_load import Matched
+from tests.benchmarks.conftest import run
+from tests.redis_server import needed
+
+TINY = ("--rounds", "1", "--seconds", "1", "--keys", "400", "--waiting", "20", "--flood", "20", "--flood-rate", "20")
+MATCHED = Matched(1000, 4.0, (0.001, 0.002, 0.003), {}, 2.0, {"Redis": 0.5})
+
+
+def test_it_measures_pairs_at_every_kind_of_mediator() -> None:
+    needed()
+    data = _measured("--cases", "pairs", "--services", "memory,leaf,redis,redis-2")
+    assert data["pairs"].keys() == {"memory", "leaf", "redis", "redis-2"}
+    for who, (measured,) in data["pairs"].items():
+        for matched in (measured["full"], measured["paced"]):
+            assert matched["failed"] == {}
+            assert len(matched["times"]) == matched["pairs"] > 0
+            assert min(matched["times"]) > 0
+            assert matched["cpu"] > 0
+        assert measured["paced"]["pairs"] == 50
+        on_redis = who.startswith("redis")
+        assert bool(measured["redis"]) is ("Redis" in measured["full"]["cpu_beside"]) is on_redis
+        if on_redis:
+            assert measured["redis"]["scripts"] >= 1
+    balanced = "haproxy" in data["pairs"]["redis-2"][0]["full"]["cpu_beside"]
+    assert balanced is (shutil.which("haproxy", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin") is not None)
+
+
+def test_it_measures_those_who_wait_and_a_flood() -> None:
+    data = _measured("--cases", "waiting,flood", "--services", "memory")
+    (waiting,) = data["waiting"]["memory"]
+    assert (waiting["count"], waiting["paced"]["pairs"], waiting["paced"]["failed"]) == (20, 100, {})
+    assert waiting["server"] > 1024
+    (flood,) = data["flood"]
+    assert (flood["held"], flood["failed"]) == (20, {})
+    assert flood["opened"] > 0
+    assert min(flood["quiet"]["pairs"], flood["flooded"]["pairs"]) > 0
+
+
+def test_it_looks_at_a_server_while_peers_come_and_go() -> None:
+    data = _measured("--soak", "1", "--soak-seconds", "2")
+    warm, after = data["soak"]
+    assert (warm["minute"], after["minute"]) == (0, 1)
+    assert 0 < warm["gone"] < after["gone"]
+    assert min(warm["memory"], after["memory"]) > 1024**2
+    assert (warm["failed"], after["failed"]) == ({}, {})
+    assert min(warm["files"], after["files"]) > 0
+
+
+def test_a_line_for_each_service() -> None:
+    slow = replace(MATCHED, cpu=4.0, cpu_beside={}, failed={"timeout": 2})
+    rounds = {"memory": [Pairs(MATCHED, MATCHED, {})] * 2, "mailbox": [Pairs(slow, MATCHED, {})] * 2}
+    lines = _table("pairs", rounds)
+    assert [line.split("  ")[0] for line in lines] == [
+        "who",
+        "in-process store",
+        "magic-wormhole's mailbox",
+        "Pairs that did not meet: 4 timeout.",
+    ]
+    assert "500 (500–500)" in lines[1]
+    assert "2.00 (2.00–2.00)" in lines[1]
+    assert "50%" in lines[1]
+    assert "Redis 0.50" in lines[1]
+    assert "2.0 (2.0–2.0)" in lines[1]
+
+
+def test_a_line_for_each_number_that_waits() -> None:
+    few = Waiting(1000, 80 * 1024, 2048, 0.01, MATCHED, {})
+    lines = _table("waiting", {"redis": [few, replace(few, count=10_000, server=70 * 1024)]})
+    assert [line.split()[2:5] for line in lines[1:]] == [
+        ["1000", "80.0", "(80.0–80.0)"],
+        ["10000", "70.0", "(70.0–70.0)"],
+    ]
+    assert "2.00 (2.00–2.00)" in lines[1]
+    assert "1.0%" in lines[1]
+
+
+def test_what_a_flood_leaves() -> None:
+    busy = replace(MATCHED, cpu=3.9)
+    lines = _table("flood", [Flood(busy, replace(busy, pairs=900), 5000, 199.6)])
+    assert lines[1].split()[:3] == ["quiet", "250", "(250–250)"]
+    assert lines[2].split()[:3] == ["flooded", "225", "(225–225)"]
+    assert lines[3:] == ["The flood held 5000, opened 200 (200–200) a second; rate with it × 0.90 (0.90–0.90)"]
+
+
+def test_whether_the_server_was_the_limit() -> None:
+    *_, last = _table("flood", [Flood(MATCHED, MATCHED, 5000, 200.0)])
+    assert last == "The server was not the limit, but the swarms or other programs: it was busy 50%."
+
+
+def test_a_line_for_each_minute() -> None:
+    lines = _table("soak", [Minute(0, 500, 64 * 1024**2, 30, None), Minute(1, 1000, 65 * 1024**2, 31, 7)])
+    assert [line.split() for line in lines[1:]] == [["0", "500", "64.0", "30", "-"], ["1", "1000", "65.0", "31", "7"]]
+
+
+def test_who_is_not_installed_is_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _program: None)
+    assert mediator.available(["memory", "redis", "redis-2"]) == ["memory"]
+    assert capsys.readouterr().err.count("redis-server: Debian and Ubuntu have it") == 2
+
+
+@pytest.mark.parametrize("flags", [("--cases", "all"), ("--services", "mailboxes"), ("--waiting", "1,none")])
+def test_what_cannot_be_measured(flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        mediator.parse(flags)
+    assert flags[0] in capsys.readouterr().err
+
+
+def _measured(*flags: str) -> Any:
+    done = run("mediator.py", *TINY, "--json", *flags)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _table(case: str, figures: Any) -> list[str]:
+    return mediator.as_text({case: figures}, mediator.parse([])).split("\n\n")[2].splitlines()
