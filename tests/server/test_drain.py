@@ -21,7 +21,6 @@ async def test_who_waits_is_sent_away_at_once(mediator: Mediator, peer: OpenPeer
         assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "shutting-down")
         assert end.retry_after is not None
     late = peer(mediator, 2)
-    await late.hello()
     assert (await late.end()).reason == "shutting-down"
 
 

@@ -148,6 +148,7 @@ def test_a_file_that_nothing_can_be_said_of_keeps_its_key(
     with os.scandir(folder) as entries:
         found = [Entry(entry) for entry in entries if entry.name != f"{PEERS[0]}.pem"]
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext(found))
+    monkeypatch.setattr(KeyFolder, "is_good", lambda *_: False)  # nor can it be read
     assert watch.look(thoroughly=True) == {PEERS[0]}
 
 

@@ -10,12 +10,15 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import redis as client
 from p2p_core.errors import UsageError
 from p2p_core.identity import PeerId
 from p2p_core.proof import Role
+from p2p_server import tls
 from p2p_server.stores.base import (
     Event,
     Left,
@@ -400,6 +403,13 @@ class TestInstances:
         await instances.settled()
         assert instances.wants(B, A)
 
+    async def test_what_a_newer_version_tells_is_passed_over(self, instances: Instances) -> None:
+        store = await instances.add()
+        a, b = await instances.world.here(A), await instances.world.here(B)
+        key = P + b"events:" + store._membership.name.encode()
+        instances.redis.xadd(key, {"kind": "news", "stream": a.id, "more": "x"})
+        await meet(a, b)
+
 
 class TestRedisGone:
     async def test_a_connection_that_breaks_loses_nothing(self, instances: Instances) -> None:
@@ -454,7 +464,7 @@ class TestRedisGone:
         await mortal.world.here(A)
 
     async def test_frozen_it_is_given_up_after_the_timeout_and_nothing_is_lost(self, mortal: Instances) -> None:
-        store = await mortal.add(replace(QUICK, answer=0.5))
+        store = await mortal.add(replace(QUICK, answer=1.0))
         a = await mortal.world.here(A)
         await a.advertise(B)
         mortal.server.freeze()
@@ -582,6 +592,21 @@ class TestStarting:
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         assert "secret" not in caplog.text + str([vars(record) for record in caplog.records])
         await store.close()
+
+    async def test_over_tls_its_certificate_has_to_be_trusted(self, tmp_path: Path) -> None:
+        tls.load_or_create(tmp_path, datetime.now(UTC))
+        certificate, key = tmp_path / tls.CERTIFICATE_FILE, tmp_path / tls.KEY_FILE
+        port = redis_server.free_port()
+        options = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no"]
+        with RedisServer("--tls-port", str(port), *map(str, options)):
+            url = f"rediss://127.0.0.1:{port}"
+            await self._refused(url)
+            await self._refused(f"{url}?ssl_ca_certs={certificate}")  # of another host
+            trusting = f"{url}?ssl_ca_certs={certificate}&ssl_check_hostname=false"
+            store = RedisStore(trusting, Arrivals().deliver, MAX_OTHERS)
+            await store.start()
+            assert store.is_available
+            await store.close()
 
     async def _answering(self, answer: bytes) -> None:
         async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

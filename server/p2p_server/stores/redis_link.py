@@ -14,7 +14,6 @@ from p2p_core.errors import UsageError
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import (
     AuthenticationError,
-    BusyLoadingError,
     InvalidResponse,
     NoScriptError,
     RedisError,
@@ -72,8 +71,6 @@ class Link:
                 await self._load()
         except (InvalidResponse, AuthenticationError, ResponseError) as error:
             await self.close()
-            if isinstance(error, BusyLoadingError):
-                raise StoreUnavailable(_said(error)) from None
             raise UsageError(f"Redis does not let this mediator in: {error}", advice=_ADVICE) from None
         except (RedisError, OSError) as error:
             await self.close()
