@@ -23,13 +23,18 @@ def needed() -> None:
         pytest.fail(reason, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(reason)
 
 
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 class RedisServer:
     """Starts at once. It can be killed, frozen, and started again on the same port."""
 
     def __init__(self, *options: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self._options = options
         self._folder = tempfile.TemporaryDirectory(prefix="punchwire-redis-")
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,13 +50,6 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def memory(self) -> int:
-        """Resident bytes of the process."""
-        assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) * 1024
 
     def start(self) -> None:
         log = Path(self._folder.name, "log")

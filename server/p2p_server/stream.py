@@ -61,6 +61,7 @@ class Stream:
     async def run(self, conversation: Coroutine[None, None, None], on_end: Callable[[], None]) -> None:
         """Hold the conversation; call `on_end` once, as soon as the stream's end is certain."""
         self._on_end = on_end
+        when_gone(self._let_go)
         try:
             await conversation
             self._finish(OK)
@@ -108,6 +109,14 @@ class Stream:
             self.outcome = outcome
             on_end, self._on_end = self._on_end, _nothing  # it knows this stream: one of the two has to let go
             on_end()
+
+    def _let_go(self) -> None:
+        """Forget how it was ended: the exception knows this stream, which would keep both until a garbage collection."""
+        aborting, self._aborting = self._aborting, None
+        if aborting is not None and aborting.done() and not aborting.cancelled():
+            error = aborting.exception()
+            if error is not None:
+                error.__traceback__ = None
 
     async def _abort(self, ending: Ending, detail: str, retry_after: float | None) -> None:
         if self._writing is not None:

@@ -1,5 +1,5 @@
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,11 @@ from p2p_server.config import Config
 from p2p_server.limits import Limits
 from p2p_server.metrics import Metrics
 
-from tests import keys
+from tests import keys, redis_server
+from tests.redis_server import RedisServer
 from tests.server.client import Peer
 from tests.server.clock import ManualClock
+from tests.server.redis_instances import Instances
 
 
 def _has_ipv6() -> bool:
@@ -102,3 +104,34 @@ def admit(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return admit
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """One for all tests that leave it as it is, and empty."""
+    redis_server.needed()
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def mortal_redis() -> Iterator[RedisServer]:
+    """One that may be killed."""
+    redis_server.needed()
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def instances(redis: RedisServer) -> AsyncIterator[Instances]:
+    made = Instances(redis)
+    yield made
+    await made.close()
+    made.check_nothing_is_left()
+
+
+@pytest.fixture
+async def mortal_instances(mortal_redis: RedisServer) -> AsyncIterator[Instances]:
+    made = Instances(mortal_redis)
+    yield made
+    await made.close()

@@ -26,9 +26,11 @@ def test_a_full_collection_is_rare(thresholds: None) -> None:
     assert young * middle * old > 10**8
 
 
-async def test_a_stream_that_is_over_is_freed_without_a_collection(mediator: Mediator, clock: ManualClock) -> None:
+@pytest.mark.parametrize("way", ["cancelled", "ended by the mediator"])
+async def test_a_stream_that_is_over_is_freed_without_a_collection(mediator: Mediator, clock: ManualClock, way: str) -> None:
     gc.collect()
     gc.disable()
+    timers = clock.pending
     try:
         first, second = (Peer(mediator, keys.key(number)) for number in (0, 1))
         await first.enter()
@@ -37,9 +39,13 @@ async def test_a_stream_that_is_over_is_freed_without_a_collection(mediator: Med
         await second.advertise(PeerId.of(first.key.public_key()))
         assert (await first.read("match")).peer == second.id
         assert _alive()
-        await second.call.done_writing()
+        if way == "ended by the mediator":
+            for each in (first, second):
+                await each.hello()
+                assert (await each.end()).reason == "out-of-order"
         await first.close()
         await second.close()
+        await until(lambda: clock.pending == timers)
         clock.advance(60)  # the made-up clock lets go of timers that were cancelled when they would be due
         await until(lambda: not _alive())
     finally:

@@ -1,20 +1,12 @@
 """The Redis store keeps the contract of stores, on one instance and across two."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from p2p_server.stores.redis import RedisStore
 
-from tests import redis_server
 from tests.redis_server import RedisServer
 from tests.server.store_contract import MAX_OTHERS, Arrivals, StoreContract, World
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[RedisServer]:
-    redis_server.needed()
-    with RedisServer() as server:
-        yield server
 
 
 class _Contract(StoreContract):

@@ -1,0 +1,107 @@
+"""Which Redis is taken, which is waited for, and which is refused: without a password in any message."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from p2p_core.errors import UsageError
+from p2p_server import tls
+from p2p_server.stores.redis import RedisStore
+
+from tests import redis_server
+from tests.redis_server import RedisServer
+from tests.server.redis_instances import QUICK
+from tests.server.store_contract import MAX_OTHERS, Arrivals
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:sec:ret@host:port/0", "http://:secret@127.0.0.1", "redis://127.0.0.1/0?socket_timeout=secret", ""],
+)
+def test_what_is_no_url_of_a_redis_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        RedisStore(url, Arrivals().deliver, MAX_OTHERS)
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_wrong_password_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    redis_server.needed()
+    with RedisServer("--requirepass", "right") as server:
+        for url in (server.url, server.url.replace("//", "//:secret@")):
+            store = RedisStore(url, Arrivals().deliver, MAX_OTHERS)
+            with pytest.raises(UsageError) as refused:
+                await store.start()
+            assert "secret" not in str(refused.value) + caplog.text
+            await store.close()
+        store = RedisStore(server.url.replace("//", "//:right@"), Arrivals().deliver, MAX_OTHERS)
+        await store.start()
+        assert store.is_available
+        await store.close()
+
+
+async def test_a_database_that_there_is_not_is_refused(redis: RedisServer) -> None:
+    await _refused(redis.url.removesuffix("0") + "99")
+
+
+async def test_what_is_not_a_redis_is_refused() -> None:
+    await _answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+async def test_a_redis_that_is_too_old_is_refused() -> None:
+    about = b"# Server\r\nredis_version:6.0.16\r\nrun_id:x\r\n"
+    await _answering(b"$%d\r\n%s\r\n" % (len(about), about) + b"$1\r\nx\r\n" * 20)
+
+
+async def test_one_that_is_not_there_yet_is_waited_for(
+    mortal_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    mortal_redis.kill()
+    store = RedisStore(mortal_redis.url.replace("//", "//:secret@"), Arrivals().deliver, MAX_OTHERS, times=QUICK)
+    await store.start()
+    assert not store.is_available
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "secret" not in caplog.text + str([vars(record) for record in caplog.records])
+    await store.close()
+
+
+async def test_over_tls_its_certificate_has_to_be_trusted(tmp_path: Path) -> None:
+    redis_server.needed()
+    tls.load_or_create(tmp_path, datetime.now(UTC))
+    certificate, key = tmp_path / tls.CERTIFICATE_FILE, tmp_path / tls.KEY_FILE
+    port = redis_server.free_port()
+    options = ["--tls-cert-file", certificate, "--tls-key-file", key, "--tls-auth-clients", "no"]
+    with RedisServer("--tls-port", str(port), *map(str, options)):
+        url = f"rediss://127.0.0.1:{port}"
+        await _refused(url)
+        await _refused(f"{url}?ssl_ca_certs={certificate}")  # of another host
+        trusting = f"{url}?ssl_ca_certs={certificate}&ssl_check_hostname=false"
+        store = RedisStore(trusting, Arrivals().deliver, MAX_OTHERS)
+        await store.start()
+        assert store.is_available
+        await store.close()
+
+
+async def _answering(answer: bytes) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        with suppress(ConnectionError):
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(say, "127.0.0.1", 0)
+    await _refused(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    server.close()
+    await server.wait_closed()
+
+
+async def _refused(url: str) -> None:
+    store = RedisStore(url, Arrivals().deliver, MAX_OTHERS)
+    with pytest.raises(UsageError):
+        await store.start()
+    assert not store.is_available
+    await store.close()
