@@ -683,4 +683,4 @@ def test_a_mediator_that_admits_nobody_says_how_to_begin(folder: Path) -> None:
     process.stdout.readline()
     process.terminate()
     _, log = process.communicate(timeout=PATIENCE)
-    assert f"admit a peer with: p2p-server authorize --authorized {folder}/new/authorized PEM" in log
+    assert f"p2p-server authorize --authorized {folder}/new/authorized PEM" in log
