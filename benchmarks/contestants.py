@@ -30,7 +30,10 @@ __all__ = [
 AES = "aes128-gcm@openssh.com"  # the fastest cipher OpenSSH has where processors know AES
 PATIENCE = 900.0  # s for one copy
 MEETING_TIME = 60.0  # s for one peer to wait for the other
-UNLIMITED_RELAY = ("--relay-rate", "0", "--relay-bytes", "0")
+UNLIMITED_RELAY = (
+    *("--relay-rate", "0", "--relay-bytes", "0"),
+    *("--relay-total-rate", "0", "--relay-total-bytes", "0"),
+)
 PATH_FLAGS = {"tcp": "--direct-only", "quic": "--direct-only", "relay": "--relay-only"}
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from benchmarks.processes import children, cpu_seconds
+
 __all__ = ["Meter"]
 
 INTERVAL = 0.1  # s between two looks, which take a thousandth of that; what grew after the last one is not seen
@@ -30,7 +32,7 @@ class Meter:
         self._watch = threading.Thread(target=self._look_again_and_again, daemon=True)
 
     def __enter__(self) -> Self:
-        self._others = set(_children(os.getpid()))
+        self._others = set(children(os.getpid()))
         self._before = _ended_children(), self._server_time()
         self._watch.start()
         return self
@@ -46,7 +48,7 @@ class Meter:
         self.memory = max(self._peaks.values(), default=0)  # bytes; 0 where there is no /proc, or nothing ran for long
 
     def _server_time(self) -> float:
-        return 0.0 if self._server is None else _cpu_time(self._server)
+        return 0.0 if self._server is None else cpu_seconds(self._server)
 
     def _look_again_and_again(self) -> None:
         while not self._over.wait(INTERVAL):
@@ -56,33 +58,16 @@ class Meter:
                     self._peaks[process] = peak
 
     def _descendants(self) -> Iterator[int]:
-        open_ends = [child for child in _children(os.getpid()) if child not in self._others]
+        open_ends = [child for child in children(os.getpid()) if child not in self._others]
         while open_ends:
             process = open_ends.pop()
             yield process
-            open_ends += _children(process)
+            open_ends += children(process)
 
 
 def _ended_children() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
-
-
-def _cpu_time(process: int) -> float:
-    """Seconds so far of a process that runs; 0 where there is no /proc."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
-
-
-def _children(process: int) -> list[int]:
-    """Of all its threads; none where the system does not tell."""
-    found: list[int] = []
-    with suppress(OSError):
-        for thread in Path(f"/proc/{process}/task").iterdir():
-            found += map(int, (thread / "children").read_text().split())
-    return found
 
 
 def _peak(process: int) -> int:

@@ -44,6 +44,8 @@ class MagicWormhole(Contestant):
     def __init__(self, mailbox: "subprocess.Popen[str]", port: int, folder: Path) -> None:
         """Use the mailbox server on `port`; `folder` takes temporary files."""
         self.server = mailbox.pid
+        self.mailbox = mailbox
+        self.port = port
         self._folder = folder
         self._wormhole = [str(PROGRAMS / "wormhole"), "--relay-url", f"ws://{LOOPBACK}:{port}/v1", "--transit-helper="]
 

@@ -9,9 +9,8 @@ import gc
 
 __all__ = ["collect_rarely"]
 
-# Of new objects, of collections of these, and of collections of what outlived two of them. The first two take
-# milliseconds each, and a hundredth of the time in all; a full one comes after two million pairs or so, in place of each
-# few thousand.
+# New objects before the young are collected, such collections before those that outlived one are, and collections of
+# these before a full one: by the objects that a pair makes, after two million pairs instead of a few thousand.
 _THRESHOLDS = (5_000, 5, 10_000)
 
 

@@ -111,7 +111,7 @@ class Stream:
             on_end()
 
     def _let_go(self) -> None:
-        """Forget how it was ended: the exception knows this stream, which would keep both until a garbage collection."""
+        """Forget how it was ended: the exception knows this stream, and would keep it until a garbage collection."""
         aborting, self._aborting = self._aborting, None
         if aborting is not None and aborting.done() and not aborting.cancelled():
             error = aborting.exception()
