@@ -103,6 +103,7 @@ class Measuring:
                 held=options.flood,
                 rate=options.flood_rate,
                 kind=options.flood_kind,
+                share=options.share / 100,
             ),
         }
         return {name: cases[name]() for name in options.cases}
@@ -113,8 +114,9 @@ def available(kinds: Sequence[str]) -> list[str]:
     missing: dict[str, str] = {}
     if shutil.which("redis-server") is None:
         missing |= dict.fromkeys(("redis", "redis-2"), "redis-server: Debian and Ubuntu have it in redis-server")
-    if "mailbox" in kinds and (why := wormhole.install()):
-        missing["mailbox"] = f"magic-wormhole: {why}"
+    mailboxes = [kind for kind in kinds if SERVICES[kind].mailbox]
+    if mailboxes and (why := wormhole.install()):
+        missing |= dict.fromkeys(mailboxes, f"magic-wormhole: {why}")
     for kind in kinds:
         if kind in missing:
             print(f"{SERVICES[kind].name} is left out, as this is not installed: {missing[kind]}", file=sys.stderr)
@@ -153,9 +155,9 @@ def as_text(measured: Mapping[str, Any], options: argparse.Namespace) -> str:
 
 def as_data(measured: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Return the same, and all times, as data."""
-    names = ("bits", "rounds", "seconds", "flood", "flood_rate", "flood_kind")
+    names = ("bits", "rounds", "seconds", "flood_rate", "flood_kind")
     return (
-        {"machine": machine(), "pairs_per_second": OFTEN}
+        {"machine": machine(), "pairs_per_second": OFTEN, "flood_held": options.flood}
         | {name: getattr(options, name) for name in names}
         | {name: _plain(figures) for name, figures in measured.items()}
     )
@@ -178,6 +180,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--flood", metavar="N", type=positive, help="connections that prove nothing (5000)")
     parser.add_argument("--flood-rate", metavar="N", type=positive, default=200, help="new ones a second (200)")
     parser.add_argument("--flood-kind", choices=swarm.KINDS, default="idle", help="how far they get (idle)")
+    parser.add_argument("--share", metavar="PERCENT", type=_percent, default=60, help="the server's, in the flood (60)")
     parser.add_argument("--bits", metavar="N", type=int, default=2048, help="of the peers' keys (2048)")
     parser.add_argument("--keys", metavar="N", type=positive, help="how many peers meet, in turn (8000)")
     parser.add_argument("--soak", metavar="MINUTES", type=positive, default=0, help="let peers come and go instead")
@@ -204,6 +207,12 @@ def _some_of(names: Sequence[str] | Mapping[str, object]) -> Callable[[str], tup
         return tuple(name for name in names if name in chosen)
 
     return read
+
+
+def _percent(text: str) -> int:
+    if (percent := positive(text)) > 99:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share of a processor: from 1 to 99")
+    return percent
 
 
 def _numbers(text: str) -> list[int]:

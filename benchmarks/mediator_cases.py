@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from benchmarks.mediator_load import Load, Matched
 from benchmarks.mediator_services import Service, Services
+from benchmarks.processor_share import ProcessorShare
 
-__all__ = ["SERVICES", "Flood", "Minute", "Pairs", "Waiting", "flood", "pairs", "soak", "waiting"]
+__all__ = ["OFFERED", "SERVICES", "Flood", "Minute", "Pairs", "Waiting", "flood", "pairs", "soak", "waiting"]
 
 SETTLING = 1.0  # s for a server to close what its clients left
+OFFERED = 100  # pairs a second with and without a flood: a quarter of what a server takes
 TOGETHER = 16  # pairs at a time at the mailbox server, which is more than keeps it busy
 
 
@@ -21,6 +23,8 @@ class Kind:
     name: str
     start: Callable[[Services], Service]
     flags: tuple[str, ...] = ()  # of its swarms
+    tls: bool = True
+    mailbox: bool = False  # it is magic-wormhole's server, and has swarms of its own
 
 
 SERVICES = {
@@ -28,7 +32,13 @@ SERVICES = {
     "leaf": Kind("the same, two connections a peer", lambda services: services.mediator(), ("--fetch-first",)),
     "redis": Kind("Redis store", lambda services: services.mediators_on_redis()),
     "redis-2": Kind("Redis store, two instances", lambda services: services.mediators_on_redis(2)),
-    "mailbox": Kind("magic-wormhole's mailbox", lambda services: services.mailbox()),
+    "mailbox-tls": Kind("magic-wormhole's mailbox", lambda services: services.mailbox(encrypt=True), mailbox=True),
+    "memory-plain": Kind(
+        "in-process store, no TLS", lambda services: services.mediator("--insecure"), ("--insecure",), tls=False
+    ),
+    "mailbox": Kind(
+        "magic-wormhole's mailbox, no TLS", lambda services: services.mailbox(encrypt=False), tls=False, mailbox=True
+    ),
 }
 
 
@@ -57,8 +67,12 @@ class Waiting:
 class Flood:
     """Matching without and with a flood, one right after the other."""
 
-    quiet: Matched
+    quiet: Matched  # as many as the server takes, with its share of a processor
     flooded: Matched
+    paced_quiet: Matched  # so many a second, with all of its processor
+    paced_flooded: Matched
+    share: float  # of a processor: 1 if it could not be limited
+    alone: float  # share of a processor that the flood takes while nobody meets
     held: int  # connections that proved nothing, at the end
     opened: float  # of them a second
     failed: dict[str, int] = field(default_factory=dict)  # of them, by reason
@@ -85,12 +99,13 @@ def pairs(
     for number in range(rounds + 1):
         for kind, service in running.items():
             before = service.redis_figures()
-            if kind == "mailbox":
-                full = load.mailbox(service, seconds * 5 * TOGETHER, TOGETHER)
-                paced = load.mailbox(service, seconds * TOGETHER, 1)
+            chosen = SERVICES[kind]
+            if chosen.mailbox:
+                full = load.mailbox(service, seconds * 5 * TOGETHER, TOGETHER, encrypt=chosen.tls)
+                paced = load.mailbox(service, seconds * TOGETHER, 1, encrypt=chosen.tls)
             else:
-                full = load.saturate(service, seconds, *SERVICES[kind].flags)
-                paced = load.paced(service, seconds, rate, *SERVICES[kind].flags)
+                full = load.saturate(service, seconds, *chosen.flags)
+                paced = load.paced(service, seconds, rate, *chosen.flags)
             after = service.redis_figures()
             of_each = {name: (after[name] - before[name]) / (full.pairs + paced.pairs) for name in before}
             if number:
@@ -133,19 +148,39 @@ def _wait(service: Service, load: Load, count: int, seconds: int, rate: int) -> 
         )
 
 
-def flood(services: Services, load: Load, *, rounds: int, seconds: int, held: int, rate: int, kind: str) -> list[Flood]:
-    """Let pairs meet without and with a flood, in turn."""
+def flood(
+    services: Services, load: Load, *, rounds: int, seconds: int, held: int, rate: int, kind: str, share: float
+) -> list[Flood]:
+    """Let pairs meet without and with a flood, in turn.
+
+    The flood and the pairs are driven by the same processor, so the server is the limit of their rate only if it has no
+    more than a `share` of its own.
+    """
     measured = []
-    with fresh(SERVICES["memory"].start(services), services) as service:
+    with (
+        fresh(SERVICES["memory"].start(services), services) as service,
+        ProcessorShare(service.servers[0]) as processor,
+    ):
         load.saturate(service, seconds)
         for _ in range(rounds):
-            quiet = load.saturate(service, seconds)
+            paced_quiet = load.paced(service, seconds, OFFERED)
+            with processor.limited(share):
+                quiet = load.saturate(service, seconds)
             with load.flooded(service, held, rate, "--kind", kind) as swarm:
-                flooded = load.saturate(service, seconds)
+                cpu, began = service.cpu(), time.monotonic()
+                time.sleep(seconds)
+                alone = (service.cpu() - cpu) / (time.monotonic() - began)
+                paced_flooded = load.paced(service, seconds, OFFERED)
+                with processor.limited(share):
+                    flooded = load.saturate(service, seconds)
             measured.append(
                 Flood(
                     quiet,
                     flooded,
+                    paced_quiet,
+                    paced_flooded,
+                    share if processor.is_limitable else 1.0,
+                    alone,
                     swarm.last["held"],
                     swarm.last["opened"] / swarm.last["seconds"],
                     swarm.last["failed"],

@@ -81,10 +81,11 @@ class Load:
         keys = ("--first-key", str(self.waiting_keys), "--need", str(self.meeting_keys))
         return self._match(service, [[*self._swarm(service, self.beside), *pairs, *keys, *flags]])
 
-    def mailbox(self, service: Service, pairs: int, together: int) -> Matched:
-        """Let pairs meet at the mailbox server."""
+    def mailbox(self, service: Service, pairs: int, together: int, *, encrypt: bool) -> Matched:
+        """Let pairs meet at the mailbox server, with TLS if it has it."""
         python = str(wormhole.PROGRAMS / "python")
         argv = [python, mailbox_swarm.__file__, str(service.targets[0]), str(pairs), "--together", str(together)]
+        argv += ["--tls"] * encrypt
         with pinned(self.beside):
             return self._match(service, [argv])
 

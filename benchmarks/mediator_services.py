@@ -10,10 +10,12 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import redis
+from p2p_server import tls
 
 from benchmarks import wormhole
 from benchmarks.processes import cpu_seconds, open_files, pinned, resident, tree
@@ -84,10 +86,10 @@ class Services:
         self._number = 0
         self._processes: dict[int, subprocess.Popen[str]] = {}
 
-    def mediator(self, *, metrics: bool = False) -> Service:
+    def mediator(self, *flags: str, metrics: bool = False) -> Service:
         """Start one mediator, with its store in the process."""
         port = free_port() if metrics else 0
-        instance = self._start_mediator(self._new_folder(), ["--metrics", str(port)] if metrics else [])
+        instance = self._start_mediator(self._new_folder(), [*flags, *(["--metrics", str(port)] * metrics)])
         return Service((instance.port,), (instance.process.pid,), metrics=port)
 
     def mediators_on_redis(self, count: int = 1) -> Service:
@@ -109,12 +111,17 @@ class Services:
             targets = (balancer.port,)
         return Service(targets, tuple(instance.process.pid for instance in instances), beside, redis=port)
 
-    def mailbox(self) -> Service:
-        """Start magic-wormhole's mailbox server. It has no TLS, and neither keys nor proofs."""
+    def mailbox(self, *, encrypt: bool) -> Service:
+        """Start magic-wormhole's mailbox server, behind TLS as mediators have it or not. It proves no keys."""
+        folder = self._new_folder()
+        endpoint = "tcp:0"
+        if encrypt:
+            tls.load_or_create(folder, datetime.now(UTC))  # ECDSA P-256
+            endpoint = f"ssl:0:privateKey={folder / tls.KEY_FILE}:certKey={folder / tls.CERTIFICATE_FILE}"
         with pinned(self._processor):
-            wormholes = wormhole.MagicWormhole.start(self._new_folder() / "mailbox", self._programs)
-        self._processes[wormholes.mailbox.pid] = wormholes.mailbox
-        return Service((wormholes.port,), (wormholes.mailbox.pid,))
+            process, port = wormhole.start_mailbox(folder, self._programs, endpoint)
+        self._processes[process.pid] = process
+        return Service((port,), (process.pid,))
 
     def end(self, service: Service) -> None:
         """End a service before the others."""

@@ -3,32 +3,37 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.figures import Spread, as_table
-from benchmarks.mediator_cases import SERVICES, Flood, Minute, Pairs, Waiting
+from benchmarks.mediator_cases import OFFERED, SERVICES, Flood, Minute, Pairs, Waiting
 from benchmarks.mediator_load import Matched
 
 __all__ = ["flood_table", "pairs_table", "soak_table", "waiting_table"]
 
 MS = 1e-3
 KIB, MIB = 1024, 1024**2
-BUSY = 0.9  # of its processor: the server is the limit
+BUSY = 0.9  # of what it may take of its processor: the server is the limit
 
 
 def pairs_table(measured: Mapping[str, Sequence[Pairs]]) -> str:
     """Pairs that meet: one line for each service."""
-    heading = ("who", "pairs per CPU-second", "× the mailbox", "pairs/s", "busy", "beside, ms/pair", "p50 ms", "p99 ms")
+    heading = (
+        "who",
+        "pairs per CPU-second",
+        "× mailbox, TLS",
+        "× mailbox, no TLS",
+        "pairs/s",
+        "busy",
+        "beside, ms/pair",
+        "p50 ms",
+        "p99 ms",
+    )
     rows = []
     for kind, rounds in measured.items():
-        ratio = ""
-        if kind != "mailbox" and (mailbox := measured.get("mailbox")):
-            ratio = Spread.of(
-                ours.full.per_cpu_second / theirs.full.per_cpu_second
-                for ours, theirs in zip(rounds, mailbox, strict=True)
-            ).text(2)
         rows.append(
             (
                 SERVICES[kind].name,
                 Spread.of(one.full.per_cpu_second for one in rounds).text(0),
-                ratio,
+                _ratio(measured, kind, "mailbox-tls"),
+                _ratio(measured, kind, "mailbox"),
                 Spread.of(one.full.per_second for one in rounds).text(0),
                 f"{Spread.of(one.full.busy for one in rounds).median:.0%}",
                 _beside([one.full for one in rounds]),
@@ -63,27 +68,33 @@ def waiting_table(measured: Mapping[str, Sequence[Waiting]]) -> str:
 
 def flood_table(measured: Sequence[Flood]) -> str:
     """Matching with and without a flood."""
-    heading = ("", "pairs/s", "busy", "pairs per CPU-second")
+    heading = ("", "pairs/s", "busy", "pairs per CPU-second", f"of {OFFERED} a second", "p50 ms", "p99 ms")
     rows = [
         (
             name,
-            Spread.of(one.per_second for one in matched).text(0),
-            f"{Spread.of(one.busy for one in matched).median:.0%}",
-            Spread.of(one.per_cpu_second for one in matched).text(0),
+            Spread.of(one.per_second for one in full).text(0),
+            f"{Spread.of(one.busy for one in full).median:.0%}",
+            Spread.of(one.per_cpu_second for one in full).text(0),
+            f"{sum(one.pairs for one in paced) / sum(one.pairs + sum(one.failed.values()) for one in paced):.1%} met",
+            Spread.of(one.centile(50) for one in paced).text(1, MS),
+            Spread.of(one.centile(99) for one in paced).text(1, MS),
         )
-        for name, matched in (
-            ("quiet", [one.quiet for one in measured]),
-            ("flooded", [one.flooded for one in measured]),
+        for name, full, paced in (
+            ("quiet", [one.quiet for one in measured], [one.paced_quiet for one in measured]),
+            ("flooded", [one.flooded for one in measured], [one.paced_flooded for one in measured]),
         )
     ]
-    ratio = Spread.of(one.flooded.per_second / one.quiet.per_second for one in measured).text(2)
-    said = [as_table(heading, rows)]
-    held, opened = min(one.held for one in measured), Spread.of(one.opened for one in measured).text(0)
-    said.append(f"The flood held {held}, opened {opened} a second; rate with it × {ratio}")
-    matched = [one for each in measured for one in (each.quiet, each.flooded)]
-    if (least := min(one.busy for one in matched)) < BUSY:
-        said.append(f"The server was not the limit, but the swarms or other programs: it was busy {least:.0%}.")
-    return "\n".join(said) + _failures(matched)
+    share = measured[0].share
+    full = [one for each in measured for one in (each.quiet, each.flooded)]
+    said = [as_table(heading, rows), _flood(measured), _limit(share, min(one.busy for one in full))]
+    if min(one.busy for one in full) >= BUSY * share:
+        ratios = [one.flooded.per_second / one.quiet.per_second for one in measured]
+        # Each second the flood takes the same of a processor, however much there is of it.
+        whole = Spread.of(1 - share * (1 - ratio) for ratio in ratios).text(2)
+        said.append(f"Rate with the flood × {Spread.of(ratios).text(2)}; of a whole processor's that is × {whole}.")
+    return "\n".join(said) + _failures(
+        [*full, *(each for one in measured for each in (one.paced_quiet, one.paced_flooded))]
+    )
 
 
 def soak_table(measured: Sequence[Minute]) -> str:
@@ -100,6 +111,34 @@ def soak_table(measured: Sequence[Minute]) -> str:
         for one in measured
     ]
     return as_table(heading, rows)
+
+
+def _ratio(measured: Mapping[str, Sequence[Pairs]], kind: str, mailbox: str) -> str:
+    """Compare with a mailbox server: with the one that has TLS only those that have it too."""
+    theirs = measured.get(mailbox)
+    if theirs is None or SERVICES[kind].mailbox or (SERVICES[mailbox].tls and not SERVICES[kind].tls):
+        return ""
+    return Spread.of(
+        our.full.per_cpu_second / their.full.per_cpu_second for our, their in zip(measured[kind], theirs, strict=True)
+    ).text(2)
+
+
+def _flood(measured: Sequence[Flood]) -> str:
+    held, opened = min(one.held for one in measured), Spread.of(one.opened for one in measured).text(0)
+    alone = Spread.of(one.alone for one in measured).text(1, 0.01)
+    return f"The flood held {held}, opened {opened} a second; alone it took {alone} % of a processor."
+
+
+def _limit(share: float, least: float) -> str:
+    """Say what the server had of its processor, and whether that was the limit."""
+    had = (
+        "all of its processor, as no control group could be made"
+        if share == 1
+        else f"{share:.0%} of its processor, by a control group"
+    )
+    if least >= BUSY * share:
+        return f"The server had {had}: it was the limit, busy {least:.0%} at least."
+    return f"The server had {had}: not it was the limit, but the swarms or other programs. It was busy {least:.0%}."
 
 
 def _beside(matched: Sequence[Matched]) -> str:

@@ -15,12 +15,12 @@ from benchmarks.contestants import PATIENCE, Contestant, CopyFailed, Job, run
 from benchmarks.sources import Keeps
 from tests.programs import ProgramFailed, Programs, end
 
-__all__ = ["MagicWormhole", "install"]
+__all__ = ["MagicWormhole", "install", "start_mailbox"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ROOT / ".venv-wormhole" / "bin"
 LOOPBACK = "127.0.0.1"
-LISTENING = r"Site starting on (\d+)\n"  # what the mailbox server logs when it does, with its port
+LISTENING = r"Site (?:\(TLS\) )?starting on (\d+)\n"  # what the mailbox server logs when it does, with its port
 START_TIME = 30.0  # s for that
 INSTALLATION_TIME = 600.0  # s
 
@@ -36,34 +36,38 @@ def install() -> str:
     return "" if done.returncode == 0 else (said or ["make failed"])[-1]
 
 
+def start_mailbox(folder: Path, programs: Programs, endpoint: str = "tcp:0") -> tuple["subprocess.Popen[str]", int]:
+    """Start a mailbox server, which keeps nothing, at an endpoint of Twisted's on loopback; return it and its port."""
+    log = folder / "mailbox.log"
+    listen = ["--port", f"{endpoint}:interface={LOOPBACK}", "--channel-db", ":memory:"]
+    twist = [str(PROGRAMS / "twist"), "--log-file", str(log), "--log-format", "text"]
+    mailbox = subprocess.Popen([*twist, "wormhole-mailbox", *listen], stdin=subprocess.DEVNULL, text=True)
+    programs.callback(end, mailbox)
+    deadline = time.monotonic() + START_TIME
+    while not (found := re.search(LISTENING, log.read_text() if log.exists() else "")):
+        if mailbox.poll() is not None or time.monotonic() > deadline:
+            raise ProgramFailed(f"the mailbox server does not listen: exit code {mailbox.poll()}")
+        time.sleep(0.05)
+    return mailbox, int(found[1])
+
+
 class MagicWormhole(Contestant):
     """`wormhole send` and `wormhole receive`, connected directly. It always writes a new file."""
 
     keeps = Keeps.NOTHING  # modes of files it keeps, but not of folders
 
-    def __init__(self, mailbox: "subprocess.Popen[str]", port: int, folder: Path) -> None:
-        """Use the mailbox server on `port`; `folder` takes temporary files."""
-        self.server = mailbox.pid
-        self.mailbox = mailbox
-        self.port = port
+    def __init__(self, server: int, port: int, folder: Path) -> None:
+        """Use the mailbox server on `port`, which is the process `server`; `folder` takes temporary files."""
+        self.server = server
         self._folder = folder
         self._wormhole = [str(PROGRAMS / "wormhole"), "--relay-url", f"ws://{LOOPBACK}:{port}/v1", "--transit-helper="]
 
     @classmethod
     def start(cls, folder: Path, programs: Programs) -> Self:
-        """Start a mailbox server, which keeps nothing."""
+        """Start a mailbox server of its own."""
         folder.mkdir()
-        log = folder / "mailbox.log"
-        listen = ["--port", f"tcp:0:interface={LOOPBACK}", "--channel-db", ":memory:"]
-        twist = [str(PROGRAMS / "twist"), "--log-file", str(log), "--log-format", "text"]
-        mailbox = subprocess.Popen([*twist, "wormhole-mailbox", *listen], stdin=subprocess.DEVNULL, text=True)
-        programs.callback(end, mailbox)
-        deadline = time.monotonic() + START_TIME
-        while not (found := re.search(LISTENING, log.read_text() if log.exists() else "")):
-            if mailbox.poll() is not None or time.monotonic() > deadline:
-                raise ProgramFailed(f"the mailbox server does not listen: exit code {mailbox.poll()}")
-            time.sleep(0.05)
-        return cls(mailbox, int(found[1]), folder)
+        mailbox, port = start_mailbox(folder, programs)
+        return cls(mailbox.pid, port, folder)
 
     def copy(self, job: Job) -> float:
         """Copy; the time is the sender's: all but start and meeting."""

@@ -33,7 +33,8 @@ FAR = 2**32 - 1  # the last number that a channel can have
 @pytest.fixture(scope="module")
 def mediator(key_pairs: tuple[Keys, Keys], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mediator]:
     with Programs() as programs:
-        yield programs.mediator(tmp_path_factory.mktemp("mediator"), key_pairs)
+        # A mediator that lets through what a hostile peer has to say.
+        yield programs.mediator(tmp_path_factory.mktemp("mediator"), key_pairs, "--signals-per-second", "10000")
 
 
 @dataclass

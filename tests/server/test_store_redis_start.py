@@ -3,16 +3,19 @@
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from p2p_core.errors import UsageError
 from p2p_server import tls
+from p2p_server.stores.base import StoreUnavailable
 from p2p_server.stores.redis import RedisStore
 
 from tests import redis_server
 from tests.redis_server import RedisServer
+from tests.server.logged import events
 from tests.server.redis_instances import QUICK
 from tests.server.store_contract import MAX_OTHERS, Arrivals
 
@@ -47,7 +50,52 @@ async def test_a_database_that_there_is_not_is_refused(redis: RedisServer) -> No
 
 
 async def test_what_is_not_a_redis_is_refused() -> None:
-    await _answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    why = await _answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert why.startswith("--store does not answer as a Redis without TLS (redis://): ")
+    why = await _answering(b"HTTP/1.1 400 Bad Request\r\n\r\n", "rediss")
+    assert why.startswith("--store does not answer as a Redis with TLS (rediss://): ")
+
+
+@pytest.mark.parametrize(("scheme", "kind"), [("redis", "without TLS (redis://)"), ("rediss", "with TLS (rediss://)")])
+async def test_what_hangs_up_may_be_no_redis(scheme: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    store = RedisStore(url, Arrivals().deliver, MAX_OTHERS, times=replace(QUICK, first_retry=60.0, last_retry=60.0))
+    await store.start()
+    await store.close()
+    server.close()
+    await server.wait_closed()
+    (lost,) = events(caplog, "store-lost")
+    assert str(lost["why"]).startswith(f"--store does not answer as a Redis {kind}: ")
+
+
+async def test_what_redis_answers_is_told_without_where_in_a_script(caplog: pytest.LogCaptureFixture) -> None:
+    redis_server.needed()
+    with RedisServer("--maxmemory", "1") as server:
+        store = RedisStore(server.url, Arrivals().deliver, MAX_OTHERS, times=QUICK)
+        await store.start()
+        await store.close()
+    (lost,) = events(caplog, "store-lost")
+    assert lost["why"] == "command not allowed when used memory > 'maxmemory'"
+
+
+async def test_each_reason_is_told_once_until_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    membership = RedisStore("redis://127.0.0.1:1", Arrivals().deliver, MAX_OTHERS)._membership
+    for why in ("reset", "refused", "reset", "refused"):
+        membership._went(StoreUnavailable(why))
+    assert [lost["why"] for lost in events(caplog, "store-lost")] == ["reset", "refused"]
+    membership._came()
+    membership._went(StoreUnavailable("reset"))
+    assert len(events(caplog, "store-lost")) == 3
+    for number in range(100):
+        membership._went(StoreUnavailable(f"reset by {number}"))
+    assert len(events(caplog, "store-lost")) == 2 + 8
 
 
 async def test_a_redis_that_is_too_old_is_refused() -> None:
@@ -84,7 +132,7 @@ async def test_over_tls_its_certificate_has_to_be_trusted(tmp_path: Path) -> Non
         await store.close()
 
 
-async def _answering(answer: bytes) -> None:
+async def _answering(answer: bytes, scheme: str = "redis") -> str:
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(answer)
@@ -94,14 +142,16 @@ async def _answering(answer: bytes) -> None:
             await writer.wait_closed()
 
     server = await asyncio.start_server(say, "127.0.0.1", 0)
-    await _refused(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    why = await _refused(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     server.close()
     await server.wait_closed()
+    return why
 
 
-async def _refused(url: str) -> None:
+async def _refused(url: str) -> str:
     store = RedisStore(url, Arrivals().deliver, MAX_OTHERS)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         await store.start()
     assert not store.is_available
     await store.close()
+    return str(refused.value)

@@ -37,7 +37,10 @@ from p2p_server.stores.redis_scripts import Script, Scripts
 __all__ = ["RedisStore"]
 
 _MATCHED, _TOO_MANY = 1, 2  # what scripts that may match return
-_SAME_ROUND_TRIP = 0.005  # s; half of it is how much sooner one side then starts, far below any way between peers
+# A measured round trip that differs less from the one that is known is the same; half of it is how much sooner one side
+# then starts. A share of it, as the round trips of an unsteady way differ with every heartbeat.
+_SAME_ROUND_TRIP = 0.005  # s, far below any way between peers
+_SAME_SHARE = 0.2
 
 _Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -98,7 +101,9 @@ class RedisStore(Store):
     async def measured(self, stream: StreamId, round_trip: float) -> None:
         """See `Store`. Redis is told of what makes a difference only."""
         own = self._own.get(stream)
-        if own is None or abs(own.round_trip - round_trip) < _SAME_ROUND_TRIP:
+        if own is None:
+            return
+        if abs(own.round_trip - round_trip) < max(_SAME_ROUND_TRIP, _SAME_SHARE * own.round_trip):
             return
         with suppress(StoreUnavailable):
             await self._membership.ask(self._scripts.measured, own.peer, stream, pack_round_trip(round_trip))

@@ -5,13 +5,14 @@ time of this process and in system calls, is shared by all that came meanwhile, 
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
 from p2p_core.errors import UsageError
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     InvalidResponse,
@@ -19,6 +20,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from p2p_server.stores.base import StoreUnavailable
 from p2p_server.stores.redis_events import Entry, read_entry
@@ -35,7 +37,12 @@ _ENTRIES = 256  # that are read at once
 _BLOCK = 1.0  # s that a read waits in Redis; what comes meanwhile wakes it
 _OLDEST = (6, 2)  # has XADD NOMKSTREAM and XTRIM MINID
 
-_ADVICE = "Look at --store: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS."
+_ADVICE = (
+    "Look at --store: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS; "
+    "in a password / is written %2F, ? %3F, # %23, @ %40, % %25."
+)
+_CLOSED = "Connection closed by server."  # redis-py's words
+_TRAILER = re.compile(r"[. ]*script: [0-9a-f]{40}, on @user_script.*", re.DOTALL)  # where in a script, since Redis 7
 
 
 class Link:
@@ -54,7 +61,7 @@ class Link:
             self._reading: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, OSError, RedisError):  # whose text may have the password
             raise UsageError("--store is not the URL of a Redis", advice=_ADVICE) from None
-        self._is_open = False
+        self._is_open = self._was_open = False
         self._waiting: list[_Question] = []
         self._asked = asyncio.Event()
 
@@ -69,18 +76,21 @@ class Link:
                 await self._reading.connect()  # type: ignore[no-untyped-call]
                 run = _run_of(await self._command("INFO", "server"))
                 await self._load()
-        except (InvalidResponse, AuthenticationError, ResponseError) as error:
+        except (AuthenticationError, ResponseError) as error:
             await self.close()
-            raise UsageError(f"Redis does not let this mediator in: {error}", advice=_ADVICE) from None
+            raise UsageError(f"Redis does not let this mediator in: {_said(error)}", advice=_ADVICE) from None
         except (RedisError, OSError) as error:
             await self.close()
-            if isinstance(error.__context__, ssl.SSLError):
-                raise UsageError(f"no TLS with Redis: {error.__context__}", advice=_ADVICE) from None
-            raise StoreUnavailable(_said(error)) from None
+            cause = error.__context__
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise UsageError(f"no TLS with Redis: {cause}", advice=_ADVICE) from None
+            if isinstance(error, InvalidResponse) or isinstance(cause, ssl.SSLError):
+                raise UsageError(self._no_redis(cause or error), advice=_ADVICE) from None
+            raise StoreUnavailable(self._no_redis(error) if self._may_be_none(error) else _said(error)) from None
         except BaseException:
             await self.close()
             raise
-        self._is_open = True
+        self._is_open = self._was_open = True
         return run
 
     async def serve(self) -> NoReturn:
@@ -128,6 +138,15 @@ class Link:
             with suppress(RedisError, OSError):
                 await connection.disconnect(nowait=True)
 
+    def _may_be_none(self, error: Exception) -> bool:
+        """Whether it may be no Redis at all, or one with TLS where there should be none, or the other way round."""
+        is_mute = isinstance(error, TimeoutError | RedisTimeout) or str(error) == _CLOSED
+        return not self._was_open and (is_mute or isinstance(error.__context__, ConnectionResetError))
+
+    def _no_redis(self, why: BaseException) -> str:
+        kind = "with TLS (rediss://)" if isinstance(self._asking, SSLConnection) else "without TLS (redis://)"
+        return f"--store does not answer as a Redis {kind}: {_said(why)}"
+
     def _fail_all(self, batch: Sequence[_Question]) -> None:
         self._is_open = False
         for _, answer in (*batch, *self._waiting):
@@ -167,7 +186,9 @@ def _fail(answer: asyncio.Future[Any], error: Exception) -> None:
 
 
 def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return _TRAILER.sub("", str(error)) or type(error).__name__
 
 
 def _run_of(about: bytes) -> str:

@@ -27,6 +27,7 @@ __all__ = ["Membership", "Owner", "Times"]
 
 _REFRESHED = 500  # streams by one script, which takes Redis about 1 ms
 _SWEPT = 100  # streams of a dead instance likewise
+_REASONS = 8  # that are told of one absence; more would be one reason that has a number in it
 _KNOWN_WITHIN = 0.5  # s; an answer that took longer does not tell the time
 
 _log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Membership:
         self._link = Link(url, scripts, times.answer)
         self._identity: _Identity | None = None
         self._is_up = False
-        self._was_told = False  # that Redis is gone
+        self._told: set[str] = set()  # why Redis is gone
         self._retry = times.first_retry
         self._beaten = 0.0  # loop time
         self._clock_ahead = -math.inf  # s; of Redis, before the loop's
@@ -176,18 +177,18 @@ class Membership:
         self._retry = self._times.first_retry
         if self._lose_then is not None:
             self._lose_then.cancel()
-        if self._was_told:
+        if self._told:
             _log.warning("Redis is back", extra=fields(event="store-back"))
-            self._was_told = False
+            self._told.clear()
 
     def _went(self, why: Exception) -> None:
         if self._is_up:
             self._is_up = False
             when = self._beaten + self._times.dead_after
             self._lose_then = asyncio.get_running_loop().call_at(when, self._lose)
-        if not self._was_told:
-            _log.warning("Redis cannot be reached, will go on trying", extra=fields(event="store-lost", why=why))
-            self._was_told = True
+        if str(why) not in self._told and len(self._told) < _REASONS:
+            _log.warning("Redis cannot be used, will go on trying", extra=fields(event="store-lost", why=why))
+            self._told.add(str(why))
 
     def _lose(self) -> None:
         self._identity = None
