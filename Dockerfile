@@ -1,10 +1,16 @@
 # The mediator in a container:
 #
 #   docker build -t punchwire .
-#   docker run -p 54700-54702:54700-54702 -p 54700-54701:54700-54701/udp -v "$PWD/certs/authorized:/etc/punchwire/authorized:ro" punchwire
+#   docker run --rm --user "$(id -u)" -v "$PWD:/here" punchwire authorize --authorized /here/authorized /here/alice.pem /here/bob.pem
+#   docker run -d --name mediator --restart unless-stopped --stop-timeout 45 --ulimit nofile=65536 \
+#       -p 54700-54702:54700-54702 -p 54700-54701:54700-54701/udp -p 127.0.0.1:9470:9470 -e P2P_SERVER_METRICS=0.0.0.0:9470 \
+#       -v mediator:/var/lib/punchwire -v "$PWD/authorized:/etc/punchwire/authorized:ro" punchwire
+#   docker logs mediator                                         # its id is in the first line
+#   docker inspect -f '{{.State.Health.Status}}' mediator
 #
-# Flags of p2p-server go at the end, or into the environment: --log-format json is P2P_SERVER_LOG_FORMAT=json.
-# With --stop-timeout 45 it has the time to drain when it is stopped. docs/running.md has more.
+# The volume has its TLS key, which is its identity; without a name it would go with the container. For another version: build, docker
+# rm -f after docker stop, and run again. Flags of p2p-server go at the end, or into the environment: --log-format json is
+# P2P_SERVER_LOG_FORMAT=json. docs/running.md has more.
 
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

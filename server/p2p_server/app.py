@@ -119,6 +119,8 @@ class Mediator:
                 store_up=lambda: store.is_available,
                 draining=lambda: meet.is_stopping,
                 tasks=lambda: len(asyncio.all_tasks()),
+                stun_connections=lambda: stun.connections,
+                connections_allowed=lambda: limits.max_connections,
             )
             handlers = meet.handler(), relay.handler(), health.handler()
             port = GrpcPort(config.host, config.port, grpc_options(limits), handlers)
@@ -217,7 +219,15 @@ def _key_folder(config: Config) -> KeyFolder | None:
                 f"cannot make the folder {config.authorized}: {error.strerror}",
                 advice="Name another folder with --state-dir or --authorized.",
             ) from None
-    elif not config.authorized.is_dir():
+        return KeyFolder(config.authorized)
+    try:
+        is_folder = config.authorized.is_dir()
+    except OSError as error:
+        raise UsageError(
+            f"cannot look at the folder {config.authorized}: {error.strerror}",
+            advice="Let this user read it and search those above it, or name another with --authorized.",
+        ) from None
+    if not is_folder:
         raise UsageError(
             f"there is no folder {config.authorized}",
             advice=f"Make it with a first key: p2p-server authorize --authorized {config.authorized} PEM",
@@ -234,7 +244,7 @@ def _warn(config: Config, keys: KeyWatch | None) -> None:
         )
     if keys is None:
         _log.warning("open: every key that proves itself is admitted", extra=fields(event="everybody-admitted"))
-    elif keys.count == 0:
+    elif keys.count == 0 and keys.could_read:
         command = f"p2p-server authorize --authorized {config.authorized} PEM"
         nobody = fields(event="nobody-admitted", command=command)
         _log.warning("nobody is admitted yet; admit a peer with the command named here", extra=nobody)

@@ -5,6 +5,7 @@ the file system's clock does. What becomes of those who are here when their key 
 """
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class KeyFolder:
     def admits(self, peer: PeerId) -> bool:
         """Whether the public key of `peer` lies in the folder, under its name."""
         name = f"{peer}{SUFFIX}"
-        return (self.path / name).exists() and self.is_good(name)
+        return os.path.exists(self.path / name) and self.is_good(name)  # which raises nothing, as Path.exists does
 
     def is_good(self, name: str) -> bool:
         """Whether a file admits the peer it is named after; warn of one that does not. May be called in a thread."""
@@ -64,7 +65,7 @@ def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
     keys = [_read_source(source) for source in sources]
     filed = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         for key in keys:
             peer = PeerId.of(key)
             path = folder / f"{peer}{SUFFIX}"
@@ -74,6 +75,14 @@ def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
         advice = "Name a folder that you may write to, with --authorized."
         raise UsageError(f"cannot write to {folder}: {error.strerror}", advice=advice) from None
     return filed
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, for everybody to read: the mediator is often another user than this one."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)  # whatever the umask
 
 
 def _read_source(source: Path) -> RSAPublicKey:

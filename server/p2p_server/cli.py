@@ -1,30 +1,35 @@
 """`p2p-server`: flags and environment variables in, one line when it is ready, an exit code out.
 
-0: stopped by SIGTERM or SIGINT. 2: what was asked for cannot be done; one sentence on standard error says why.
+0: stopped by SIGTERM or SIGINT. 1: a fault of this program. 2: what was asked for cannot be done; one sentence on
+standard error says why.
 """
 
 import argparse
 import asyncio
 import itertools
 import json
+import logging
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from p2p_core.errors import UsageError
 from p2p_core.wire.candidate import Transport
 
-from p2p_server import descriptors, flag_values, logs
+from p2p_server import flag_values, logs
 from p2p_server.config import Config, StunServer, default_authorized, default_state_dir
-from p2p_server.flags import LIMITS, SHARE, SHARES, from_environment, make_parser, variable
+from p2p_server.flags import LIMITS, SHARE, SHARES, from_environment, make_parser, unknown_variables, variable
 from p2p_server.limits import Limits
+from p2p_server.logs import fields
 
 if TYPE_CHECKING:
     from p2p_server.app import Listening
 
 __all__ = ["main"]
+
+_Said = Callable[[str], str]
 
 _READY = ("host", "port", "stun_port", "mediator_id")  # what programs are told
 _BY_ADDRESS = ("max_unauthenticated_per_address", "handshakes_per_second")
@@ -36,6 +41,8 @@ _WITHOUT = {
 }
 _PARTS = {"max_unauthenticated_per_address": "max_unauthenticated", "max_relays_per_key": "max_relays"}
 
+_log = logging.getLogger(__name__)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
@@ -44,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parse(parser, sys.argv[1:] if arguments is None else arguments)
         if options.command == "authorize":
             return _authorize(options)
-        return _serve(_config(parser, options), options)
+        return _serve(_config(parser, options), options, unknown_variables(parser))
     except UsageError as error:
         print(f"p2p-server: {error}\n            {error.advice}", file=sys.stderr)
         return 2
@@ -58,28 +65,35 @@ def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpars
     return parser.parse_args(arguments)
 
 
-def _serve(config: Config, options: argparse.Namespace) -> int:
+def _serve(config: Config, options: argparse.Namespace, unknown: Sequence[str]) -> int:
     # gRPC's own lines about failed handshakes name addresses.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logs.set_up(options.log_format, options.log_level, options.log_peers)
     from p2p_server.serving import serve
 
-    config = replace(config, limits=descriptors.fit(config.limits, stun=config.stun, files=descriptors.raise_limit()))
+    for name in unknown:
+        _log.warning("a variable looks like a flag's and is none", extra=fields("unknown-variable", variable=name))
     asyncio.run(serve(config, lambda listening: _announce(listening, config, options.log_format)))
     return 0
 
 
 def _announce(listening: "Listening", config: Config, form: str) -> None:
+    store = flag_values.store_text(config.store)
     if form == "json":
         metrics = None if listening.metrics is None else str(listening.metrics)
-        told = {name: getattr(listening, name) for name in _READY} | {"metrics": metrics}
-        line = json.dumps({"event": "listening"} | told)
+        told: dict[str, object] = {"time": logs.stamp(time.time()), "level": "info", "event": "listening"}
+        told |= {name: getattr(listening, name) for name in _READY}
+        told |= {"store": store, "behind_proxy": not config.by_address, "metrics": metrics}
+        line = json.dumps(told)
     else:
         host = f"[{listening.host}]" if ":" in listening.host else listening.host
         parts = [f"listening on {host}:{listening.port}", _own_stun(listening)]
         if config.stun_server:
             parts.append(f"STUN of others at {' '.join(map(str, config.stun_server))}")
-        parts += [_relaying(config.limits), f"mediator id {listening.mediator_id or 'none'}"]
+        parts += [_relaying(config.limits), f"store {store}"]
+        if not config.by_address:
+            parts.append("behind a proxy")
+        parts.append(f"mediator id {listening.mediator_id}" if listening.mediator_id else "no TLS, so no mediator id")
         if listening.metrics is not None:
             parts.append(f"metrics at {listening.metrics}")
         line = ", ".join(parts)
@@ -120,17 +134,24 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         parser.error("--tls-cert and --tls-key go together: give both")
     if options.insecure and options.tls_cert is not None:
         parser.error("--insecure is without TLS, so --tls-cert and --tls-key have no use: leave it or them out")
-    if options.open and options.authorized is not None and str(options.authorized) != from_environment("authorized"):
-        parser.error("--open admits every key and --authorized only some: leave one of them out")
-    _check_switches(parser, options)
+    unsaid = parser.parse_args([])
+
+    def said(name: str) -> str:
+        """Return what the value of a flag was said by, as far as that can be told: the flag, or its variable."""
+        by_variable = from_environment(name) and getattr(options, name) == getattr(unsaid, name)
+        return variable(name) if by_variable else _flag(name)
+
+    if options.open and options.authorized is not None:
+        opens, names = (said(name) == _flag(name) for name in ("open", "authorized"))
+        if opens is names:
+            both = f"{said('open')} admits every key and {said('authorized')} only some"
+            parser.error(f"{both}: leave one of them out")
+        options.open = opens
+    _check_switches(parser, options, unsaid, said)
     if options.host and options.host == options.stun_host:
-        parser.error(f"--host and --stun-host are the same, {options.host}: STUN is for a second address")
-    if options.stun_port == 65535:
-        parser.error("--stun-port cannot be 65535: STUN takes the next port as well")
-    if options.stun_port and options.port == options.stun_port:
-        parser.error(f"--port and --stun-port are both {options.port}: they must differ")
-    if options.stun_port and options.port == options.stun_port + 1:
-        parser.error(f"--port {options.port} is the port after --stun-port, which STUN takes as well")
+        both = f"{said('host')} and {said('stun_host')} are the same, {options.host}"
+        parser.error(f"{both}: STUN is for a second address")
+    _check_ports(parser, options, said)
     state_dir = options.state_dir or default_state_dir()
     return Config(
         state_dir=state_dir,
@@ -150,17 +171,37 @@ def _config(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Con
         drain_seconds=options.drain_seconds,
         metrics=options.metrics,
         log_peers=options.log_peers,
-        limits=_limits(parser, options),
+        limits=_limits(parser, options, unsaid, said),
     )
 
 
-def _limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Limits:
-    unsaid = parser.parse_args([])
+def _check_ports(parser: argparse.ArgumentParser, options: argparse.Namespace, said: _Said) -> None:
+    if options.stun_port == 65535:
+        parser.error(f"{said('stun_port')} cannot be 65535: STUN takes the next port as well")
+    if options.stun_port and options.port == options.stun_port:
+        parser.error(f"{said('port')} and {said('stun_port')} are both {options.port}: they must differ")
+    if options.stun_port and options.port == options.stun_port + 1:
+        parser.error(f"{said('port')} {options.port} is the port after {said('stun_port')}, which STUN takes as well")
+    if options.metrics is not None and options.host in (
+        "",
+        options.metrics.host,
+    ):  # another address has ports of its own
+        taken = {options.port: "port"}
+        if options.stun_port and not options.no_stun:
+            taken |= {options.stun_port: "stun_port", options.stun_port + 1: "stun_port"}
+        if options.metrics.port and options.metrics.port in taken:
+            takes = said(taken[options.metrics.port])
+            parser.error(f"{said('metrics')} {options.metrics} has a port that {takes} takes: give it another")
+
+
+def _limits(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, unsaid: argparse.Namespace, said: _Said
+) -> Limits:
     limits = {name: getattr(options, name) for name in LIMITS}
     for part, whole in _PARTS.items():
         if limits[part] > limits[whole]:
             if limits[part] != getattr(unsaid, part):
-                parser.error(f"{_flag(part)} {limits[part]} is more than {_flag(whole)}, which is {limits[whole]}")
+                parser.error(f"{said(part)} {limits[part]} is more than {said(whole)}, which is {limits[whole]}")
             limits[part] = limits[whole]
     for key, one in SHARES.items():
         if limits[key] is None:
@@ -168,13 +209,14 @@ def _limits(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Lim
     return Limits(relay=not options.no_relay, **limits)
 
 
-def _check_switches(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+def _check_switches(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, unsaid: argparse.Namespace, said: _Said
+) -> None:
     """Refuse a flag that a switch leaves without use; its environment variable may be there for other starts."""
-    unsaid = parser.parse_args([])
     for switch, flags in _WITHOUT.items():
         for flag in flags:
             if getattr(options, switch) and getattr(options, flag) != getattr(unsaid, flag):
-                parser.error(f"{_flag(switch)} leaves {_flag(flag)} without use: leave one of them out")
+                parser.error(f"{said(switch)} leaves {_flag(flag)} without use: leave one of them out")
 
 
 def _flag(name: str) -> str:

@@ -30,7 +30,8 @@ def raise_limit() -> int | None:
 
 
 def fit(limits: Limits, *, stun: bool, files: int | None) -> Limits:
-    """Return `limits`, with fewer connections if they would need more than `files`; that is warned of.
+    """Return `limits`, with fewer connections if they would need more than `files`. That is told: as a warning if
+    somebody asked for so many.
 
     Peers and STUN (where it is answered) have half each, and what the other one does not want.
     """
@@ -40,8 +41,9 @@ def fit(limits: Limits, *, stun: bool, files: int | None) -> Limits:
     room = max(2, files - _RESERVE)
     for_stun = min(wanted, max(room // 2, room - limits.max_connections))
     fitting = replace(limits, max_connections=room - for_stun, stun_connections=for_stun)
-    _log.warning(
-        "too few files may be opened for all connections that are allowed: fewer are taken (ulimit -n, LimitNOFILE=)",
+    _log.log(
+        logging.INFO if limits.max_connections == Limits().max_connections else logging.WARNING,
+        "at most so many connections are taken, as no more files may be opened (ulimit -n, LimitNOFILE=)",
         extra=fields(event="few-files", files=files, connections=room - for_stun, stun_connections=for_stun),
     )
     return fitting

@@ -4,7 +4,7 @@ docs/protocol/mediator.md has the same table, and a test holds the two together.
 
 Where the mediator has too much to do, or cannot do it now (RESOURCE_EXHAUSTED, UNAVAILABLE), the ending says after how
 many seconds it is worth trying again. Nowhere else: there time alone makes nothing better, or it is the peer's own link
-that failed, and the peer knows better when that is back.
+that failed, and the peer knows better when that is back. No sentence speaks of it: the peer may well try by itself.
 """
 
 import math
@@ -56,19 +56,19 @@ class Ending(Enum):
     TOO_MANY_HANDSHAKES = (
         "too-many-handshakes",
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "too many peers are proving themselves at once; try again in a moment",
+        "too many peers are proving themselves at once",
         2.0,  # a handshake takes a round trip
     )
     HANDSHAKE_RATE = (
         "handshake-rate",
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "too many streams come from this address; try again in a moment",
+        "too many streams come from this address",
         1.0,
     )
     TOO_MANY_STREAMS = (
         "too-many-streams",
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "this key opens streams too often; try again later",
+        "this key opens streams too often",
         10.0,
     )
     TOO_MANY_ADVERTISEMENTS = (
@@ -102,13 +102,13 @@ class Ending(Enum):
     STORE_UNAVAILABLE = (
         "store-unavailable",
         grpc.StatusCode.UNAVAILABLE,
-        "the mediator cannot reach its store; try again in a moment",
+        "the mediator cannot use its store",
         5.0,  # a Redis that is started again is there in less, and the mediator finds it within a few seconds
     )
     SHUTTING_DOWN = (
         "shutting-down",
         grpc.StatusCode.UNAVAILABLE,
-        "the mediator is shutting down; try again",
+        "the mediator is shutting down",
         2.0,  # another instance is there at once, the same one started again in about that
     )
     INTERNAL = ("internal", grpc.StatusCode.INTERNAL, "the mediator failed; its log says why")

@@ -3,7 +3,7 @@
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from p2p_core.wire.candidate import Transport
 
@@ -25,12 +25,15 @@ __all__ = [
     "size_flag",
     "size_text",
     "store",
+    "store_text",
     "stun_server",
 ]
 
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SIZE = re.compile(r"([0-9]+)(?:([KMG])(?:iB)?)?", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")  # that is none
+_DATABASE = re.compile(r"/?|/[0-9]{1,9}", re.ASCII)
 _LEAST_BYTES = 1024**2  # a handshake and a chat; less would end every relay as soon as it is there
 _LEAST_RATE = 64 * 1024  # bytes/s; a message of 256 KiB must not hold a relay up for as long as makes it seem dead
 
@@ -124,6 +127,14 @@ def _host_port(text: str) -> HostPort:
     return HostPort(host.removeprefix("[").removesuffix("]"), port(number))
 
 
+def store_text(text: str) -> str:
+    """Return a store for people, without user, password and options."""
+    if text == MEMORY:
+        return text
+    url = urlsplit(text)
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
 def store(text: str) -> str:
     """Read `memory`, or the URL of a Redis. What is wrong with it is said without it: a password may stand in it."""
     if text == MEMORY:
@@ -133,8 +144,13 @@ def store(text: str) -> str:
         good = url.scheme in ("redis", "rediss") and url.hostname and url.port != 0
     except ValueError:  # of the port, or of an IPv6 address
         good = False
-    if not good:
-        raise ArgumentTypeError(f"a store is {MEMORY}, redis://HOST:PORT/DB, or with TLS rediss://HOST:PORT/DB")
+    if not good or url.fragment or _ESCAPE.search(url.netloc):
+        escaped = "; in a password / is written %2F, ? %3F, # %23, @ %40, % %25" if "@" in text else ""
+        raise ArgumentTypeError(
+            f"a store is {MEMORY}, redis://HOST:PORT/DB, or with TLS rediss://HOST:PORT/DB{escaped}"
+        )
+    if _DATABASE.fullmatch(url.path) is None or "db" in parse_qs(url.query, keep_blank_values=True):
+        raise ArgumentTypeError("the database of a Redis is a number at the end: redis://HOST:PORT/0")
     return text
 
 

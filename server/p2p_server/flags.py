@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from p2p_core.errors import UsageError
 from p2p_server import flag_values, logs
 from p2p_server.config import DEFAULT_DRAIN_SECONDS, DEFAULT_PORT, DEFAULT_STUN_PORT, MEMORY
 from p2p_server.limits import Limits
-from p2p_server.manual import ENVIRONMENT
+from p2p_server.manual import BYTES, ENVIRONMENT
 
-__all__ = ["LIMITS", "SHARE", "SHARES", "from_environment", "make_parser", "variable"]
+__all__ = ["LIMITS", "SHARE", "SHARES", "from_environment", "make_parser", "unknown_variables", "variable"]
 
 _PREFIX = "P2P_SERVER_"
 _PEM = {"type": Path, "metavar": "PEM"}
+# What Kubernetes tells each container of each Service ("Discovering services" in its documentation): p2p-server gives
+# P2P_SERVER_SERVICE_HOST, P2P_SERVER_PORT and P2P_SERVER_PORT_54700_TCP_ADDR, p2p-server-stun P2P_SERVER_STUN_PORT.
+_SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
+_OF_KUBERNETES = re.compile(r"(tcp|udp|sctp)://.*")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 _Limit = tuple[str, str, Callable[[str], float], str]  # name, metavar, what reads it, help
@@ -34,7 +39,7 @@ _RELAY_LIMITS: tuple[_Limit, ...] = (
     ("relay-total-rate", "BYTES", flag_values.relay_rate, "bytes/s of all relays together, 0 for no limit"),
     ("relay-total-bytes", "BYTES", flag_values.relay_bytes, "bytes of all relays together in a day, 0 for no limit"),
     ("max-relays", "COUNT", flag_values.count, "relays at once"),
-    ("max-relays-per-key", "COUNT", flag_values.count, "of one peer"),
+    ("max-relays-per-key", "COUNT", flag_values.count, "relays of one peer at once"),
     ("relay-idle", "SECONDS", flag_values.seconds(15), "a relay that is silent for this long is ended"),
 )
 _PEER_LIMITS: tuple[_Limit, ...] = (
@@ -46,7 +51,7 @@ _PEER_LIMITS: tuple[_Limit, ...] = (
         flag_values.count,
         "streams at once on which no key was proved yet, or that are over and still open",
     ),
-    ("max-unauthenticated-per-address", "COUNT", flag_values.count, "of one IPv4 address or IPv6 /64"),
+    ("max-unauthenticated-per-address", "COUNT", flag_values.count, "of them, from one IPv4 address or IPv6 /64"),
     (
         "handshakes-per-second",
         "NUMBER",
@@ -54,7 +59,7 @@ _PEER_LIMITS: tuple[_Limit, ...] = (
         "streams from one address in a second; four times that at once after a rest",
     ),
     ("handshake-timeout", "SECONDS", flag_values.seconds(1), "for each step of a peer's proof"),
-    ("streams-per-minute", "NUMBER", flag_values.positive, "streams of one key"),
+    ("streams-per-minute", "NUMBER", flag_values.positive, "streams that one key opens in a minute"),
     ("max-advertisements", "COUNT", flag_values.count, "peers that one peer waits for or is matched with"),
     ("max-message", "BYTES", flag_values.message_size, "bytes of one message of a peer"),
     (
@@ -84,10 +89,14 @@ def make_parser() -> argparse.ArgumentParser:
     _add_served(parser.add_argument_group("where to listen"))
     admitted = parser.add_argument_group("whom to admit")
     _add_folders(admitted)
-    _add_switch(admitted, "open", "admit every key that proves itself")
+    _add_switch(
+        admitted,
+        "open",
+        "admit every key that proves itself; not together with --authorized, but a flag wins over the other's variable",
+    )
     _add_stun(parser.add_argument_group("STUN"))
-    _add_relay(parser.add_argument_group("the relay"))
-    limits = parser.add_argument_group("limits", "Who is over one is told so, and when to try again.")
+    _add_relay(parser.add_argument_group("the relay", BYTES))
+    limits = parser.add_argument_group("limits", f"Who is over one is told so, and when to try again. {BYTES}")
     for limit in _PEER_LIMITS:
         _add_limit(limits, *limit)
     _add_instances(parser.add_argument_group("several instances"))
@@ -108,7 +117,11 @@ def _add_served(group: argparse._ArgumentGroup) -> None:
     )
     _add(group, "tls-cert", "certificate chain to show (default: one made at the first start, and kept)", **_PEM)
     _add(group, "tls-key", "the key of --tls-cert", **_PEM)
-    _add_switch(group, "insecure", "no TLS, for where it ends in front of the mediator: peers cannot authenticate it")
+    _add_switch(
+        group,
+        "insecure",
+        "no TLS, for where it ends in front of the mediator: peers cannot authenticate it, and need --insecure too",
+    )
     _add_switch(
         group,
         "behind-proxy",
@@ -120,7 +133,14 @@ def _add_served(group: argparse._ArgumentGroup) -> None:
 def _add_stun(group: argparse._ArgumentGroup) -> None:
     stun_help = f"port for STUN, with the next one; 0 for any (default: {DEFAULT_STUN_PORT})"
     _add(group, "stun-port", stun_help, type=flag_values.port, metavar="PORT", default=DEFAULT_STUN_PORT)
-    _add(group, "stun-host", "a second address of this machine, for STUN (default: none)", metavar="HOST", default="")
+    _add(
+        group,
+        "stun-host",
+        "a second address of this machine, for STUN: from it peers learn whether their NAT gives them another port for "
+        "each address (default: none)",
+        metavar="HOST",
+        default="",
+    )
     group.add_argument(
         "--stun-server",
         help="another STUN server that peers are told of, for a mediator behind a TCP-only tunnel; "
@@ -152,7 +172,7 @@ def _add_instances(group: argparse._ArgumentGroup) -> None:
     _add(
         group,
         "advertise",
-        "where peers reach this very instance, for its relays and STUN (default: where they reached any)",
+        "where peers reach this very instance, for its relays and STUN (default: the address that they dialled)",
         type=flag_values.host_port,
         metavar="HOST:PORT",
     )
@@ -171,7 +191,7 @@ def _add_logs(group: argparse._ArgumentGroup) -> None:
     _add(
         group,
         "metrics",
-        "where to answer GET /metrics, for Prometheus; 0 for any port (default: nowhere; the host: 127.0.0.1)",
+        "where to answer GET /metrics, for Prometheus; 0 for any port (default: none; HOST without one: 127.0.0.1)",
         type=flag_values.metrics,
         metavar="[HOST:]PORT",
     )
@@ -237,8 +257,46 @@ def _add_limit(
 def _add(group: argparse._ActionsContainer, name: str, text: str, **options: Any) -> None:
     """Add a flag whose default is its environment variable, if that is there and not empty."""
     if options.get("default") is not argparse.SUPPRESS:
-        options["default"] = from_environment(name) or options.get("default")
+        if value := from_environment(name):
+            options["default"] = _Variable(value)
+        options["type"] = _naming(name, options.get("type", str))
     group.add_argument(f"--{name}", help=f"{text} [{variable(name)}]", **options)
+
+
+class _Variable(str):
+    """What an environment variable has; argparse reads a default that is a string as it reads a flag's value."""
+
+    __slots__ = ()
+
+
+def _naming(name: str, read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return what reads as `read` does, and says of a value that makes no sense if it is the variable's."""
+
+    def check(text: str) -> Any:
+        try:
+            return read(text)
+        except argparse.ArgumentTypeError as error:
+            if not isinstance(text, _Variable):
+                raise
+            where = f"the environment variable {variable(name)}"
+            if _OF_KUBERNETES.fullmatch(text):
+                where += ", which Kubernetes sets for a Service of that name: see enableServiceLinks"
+            raise argparse.ArgumentTypeError(f"{error} ({where})") from None
+
+    return check
+
+
+def unknown_variables(parser: argparse.ArgumentParser) -> list[str]:
+    """Return the names in the environment that look like a flag's variable, and are none."""
+    known = {variable(flag.removeprefix("--")) for flag in parser._option_string_actions}
+    return sorted(
+        name
+        for name, value in os.environ.items()
+        if name.startswith(_PREFIX)
+        and name not in known
+        and not _SERVICE_LINK.fullmatch(name)
+        and not _OF_KUBERNETES.fullmatch(value)
+    )
 
 
 def _add_switch(group: argparse._ActionsContainer, name: str, text: str) -> None:

@@ -130,7 +130,7 @@ _GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.server_handshake_timeout_ms", 10_000),  # TLS; without it a silent connection stays for two minutes
     # A connection whose other end vanished is gone after 20 + 10 s; it takes its stream with it. The first timeout is
-    # for a cut link; the other for a process that stands still, whose system goes on acknowledging, and gRPC takes 60 s.
+    # for a cut link; the other, of 60 s if left to gRPC, for a process that stands still while its system acknowledges.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.ping_timeout_ms", 10_000),

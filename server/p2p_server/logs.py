@@ -11,7 +11,7 @@ import re
 import sys
 from datetime import UTC, datetime
 
-__all__ = ["FORMATS", "LEVELS", "fields", "formatter", "set_up", "visits"]
+__all__ = ["FORMATS", "LEVELS", "fields", "formatter", "set_up", "stamp", "visits"]
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
@@ -21,6 +21,11 @@ visits = logging.getLogger("p2p_server.visits")
 
 _OF_PEERS = frozenset(("peer", "other", "address"))
 _PLAIN = re.compile(r"[^\s\"=\\]+")  # a value that needs no quotes
+
+
+def stamp(seconds: float) -> str:
+    """Return a time (s since 1970) in ISO 8601, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def fields(event: str, **values: object) -> dict[str, object]:
@@ -54,13 +59,16 @@ class _Formatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._hidden = hidden
 
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 – logging's own name
+        return stamp(record.created)
+
     def _shown(self, record: logging.LogRecord) -> dict[str, object]:
         values: dict[str, object] = getattr(record, "fields", {})
         return {name: _plain(value) for name, value in values.items() if name not in self._hidden and value is not None}
 
 
 class _TextFormatter(_Formatter):
-    """Time (local), level, logger and message, and then the event and its fields as `key=value`."""
+    """Time (ISO 8601, UTC), level, logger and message, and then the event and its fields as `key=value`."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 – logging's own name
         line = super().formatMessage(record)
@@ -75,7 +83,7 @@ class _JsonFormatter(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": stamp(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
         }

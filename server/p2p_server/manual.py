@@ -3,9 +3,13 @@
 A text has paragraphs, and rows of a term and what it means.
 """
 
-__all__ = ["ENVIRONMENT", "MAN_PAGE"]
+__all__ = ["BYTES", "ENVIRONMENT", "MAN_PAGE"]
 
-ENVIRONMENT = "Each flag can also be given as the environment variable that is named behind it; the flag wins."
+ENVIRONMENT = (
+    "Each flag can also be given as the environment variable that is named behind it; the flag wins. The variable of a "
+    "flag that takes no value says yes or no."
+)
+BYTES = "BYTES is a whole number, with K, M or G behind it for powers of 1024: 64K, 4M, 2G."
 
 MAN_PAGE: dict[str, tuple[str | tuple[str, str], ...]] = {
     "DESCRIPTION": (
@@ -13,14 +17,25 @@ MAN_PAGE: dict[str, tuple[str | tuple[str, str], ...]] = {
         "other directly. Where there is no direct way it passes on what they say to each other, encrypted: it sees\n"
         "who meets whom, and never what they say.",
     ),
+    "SIZES": (BYTES,),
     "OUTPUT": (
         "The first line on standard output says where it listens, and the mediator's id, which is for the peers.\n"
-        "With --log-format json it is one object: event (listening), host, port, stun_port (null with --no-stun),\n"
-        "mediator_id (null with --insecure), metrics (HOST:PORT, or null).\n"
+        "With --log-format json it is one object: time (ISO 8601, UTC), level (info), event (listening), host,\n"
+        "port, stun_port (null with --no-stun), mediator_id (null with --insecure), store, behind_proxy (true or\n"
+        "false), metrics (HOST:PORT, or null).\n"
         "The log goes to standard error.",
+    ),
+    "SIGNALS": (
+        (
+            "SIGTERM, SIGINT",
+            "take no more peers, send away those that wait, let those go on that are just meeting, for\n"
+            "--drain-seconds at most, and end. A second one ends at once.",
+        ),
+        ("SIGHUP", "look at the certificate and at every authorized key now; once a second it is done anyway."),
     ),
     "EXIT STATUS": (
         ("0", "stopped by SIGTERM or SIGINT"),
+        ("1", "a fault of the mediator: please report it, with what is on standard error"),
         ("2", "what was asked for cannot be done; one sentence on standard error says why"),
     ),
     "ENVIRONMENT": (ENVIRONMENT,),

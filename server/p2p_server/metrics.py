@@ -173,6 +173,8 @@ def watch_mediator(
     store_up: Read,
     draining: Read,
     tasks: Read,
+    stun_connections: Read,
+    connections_allowed: Read,
 ) -> None:
     """Show how one mediator is doing."""
     metrics.watch("peers", "Peers that proved their key, with a stream to this instance.", peers)
@@ -186,3 +188,5 @@ def watch_mediator(
     metrics.watch("store_up", "Whether the store can be asked: 1 or 0.", store_up)
     metrics.watch("draining", "Whether this instance is stopping, and takes no new streams: 1 or 0.", draining)
     metrics.watch("tasks", "Tasks of the event loop.", tasks)
+    metrics.watch("stun_connections", "Connections for STUN over TCP.", stun_connections)
+    metrics.watch("connections_allowed", "Connections to the port for peers that are taken.", connections_allowed)

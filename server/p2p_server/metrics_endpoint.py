@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 from http import HTTPStatus
 
-from p2p_core.errors import UsageError
-
 from p2p_server.clock import Clock, Timer
 from p2p_server.metrics import CONTENT_TYPE, Metrics
 from p2p_server.sockets import listen
@@ -36,10 +34,7 @@ class MetricsEndpoint:
     @classmethod
     async def start(cls, metrics: Metrics, host: str, port: int, clock: Clock) -> "MetricsEndpoint":
         """Listen on `host`, all addresses if it is empty; port 0 lets the system choose. Raises `UsageError`."""
-        try:
-            sockets = await listen(host, port)
-        except UsageError as error:
-            raise UsageError(str(error), advice="Choose what to show the metrics on with --metrics.") from None
+        sockets = await listen(host, port, advice="Choose what to show the metrics on with --metrics.")
         endpoint = cls(metrics, clock)
         endpoint.port = sockets[0].getsockname()[1]
         loop = asyncio.get_running_loop()

@@ -71,7 +71,7 @@ class RelayAccounts:
         )
         both = self._accounts.get(pair) or Account.of("between these two", 0, limits.relay_bytes, now)
         if self._all.relays >= 2 * limits.max_relays:
-            raise StreamEnded(Ending.RELAY_LIMIT, "it relays for as many peers as it may; try again later")
+            raise StreamEnded(Ending.RELAY_LIMIT, "it relays for as many peers as it may")
         if own.relays >= limits.max_relays_per_key:
             raise StreamEnded(Ending.RELAY_LIMIT, "a peer has as many relays as it may")
         accounts = own, both, self._all

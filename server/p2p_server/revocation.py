@@ -54,6 +54,11 @@ class KeyWatch:
         """How many peers are admitted, as far as was seen."""
         return sum(file.is_good for file in self._files.values())
 
+    @property
+    def could_read(self) -> bool:
+        """Whether the last look saw the folder."""
+        return self._problem is None
+
     def look(self, *, thoroughly: bool = False) -> frozenset[PeerId]:
         """Return the peers that were admitted at the last look, and are no more; `thoroughly` looks at every file.
 

@@ -1,7 +1,9 @@
 """A whole mediator: TLS, keys, ports, stopping."""
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -141,6 +143,18 @@ async def test_that_nobody_is_admitted_is_warned_of(
     admit(0)
     await start(authorized=folder)
     assert not events(caplog, "nobody-admitted")
+
+
+async def test_it_is_not_known_whether_anybody_is_admitted_by_a_folder_that_cannot_be_read(
+    start: StartMediator, admit: Callable[..., Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scandir(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    await start(authorized=admit(0))
+    told = [event["event"] for event in events(caplog, "keys-unreadable", "nobody-admitted")]
+    assert told == ["keys-unreadable"]
 
 
 async def test_plaintext_is_refused_where_there_is_tls(start: StartMediator) -> None:

@@ -184,3 +184,22 @@ def test_the_mediators_own_folder_of_state_is_not_a_folder_of_keys(tmp_path: Pat
     load_or_create(tmp_path / "state", datetime.now(UTC))
     with pytest.raises(UsageError, match="RSA"):
         authorize(tmp_path / "authorized", [tmp_path / "state" / "key.pem"])
+
+
+def test_the_folders_it_makes_are_for_everybody_to_read(tmp_path: Path) -> None:
+    source = tmp_path / "a.pem"
+    source.write_bytes(PEMS[0])
+    before = os.umask(0o077)
+    try:
+        authorize(tmp_path / "punchwire" / "authorized", [source])
+        private = tmp_path / "private"
+        private.mkdir()
+        authorize(private, [source])
+    finally:
+        os.umask(before)
+    made = [tmp_path / "punchwire", tmp_path / "punchwire" / "authorized", private]
+    assert [path.stat().st_mode & 0o777 for path in made] == [0o755, 0o755, 0o700]  # which was there
+
+
+def test_a_folder_that_cannot_be_searched_admits_nobody() -> None:
+    assert not KeyFolder(Path("k" * 300)).admits(PEERS[0])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_it_says_where_it_listens_and_stops_on_a_signal(run: Run, tmp_path: Path
     line = first_line(process)
     found = re.fullmatch(
         r"listening on 127\.0\.0\.1:(\d+), STUN on TCP (\d+), (\d+) and UDP \d+, \d+, "
-        r"relaying at 4 MiB/s each way and 4 GiB a day between two peers, mediator id ([a-z2-7]{52})",
+        r"relaying at 4 MiB/s each way and 4 GiB a day between two peers, store memory, mediator id ([a-z2-7]{52})",
         line,
     )
     assert found is not None, line
@@ -83,12 +84,16 @@ def test_it_says_where_it_listens_and_stops_on_a_signal(run: Run, tmp_path: Path
 def test_json(run: Run) -> None:
     process = run("--port", "0", "--stun-port", "0", "--insecure", "--open", "--log-format", "json")
     listening = json.loads(first_line(process))
+    assert datetime.fromisoformat(listening.pop("time")).tzinfo is UTC
     assert listening == {
+        "level": "info",
         "event": "listening",
         "host": "*",
         "port": listening["port"],
         "stun_port": listening["stun_port"],
         "mediator_id": None,
+        "store": "memory",
+        "behind_proxy": True,
         "metrics": None,
     }
     process.terminate()
@@ -122,7 +127,28 @@ def test_a_taken_port_is_one_sentence(run: Run) -> None:
     assert (process.returncode, out) == (2, "")
     sentence, advice = errors.splitlines()
     assert sentence == f"p2p-server: cannot listen on 127.0.0.1, port {port}: it is in use"
+    assert advice.lstrip().startswith(f"ss -tanp 'sport = :{port}' shows who has it")
     assert "--port" in advice
+
+
+def test_a_variable_that_is_no_flags_is_named(run: Run) -> None:
+    """Those of a Service of that name are Kubernetes's, which a name that is only much like one is not."""
+    process = run(
+        *("--host", "127.0.0.1", "--port", "0", "--stun-port", "0", "--open", "--insecure", "--log-format", "json"),
+        P2P_SERVER_MAX_PEERS="5",
+        P2P_SERVER_METRICS_PORT="9470",
+        P2P_SERVER_SERVICE_HOST="10.0.0.1",
+        P2P_SERVER_SERVICE_PORT="54700",
+        P2P_SERVER_SERVICE_PORT_PEERS="54700",
+        P2P_SERVER_PORT_54700_TCP="tcp://10.0.0.1:54700",
+        P2P_SERVER_PORT_54700_TCP_ADDR="10.0.0.1",
+        P2P_SERVER_METRICS_SERVICE_PORT="tcp://10.0.0.1:9470",
+    )
+    first_line(process)
+    process.terminate()
+    lines = [json.loads(line) for line in process.communicate(timeout=PATIENCE)[1].splitlines()]
+    unknown = [line["variable"] for line in lines if line["event"] == "unknown-variable"]
+    assert unknown == ["P2P_SERVER_MAX_PEERS", "P2P_SERVER_METRICS_PORT"]
 
 
 def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
@@ -155,7 +181,8 @@ def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
 )
 def test_it_says_what_it_does(run: Run, flags: tuple[str, ...], said: str) -> None:
     line = first_line(run("--host", "127.0.0.1", "--port", "0", "--insecure", "--open", *flags))
-    assert re.fullmatch(rf"listening on 127\.0\.0\.1:\d+, {said}, mediator id none", line), line
+    end = "store memory, behind a proxy, no TLS, so no mediator id"
+    assert re.fullmatch(rf"listening on 127\.0\.0\.1:\d+, {said}, {end}", line), line
 
 
 # In this process: what the parser makes of its arguments.
@@ -261,6 +288,19 @@ def test_open_needs_no_folder(clean: pytest.MonkeyPatch) -> None:
     assert config_of().authorized == Path("/nowhere")
 
 
+def test_a_folder_that_a_flag_names_is_not_opened_by_a_variable(
+    clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean.setenv("P2P_SERVER_OPEN", "yes")
+    assert config_of().authorized is None
+    assert config_of("--authorized", "/nowhere").authorized == Path("/nowhere")
+    clean.setenv("P2P_SERVER_AUTHORIZED", "/nowhere")
+    with pytest.raises(SystemExit):
+        config_of()
+    both = "P2P_SERVER_OPEN admits every key and P2P_SERVER_AUTHORIZED only some: leave one of them out"
+    assert both in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("order", [0, 1])
 def test_authorize_takes_the_folder_before_or_after_its_name(
     clean: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: int
@@ -288,6 +328,10 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["--open", "--authorized", "keys"], "leave one of them out"),
         (["--port", "5000", "--stun-port", "5000"], "they must differ"),
         (["--port", "5001", "--stun-port", "5000"], "--port 5001 is the port after --stun-port"),
+        (["--metrics", "54700"], "--metrics 127.0.0.1:54700 has a port that --port takes"),
+        (["--metrics", "54702"], "--metrics 127.0.0.1:54702 has a port that --stun-port takes"),
+        (["--store", "redis://:a/b@h/0"], "in a password / is written %2F, ? %3F, # %23, @ %40, % %25"),
+        (["--store", "redis://h/cache"], "the database of a Redis is a number at the end: redis://HOST:PORT/0"),
         (["--no-stun", "--stun-port", "1"], "--no-stun leaves --stun-port without use"),
         (["--no-stun", "--stun-host", "127.0.0.2"], "--no-stun leaves --stun-host without use"),
         (["--no-relay", "--relay-rate", "1M"], "--no-relay leaves --relay-rate without use"),
@@ -324,6 +368,7 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["authorize"], "required"),
         (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "cannot read /nowhere/c.pem"),
         (["--authorized", "/nowhere/keys"], "there is no folder /nowhere/keys"),
+        (["--authorized", "k" * 300, "--insecure"], "cannot look at the folder k"),
         (["--host", "no-such-host.invalid", "--insecure", "--open"], "no-such-host.invalid"),
         (["authorize", "/nowhere/a.pem"], "cannot read /nowhere/a.pem"),
         (["--state-dir", "/dev/null/state", "--open"], "/dev/null/state"),
@@ -354,7 +399,32 @@ def test_a_variable_that_makes_no_sense_is_said(
     except SystemExit as end:
         code = end.code  # type: ignore[assignment]
     assert code == 2
-    assert value in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert value in errors
+    assert f"the environment variable P2P_SERVER_{variable}" in errors
+
+
+def test_a_service_of_kubernetes_may_have_our_name(
+    clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean.setenv("P2P_SERVER_PORT", "tcp://10.0.0.1:54700")
+    with pytest.raises(SystemExit):
+        cli.main([])
+    assert "which Kubernetes sets for a Service of that name: see enableServiceLinks" in capsys.readouterr().err
+
+
+def test_what_two_variables_say_is_said_by_their_names(
+    clean: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clean.setenv("P2P_SERVER_STUN_PORT", "5000")
+    with pytest.raises(SystemExit):
+        config_of("--port", "5000")
+    assert "--port and P2P_SERVER_STUN_PORT are both 5000" in capsys.readouterr().err
+
+
+def test_metrics_may_have_the_same_port_at_another_address(clean: pytest.MonkeyPatch) -> None:
+    assert config_of("--host", "192.0.2.1", "--metrics", "54700").metrics is not None
+    assert config_of("--no-stun", "--metrics", "54702").metrics is not None
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

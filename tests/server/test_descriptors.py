@@ -1,3 +1,4 @@
+import logging
 import resource
 from collections.abc import Iterator
 
@@ -38,9 +39,17 @@ def test_connections_fit_into_the_files_there_are(
     fitting: tuple[int, int],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     limits = descriptors.fit(Limits(max_connections=peers, stun_connections=stun), stun=True, files=files)
     assert (limits.max_connections, limits.stun_connections) == fitting
     assert bool(caplog.records) is (fitting != (peers, stun))
+
+
+def test_it_is_a_warning_where_somebody_asked_for_so_many(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    descriptors.fit(Limits(), stun=True, files=1024)
+    descriptors.fit(Limits(max_connections=10_000), stun=True, files=1024)
+    assert [record.levelno for record in caplog.records] == [logging.INFO, logging.WARNING]
 
 
 def test_no_files_are_kept_for_stun_that_is_not_answered() -> None:

@@ -30,6 +30,9 @@ from p2p_server.config import HostPort, StunServer
         (flag_values.store, "memory", "memory"),
         (flag_values.store, "redis://:secret@redis.example.net:6380/2", "redis://:secret@redis.example.net:6380/2"),
         (flag_values.store, "rediss://[2001:db8::1]", "rediss://[2001:db8::1]"),
+        (flag_values.store, "redis://:%2F%40%23%25@h/", "redis://:%2F%40%23%25@h/"),
+        (flag_values.store_text, "memory", "memory"),
+        (flag_values.store_text, "redis://me:secret@h:6380/2?ssl_ca_certs=x", "redis://h:6380/2"),
         (flag_values.count, "1", 1),
         (flag_values.positive, "0.5", 0.5),
         (flag_values.seconds(0), "0", 0.0),
@@ -56,7 +59,11 @@ def test_what_they_mean(read: Callable[[str], object], text: str, value: object)
         (flag_values.metrics, ["", "host", ":9100", "65536", "http://host:1"]),
         (
             flag_values.store,
-            ["", "Memory", "redis:", "redis://", "redis://:0", "redis://h:0", "redis://h:x", "http://h"],
+            [
+                *("", "Memory", "redis:", "redis://", "redis://:0", "redis://h:0", "redis://h:x", "http://h"),
+                *("redis://h/x", "redis://h/1/2", "redis://h/-1", "redis://h/0?db=1", "redis://h?db="),
+                *("redis://:a/b@h/0", "redis://:a#b@h/0", "redis://:a?b@h/0", "redis://:a%b@h/0", "redis://h/0#x"),
+            ],
         ),
         (flag_values.count, ["", "0", "-1", "1.5", "1e3", "٣"]),
         (flag_values.positive, ["", "0", "0.0", "-1", "nan", "inf", "1e3", ".5", "٣"]),
@@ -72,7 +79,7 @@ def test_what_means_nothing_is_said(read: Callable[[str], object], texts: list[s
 
 
 def test_a_password_is_not_said() -> None:
-    for text in ("rediz://:secret@host", "redis://:secret@host:x", "redis://:secret@"):
+    for text in ("rediz://:secret@host", "redis://:secret@host:x", "redis://:secret@", "redis://:secret@h/x"):
         with pytest.raises(ArgumentTypeError) as error:
             flag_values.store(text)
         assert "secret" not in str(error.value)

@@ -71,7 +71,7 @@ def test_text(err: io.StringIO) -> None:
     set_up(err, "text", "info")
     say()
     line = err.getvalue()
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO p2p_server\.somewhere: ", line)
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 INFO p2p_server\.somewhere: ", line)
     assert line.endswith('it is so event=told count=3 seconds=0.5 why="of a cat"\n')
 
 

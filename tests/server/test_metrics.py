@@ -103,9 +103,12 @@ def test_what_is_watched_is_read_when_somebody_looks() -> None:
         store_up=lambda: up[0],
         draining=lambda: False,
         tasks=lambda: 9,
+        stun_connections=lambda: 5,
+        connections_allowed=lambda: 6,
     )
     assert [value(metrics, name) for name in ("peers", "peers_waiting", "store_up", "draining")] == [7, 2, 1, 0]
     assert [value(metrics, name) for name in ("unauthenticated_streams", "relays", "tasks")] == [3, 4, 9]
+    assert [value(metrics, name) for name in ("stun_connections", "connections_allowed")] == [5, 6]
     waiting.clear()
     up[0] = False
     assert [value(metrics, name) for name in ("peers_waiting", "store_up")] == [0, 0]

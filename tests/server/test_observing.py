@@ -50,6 +50,8 @@ def all_metrics() -> bytes:
         store_up=lambda: 0,
         draining=lambda: 0,
         tasks=lambda: 0,
+        stun_connections=lambda: 0,
+        connections_allowed=lambda: 0,
     )
     return metrics.render()
 

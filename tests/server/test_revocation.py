@@ -165,11 +165,13 @@ def test_a_folder_that_cannot_be_read_takes_nothing_away(
         assert watch.look() == NOBODY
     (event,) = warnings(caplog)
     assert (event["event"], event["why"]) == ("keys-unreadable", "Stale file handle")
+    assert not watch.could_read
     away = folder.rename(folder.with_name("away"))
     assert watch.look() == NOBODY
     assert [event["why"] for event in warnings(caplog)] == ["No such file or directory"]
     away.rename(folder)
     assert watch.look() == {PEERS[0]}
+    assert watch.could_read
 
 
 def test_a_folder_that_was_emptied_takes_all_away(watch: KeyWatch, folder: Path) -> None:

@@ -11,12 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
+from p2p_peer.cli.parser import PARSERS, chat_parser, parse
 from p2p_server import cli
 from p2p_server.config import Config
 from p2p_server.endings import Ending
 from p2p_server.flags import make_parser
+from p2p_server.stores.base import Left, Signalled
+from p2p_server.stores.redis import RedisStore
 
-from tests import balancer
+from tests import balancer, redis_server
+from tests.redis_server import RedisServer
+from tests.server.store_contract import MAX_OTHERS, Arrivals, World, pair
 
 ROOT = Path(__file__).parents[2]
 OURS = ROOT / "share" / "doc" / "punchwire"
@@ -66,24 +71,49 @@ def code() -> list[str]:
 def test_every_flag_that_the_page_names() -> None:
     named = {span.split()[0] for span in code() if span.startswith("--")}
     assert len(named) > 20
-    assert named <= flags() | {"--save"}  # Redis's
-    assert {
-        flag for span in code() if span.startswith("p2p-server ") for flag in re.findall(r"--[a-z-]+", span)
-    } <= flags()
+    assert named <= flags() | {"--standalone", "--reuse-key"}  # certbot's
 
 
 def test_every_command_of_ours_in_the_page_can_be_parsed() -> None:
-    lines = [line for block in blocks() for line in block.splitlines() if re.match(r"(\S*/)?p2p-server\s", line)]
-    assert len(lines) >= 3
-    for line in lines:
-        make_parser().parse_args(shlex.split(line)[1:])
+    lines = [*code(), *(line for block in blocks() for line in block.splitlines())]
+    ours = [found for line in lines if (found := re.match(r"(?:\S*/)?(p2p-server|p2p-peer)\s", line))]
+    assert {found[1] for found in ours} == {"p2p-server", "p2p-peer"}
+    for found in ours:
+        whole, alone = (
+            (make_parser().parse_args, flags() | {"authorize"})
+            if found[1] == "p2p-server"
+            else (parse, chat_parser()._option_string_actions.keys() | PARSERS.keys())
+        )
+        arguments = shlex.split(found.string, comments=True)[1:]
+        if len(arguments) > 1:
+            whole(arguments)
+        else:
+            assert arguments[0] in alone
 
 
-@pytest.mark.parametrize(
-    "variables", [dict(re.findall(r"^(P2P_SERVER_\w+)=(.*)$", block, re.MULTILINE)) for block in blocks()]
-)
-def test_every_variable_in_the_page_is_understood(variables: dict[str, str], understood: Understood) -> None:
-    understood(variables)
+@pytest.mark.parametrize("source", [*blocks(), "\n".join(code())])
+def test_every_variable_in_the_page_is_understood(source: str, understood: Understood) -> None:
+    understood(dict(re.findall(r"^(P2P_SERVER_\w+)=(.*)$", source, re.MULTILINE)))
+
+
+async def test_two_instances_meet_in_redis_as_the_page_has_it() -> None:
+    redis_server.needed()
+    [settings] = re.findall(r"```conf\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    with RedisServer(*(word for line in settings.splitlines() for word in shlex.split(f"--{line}"))) as redis:
+        url = redis.url.replace("//", "//punchwire:PASSWORD@")
+        world = World([(RedisStore(url, each.deliver, MAX_OTHERS), each) for each in (Arrivals(), Arrivals())])
+        try:
+            for store, _ in world.stores:
+                await store.start()
+            a, b = await pair(world)
+            await a.signal(b.peer, b"hello")
+            assert await b.next() == Signalled(a.peer, b"hello")
+            await a.leave(b.peer)
+            assert await b.next() == Left(a.peer)
+            await b.forget()
+        finally:
+            for store, _ in world.stores:
+                await store.close()
 
 
 def test_every_reason_that_the_page_names_is_one() -> None:
@@ -162,6 +192,22 @@ def test_the_dockerfile_is_understood(understood: Understood) -> None:
     text = (ROOT / "Dockerfile").read_text()
     understood(dict(re.findall(r"(P2P_SERVER_\w+)=([^\s\\]+)", text.partition("\nFROM")[2])))
     assert set(re.findall(r"P2P_SERVER_\w+", text)) <= VARIABLES
+
+
+def test_the_dockerfiles_example_publishes_what_is_listened_on_and_keeps_the_identity() -> None:
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n#", "")
+    [example] = [line for line in text.splitlines() if "docker run -d" in line]
+    config = cli._config(make_parser(), make_parser().parse_args([]))
+    for transport, published in (
+        ("tcp", (config.port, config.stun_port + 1)),
+        ("udp", (config.port, config.stun_port)),
+    ):
+        numbers = "-".join(map(str, published))
+        assert f"-p {numbers}:{numbers}{'' if transport == 'tcp' else '/udp'} " in example
+    [kept] = re.findall(r"^VOLUME (.*)$", text, re.MULTILINE)
+    assert re.search(rf"-v \w+:{kept} ", example)
+    [patience] = re.findall(r"--stop-timeout (\d+)", example)
+    assert int(patience) > config.drain_seconds
 
 
 def test_the_unit_is_understood(understood: Understood) -> None:

@@ -44,8 +44,12 @@ async def test_a_port_that_is_taken_is_named(transport: Transport, name: str) ->
     (taken,) = await listen("127.0.0.1", 0, transport)
     with taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"127.0.0.1, {name} {port}: it is in use"):
+        with pytest.raises(UsageError, match=f"127.0.0.1, {name} {port}: it is in use") as error:
             await listen("127.0.0.1", port, transport)
+        assert f"'sport = :{port}' shows who has it" in error.value.advice
+        with pytest.raises(UsageError, match=r"it is in use") as error:
+            await listen("127.0.0.1", port, transport, advice="Choose another.")
+        assert error.value.advice.endswith(" Choose another.")
 
 
 async def test_a_name_that_does_not_exist_is_named() -> None:
