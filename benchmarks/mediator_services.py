@@ -98,14 +98,16 @@ class Services:
         flags = ["--store", f"redis://{LOOPBACK}:{port}/0"]
         balanced = count == 2 and shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is not None
         folder = self._new_folder()  # of all of them: they have one key
-        instances = [self._start_mediator(folder, [*flags, *(["--behind-proxy"] * balanced)]) for _ in range(count)]
+        shown = [free_port() for _ in range(count)]
+        flags += ["--behind-proxy"] * balanced
+        instances = [self._start_mediator(folder, [*flags, "--metrics", str(port)]) for port in shown]
         beside = {"Redis": server.pid}
         targets = tuple(instance.port for instance in instances)
         if balanced:
             with pinned(self._other):
                 # All peers of the swarm come from one address.
                 ports = [each.port for each in instances]
-                balancer = Balancer.start(folder, ports, PUNCHWIRE_PER_ADDRESS="1000000")
+                balancer = Balancer.start(folder, ports, shown, PUNCHWIRE_PER_ADDRESS="1000000")
             self._watch(balancer.process)
             beside["haproxy"] = balancer.process.pid
             targets = (balancer.port,)

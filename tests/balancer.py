@@ -42,14 +42,15 @@ class Balancer:
     _asked_at: int
 
     @classmethod
-    def start(cls, folder: Path, ports: Sequence[int], **settings: str) -> Self:
+    def start(cls, folder: Path, ports: Sequence[int], health_ports: Sequence[int], **settings: str) -> Self:
         """Start one in front of mediators at these ports; what it says on standard error is in `folder`.
 
-        `settings` are more of its variables.
+        `health_ports` are those of their metrics, `settings` more of its variables.
         """
-        where = {
-            f"PUNCHWIRE_MEDIATOR_{name.upper()}": f"{HERE}:{port}" for name, port in zip(INSTANCES, ports, strict=True)
-        }
+        where = {}
+        for name, port, health in zip(INSTANCES, ports, health_ports, strict=True):
+            where[f"PUNCHWIRE_MEDIATOR_{name.upper()}"] = f"{HERE}:{port}"
+            where[f"PUNCHWIRE_HEALTH_{name.upper()}"] = str(health)
         asking = folder / "asking.cfg"
         asking.write_text('global\n    stats socket "${PUNCHWIRE_ASKED}" level admin\n')
         with socket.create_server((HERE, 0)) as peers, socket.create_server((HERE, 0)) as asked, ExitStack() as files:
@@ -79,6 +80,11 @@ class Balancer:
         """Let new connections go to these only; those that are there stay."""
         for name in INSTANCES:
             self.ask(f"set server mediators/{name} state {'ready' if name in instances else 'drain'}")
+
+    def states(self) -> dict[str, str]:
+        """What it thinks of each mediator: UP, DOWN, or on the way from one to the other."""
+        rows = [line.split(",") for line in self.ask("show stat").splitlines()]
+        return {row[1]: row[17] for row in rows if row[0] == "mediators" and row[1] in INSTANCES}
 
     def ask(self, command: str) -> str:
         """Return what it answers to a command of its management guide, section 9.3."""

@@ -1,6 +1,7 @@
 """The way to the mediator: recognised, greeted, and made again when it breaks, as late as the mediator wants it."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from p2p_core.machines.backoff import Backoff
 
 from p2p_peer.events import Admitted, ConnectEvent, MediatorBack, MediatorLost, MediatorReached
 from p2p_peer.mediator import MediatorClient
-from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated, recognise
+from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated, recognise, with_new_certificate
 from p2p_peer.options import ConnectOptions
 from p2p_peer.trust import TrustStore
 from p2p_peer.waiting import Waiting
@@ -33,6 +34,7 @@ class Mediation:
         self._key, self._options = key, options
         self._backoff = Backoff(random.random)
         self._identity: MediatorIdentity | None = None
+        self._refused = False  # it was reached last time, and only said no: it need not be recognised again
         self._client: MediatorClient | None = None
 
     @property
@@ -103,7 +105,10 @@ class Mediation:
             await self._client.close()
 
     async def _come_when_told(self, refused: MediatorUnreachable) -> None:
-        """Come again, as often as the mediator says so. Raises what it said last when the waiting is over."""
+        """Come again, as often as the mediator says so. Raises what it said last when the waiting is over.
+
+        From the second time on later each time: many who come when they were told may be what keeps it busy.
+        """
         try:
             async with self.waiting.timeout():
                 while True:
@@ -113,6 +118,7 @@ class Mediation:
                         if error.retry_after is None:
                             raise
                         refused = error
+                    await asyncio.sleep(max(self._backoff.pause(_now()), self._backoff.closed_for(_now())))
         except TimeoutError:
             raise refused from None
 
@@ -120,7 +126,8 @@ class Mediation:
         closed_for = self._backoff.closed_for(_now())
         _log.info("the mediator is asked again%s", f" in {closed_for:.1f} s" if closed_for else "")
         await asyncio.sleep(closed_for)
-        self._identity = await self._reach()
+        if not self._refused:
+            self._identity = await self._reach()
         self._client = await self._greet()
 
     async def _reach(self) -> MediatorIdentity:
@@ -138,10 +145,12 @@ class Mediation:
         )
 
     async def _greet(self) -> MediatorClient:
+        self._refused = False
         try:
-            client = await MediatorClient.connect(self.identity, self._key, self._heed)
+            client = await self._connect()
         except MediatorUnreachable as error:
             self._heed(error)
+            self._refused = error.retry_after is not None
             port = self.identity.address.port
             if self._options.insecure and await speaks_http2_over_tls(self.host, port):
                 raise MediatorUnreachable(
@@ -151,6 +160,21 @@ class Mediation:
             raise
         self._backoff.admitted(_now())
         return client
+
+    async def _connect(self) -> MediatorClient:
+        """Connect; once more if it shows another certificate than it did when it was recognised."""
+        try:
+            return await MediatorClient.connect(self.identity, self._key, self._heed)
+        except MediatorUnreachable as error:
+            if error.retry_after is not None:
+                raise
+            renewed = None
+            with contextlib.suppress(MediatorUnreachable):  # as was said
+                renewed = await with_new_certificate(self.identity)
+            if renewed is None:
+                raise
+        self._identity = renewed
+        return await MediatorClient.connect(renewed, self._key, self._heed)
 
     def _heed(self, error: PunchwireError) -> None:
         """Remember when the mediator may be asked again, if it has said so."""

@@ -18,9 +18,11 @@ _AGAIN = "Start again in a moment."
 _LATER = (  # the mediator's reasons that say that it is not this program's fault, and may be over soon
     "shutting-down",
     "store-unavailable",
+    "keys-unreadable",
     "too-many-handshakes",
     "too-many-streams",
     "handshake-rate",
+    "step-rate",
     "signal-rate",
     "step-timeout",
     "heartbeat-lost",

@@ -6,7 +6,7 @@ from p2p_core.wire.candidate import Address
 from p2p_server.clock import Clock
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.limits import Limits
-from p2p_server.quota import Place, Quota, source_of
+from p2p_server.quota import Beginners, Place, Quota, source_of
 from p2p_server.rate import Rate
 
 __all__ = ["Admission"]
@@ -17,7 +17,9 @@ class Admission:
 
     def __init__(self, limits: Limits, clock: Clock, *, by_address: bool) -> None:
         """Hold to `limits`. Not `by_address`: behind a proxy all peers come from one, which then says nothing."""
-        self._quota = Quota(limits.max_unauthenticated, limits.max_unauthenticated_per_address if by_address else None)
+        per_address = limits.max_unauthenticated_per_address if by_address else None
+        self._beginners = Beginners(limits.max_unauthenticated, per_address)
+        self._over = Quota(limits.max_connections, limits.over_per_address if by_address else None)
         self._addresses: Rate | None = None
         if by_address:
             self._addresses = Rate(
@@ -27,10 +29,10 @@ class Admission:
 
     def place(self, observed: Address | None) -> Place:
         """Return a place, not taken yet, for a stream that no key and no ticket stands behind."""
-        return Place(self._quota, source_of(observed))
+        return Place(self._beginners, self._over, source_of(observed))
 
     def check_address(self, observed: Address | None) -> None:
-        """Count one more handshake from an address. Raises `StreamEnded` when it is too many."""
+        """Count one more stream from an address. Raises `StreamEnded` when it is too many."""
         source = source_of(observed)
         if self._addresses is not None and not self._addresses.allows(source):
             raise StreamEnded(Ending.HANDSHAKE_RATE, retry_after=self._addresses.free_in(source))
@@ -43,4 +45,4 @@ class Admission:
     @property
     def unauthenticated(self) -> int:
         """How many streams there are that nothing stands behind: not yet, or no more."""
-        return self._quota.inside
+        return self._beginners.inside + self._over.inside

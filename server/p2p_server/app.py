@@ -12,6 +12,7 @@ Mediator ─┬─ GrpcPort ── MeetService ── Store ── Inbox ── 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -67,7 +68,6 @@ class Mediator:
 
     listening: Listening
     _clock: Clock
-    _stop_grace: float
     _certificates: Certificates | None
     _keys: KeyWatch | None  # None: every key is admitted
     _port: GrpcPort
@@ -89,7 +89,6 @@ class Mediator:
             stun_ports = await StunPorts.bind(config)
             stun = StunResponder(limits, clock, metrics)
             closing.callback(stun_ports.close)
-            shown_at = await _show(metrics, config.metrics, clock, closing)
             closing.push_async_callback(store.close)
             await store.start()
             meet = MeetService(
@@ -109,7 +108,11 @@ class Mediator:
             )
             relay = RelayService(desk, limits, clock, admission, metrics, sees_addresses=by_address)
             checks = Quota(limits.health_checks, limits.health_checks_per_source if by_address else None)
-            health = HealthService([SERVICE], checks, lambda: store.is_available and not meet.is_stopping)
+
+            def is_serving() -> bool:
+                return store.is_available and not meet.is_stopping
+
+            health = HealthService([SERVICE], checks, is_serving, clock)
             watch_mediator(
                 metrics,
                 peers=lambda: meet.peers,
@@ -122,12 +125,14 @@ class Mediator:
                 stun_connections=lambda: stun.connections,
                 connections_allowed=lambda: limits.max_connections,
             )
-            handlers = meet.handler(), relay.handler(), health.handler()
-            port = GrpcPort(config.host, config.port, grpc_options(limits), handlers)
+            shown_at = await _show(metrics, is_serving, config.metrics, clock, closing)
+            keys = KeyWatch(folder) if folder else None
+            services = meet.service(), relay.service(), health.service()
+            port = GrpcPort(config.host, config.port, grpc_options(limits), services)
+            closing.push_async_callback(port.stop, limits.stop_grace)
             await port.show(certificates.current if certificates else None)
             await stun.start(stun_ports.sockets)
             closing.push_async_callback(stun.stop)
-            keys = KeyWatch(folder) if folder else None
             _warn(config, keys)
             listening = Listening(
                 config.host or "*",
@@ -137,7 +142,7 @@ class Mediator:
                 str(PeerId(certificates.current.identity.id)) if certificates else None,
                 shown_at,
             )
-            return cls(listening, clock, limits.stop_grace, certificates, keys, port, meet, relay, closing.pop_all())
+            return cls(listening, clock, certificates, keys, port, meet, relay, closing.pop_all())
 
     @property
     def certificate(self) -> tls.Certificate | None:
@@ -145,13 +150,15 @@ class Mediator:
         return self._certificates.current if self._certificates else None
 
     async def look(self, *, thoroughly: bool = False) -> None:
-        """Look for another certificate, and for keys that were taken away. One call at a time."""
+        """Look for keys that were taken away and, unless it drains, for another certificate. One call at a time."""
         if self._keys is not None:
-            gone = await asyncio.to_thread(self._keys.look, thoroughly=thoroughly)
-            if gone:
+            good = await asyncio.to_thread(self._keys.look, thoroughly=thoroughly)
+            if good is not None:
+                here = self._meet.here | self._relay.here
+                gone = frozenset(peer for peer in here - good if self._keys.is_gone(peer))
                 self._meet.revoke(gone)
                 self._relay.revoke(gone)
-        if self._certificates is not None:
+        if self._certificates is not None and not self._meet.is_stopping:
             found = await asyncio.to_thread(self._certificates.look, thoroughly=thoroughly)
             if found is not None:
                 await self._exchange(self._certificates, found)
@@ -166,20 +173,14 @@ class Mediator:
         """Tell the peers, end all streams, and close all sockets."""
         self._meet.stop()
         self._relay.stop()
-        await self._port.stop(self._stop_grace)
         await self._closing.aclose()
 
     async def _exchange(self, certificates: Certificates, found: tls.Certificate) -> None:
-        before = certificates.current
         certificates.use(found)  # first: a peer that sees it may prove itself at once
         try:
             await self._port.show(found)
         except UsageError as error:
-            certificates.use(before)
-            _log.warning(
-                "another certificate cannot be used; the present one stays",
-                extra=fields(event="certificate-unusable", why=error),
-            )
+            certificates.take_back(error)
         else:
             certificates.tell()
 
@@ -194,11 +195,13 @@ def _store(config: Config, clock: Clock, metrics: Metrics, inbox: Inbox, desk: R
     return TimedStore(store, metrics, clock)
 
 
-async def _show(metrics: Metrics, where: HostPort | None, clock: Clock, closing: AsyncExitStack) -> HostPort | None:
-    """Show the metrics; return where."""
+async def _show(
+    metrics: Metrics, is_serving: Callable[[], bool], where: HostPort | None, clock: Clock, closing: AsyncExitStack
+) -> HostPort | None:
+    """Show the metrics, and whether it serves; return where."""
     if where is None:
         return None
-    endpoint = await MetricsEndpoint.start(metrics, where.host, where.port, clock)
+    endpoint = await MetricsEndpoint.start(metrics, is_serving, where.host, where.port, clock)
     closing.push_async_callback(endpoint.stop)
     lag = LoopLag(clock, metrics.lagged)
     lag.start()

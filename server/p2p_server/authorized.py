@@ -6,22 +6,29 @@ the file system's clock does. What becomes of those who are here when their key 
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from p2p_core.errors import KeyLocked, UsageError
 from p2p_core.identity import PeerId, RSAPublicKey, load_public_key, public_pem
 
-from p2p_server.files import place, read
+from p2p_server.files import Unreadable, is_lasting, place, read
 from p2p_server.logs import fields
 
-__all__ = ["SUFFIX", "Admits", "KeyFolder", "admit_anyone", "authorize"]
+__all__ = ["Admits", "KeyFolder", "KeysUnreadable", "admit_anyone", "authorize"]
 
 Admits = Callable[[PeerId], bool]
+"""Whether a peer is admitted. Raises `KeysUnreadable`."""
 
-SUFFIX = ".pem"
+_SUFFIX = ".pem"
+_PEER = re.compile(r"[a-z2-7]{52}")  # a peer id, in the name of a file
 
 _log = logging.getLogger(__name__)
+
+
+class KeysUnreadable(Exception):
+    """It cannot be told now whether a peer is admitted: a disk, a file server or our own descriptors fail."""
 
 
 def admit_anyone(_peer: PeerId) -> bool:
@@ -36,24 +43,65 @@ class KeyFolder:
         """Admit whose keys lie in `path`. While it does not exist, nobody is admitted."""
         self.path = path
         self._warned: dict[str, str] = {}
+        self._unreadable: str | None = None
 
     def admits(self, peer: PeerId) -> bool:
-        """Whether the public key of `peer` lies in the folder, under its name."""
-        name = f"{peer}{SUFFIX}"
-        return os.path.exists(self.path / name) and self.is_good(name)  # which raises nothing, as Path.exists does
+        """Whether the public key of `peer` lies in the folder, under its name. Raises `KeysUnreadable`."""
+        name = f"{peer}{_SUFFIX}"
+        try:
+            os.stat(self.path / name)
+        except OSError as error:
+            if is_lasting(error):
+                return False
+            self.tell_unreadable(str(error.strerror))
+            raise KeysUnreadable from None
+        return self.whose(name) == peer
 
-    def is_good(self, name: str) -> bool:
-        """Whether a file admits the peer it is named after; warn of one that does not. May be called in a thread."""
-        problem = _problem(self.path / name)
+    def whose(self, name: str) -> PeerId | None:
+        """Return which peer a file admits; warn of one that admits nobody. May be called in a thread.
+
+        Raises `KeysUnreadable`, and tells why.
+        """
+        problem: str | None = None
+        peer: PeerId | None = None
+        try:
+            peer = PeerId.of(load_public_key(read(self.path / name)))
+        except Unreadable as error:
+            problem = error.why
+            if not error.is_lasting:
+                self.tell_unreadable(problem)
+                raise KeysUnreadable from None
+        except UsageError as error:
+            problem = str(error)
+        if peer is not None and name != f"{peer}{_SUFFIX}":
+            peer, problem = None, "it is not named after the peer id of its key"
+        self._warn(name, problem)
+        return peer
+
+    def tell_unreadable(self, why: str | None) -> None:
+        """Warn that keys cannot be read; once for each reason, until all of them could be: None."""
+        if why is not None and why != self._unreadable:
+            _log.warning(
+                "authorized keys cannot be read; whose key it is is neither admitted nor sent away",
+                extra=fields(event="keys-unreadable", why=why),
+            )
+        self._unreadable = why
+
+    def _warn(self, name: str, problem: str | None) -> None:
         if problem is None:
             self._warned.pop(name, None)
         elif self._warned.get(name) != problem:
             self._warned[name] = problem
+            peer = _PEER.search(name)
             _log.warning(
                 "a file in the folder of authorized keys is passed over",
-                extra=fields(event="key-passed-over", file=name, why=problem),
+                extra=fields(
+                    event="key-passed-over",
+                    peer=peer.group() if peer else None,
+                    file=None if peer else name,
+                    why=problem,
+                ),
             )
-        return problem is None
 
 
 def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
@@ -68,7 +116,7 @@ def authorize(folder: Path, sources: list[Path]) -> list[tuple[PeerId, Path]]:
         _make(folder)
         for key in keys:
             peer = PeerId.of(key)
-            path = folder / f"{peer}{SUFFIX}"
+            path = folder / f"{peer}{_SUFFIX}"
             place(path, public_pem(key), 0o644)
             filed.append((peer, path))
     except OSError as error:
@@ -95,12 +143,3 @@ def _read_source(source: Path) -> RSAPublicKey:
         ) from None
     except UsageError as error:
         raise type(error)(f"{source}: {error}", advice=error.advice) from None
-
-
-def _problem(path: Path) -> str | None:
-    """Say why a file admits nobody; None if it admits the peer it is named after."""
-    try:
-        peer = PeerId.of(load_public_key(read(path)))
-    except UsageError as error:
-        return str(error)
-    return None if path.name == f"{peer}{SUFFIX}" else "it is not named after the peer id of its key"

@@ -1,6 +1,6 @@
 """The certificate that the mediator shows, from its files, which may get another one while it runs.
 
-Peers prove their keys to the certificate they saw. Those that saw the one before, and had not said so yet when it was
+Peers prove their keys to the certificate they saw. Those that saw an earlier one, and had not said so yet when it was
 exchanged, are still taken for a while.
 """
 
@@ -47,9 +47,9 @@ class Certificates:
         self._clock = clock
         self._signature = self._sign()
         self._problem = ""
-        self._before: tls.Identity | None = None
-        self._exchanged = clock.now()
-        self.current = _first(config, self._today())
+        self._found = self._signature
+        self._earlier: list[tuple[tls.Identity, float]] = []  # and until when each is known
+        self.current = self._before = _first(config, self._today())
         self._first = self.current.identity
         self._expiry_told: datetime | None = None
         self._soon_told: datetime | None = None
@@ -57,9 +57,8 @@ class Certificates:
 
     def identities(self) -> tuple[tls.Identity, ...]:
         """Return who the mediator is to peers that connect now, and who it was to those that did so just before."""
-        if self._before is None or self._clock.now() >= self._exchanged + _OVERLAP:
-            return (self.current.identity,)
-        return (self.current.identity, self._before)
+        now = self._clock.now()
+        return self.current.identity, *(identity for identity, until in reversed(self._earlier) if now < until)
 
     def look(self, *, thoroughly: bool = False) -> tls.Certificate | None:
         """Return another certificate, if there is one now; `use` it then. May be called in a thread.
@@ -75,23 +74,31 @@ class Certificates:
         try:
             found = self._files.load(now)
         except UsageError as error:
-            if str(error) != self._problem:
-                _log.warning(
-                    "another certificate cannot be used; the present one stays",
-                    extra=fields(event="certificate-unusable", why=error),
-                )
-            self._problem = str(error)
+            self._tell_problem(error)
             return None
-        self._signature, self._problem = signature, ""
-        return None if found == self.current else found
+        if found == self.current:
+            self._signature, self._problem = signature, ""
+            return None
+        self._found = signature
+        return found
 
     def use(self, certificate: tls.Certificate) -> None:
-        """Make `certificate` the present one."""
-        self._before, self._exchanged = self.current.identity, self._clock.now()
-        self.current = certificate
+        """Make `certificate`, which `look` has found, the present one. It is not shown yet: `tell` or `take_back`."""
+        now = self._clock.now()
+        known = [(identity, until) for identity, until in self._earlier if now < until]
+        self._earlier = [*known, (self.current.identity, now + _OVERLAP)]
+        self._before, self.current = self.current, certificate
+        self._signature = self._found
+
+    def take_back(self, why: UsageError) -> None:
+        """Make the one before the present one again, as the other cannot be shown; it will be found again."""
+        self.current, self._signature = self._before, None
+        self._earlier.pop()
+        self._tell_problem(why)
 
     def tell(self) -> None:
         """Log that the present one is shown now."""
+        self._problem = ""
         _log.info(
             "another certificate is shown from now on",
             extra=fields(event="certificate-exchanged", expires=self.current.expires.date()),
@@ -101,6 +108,14 @@ class Certificates:
                 "its key is another than at the start: peers that remember this mediator's id will refuse it",
                 extra=fields(event="mediator-id-changed", mediator_id=PeerId(self.current.identity.id)),
             )
+
+    def _tell_problem(self, why: UsageError) -> None:
+        if str(why) != self._problem:
+            _log.warning(
+                "another certificate cannot be used; the present one stays",
+                extra=fields(event="certificate-unusable", why=why),
+            )
+        self._problem = str(why)
 
     def _tell_expiry(self) -> None:
         expires, today = self.current.expires, self._today()

@@ -34,7 +34,7 @@ _Said = Callable[[str], str]
 _READY = ("host", "port", "stun_port", "mediator_id")  # what programs are told
 _BY_ADDRESS = ("max_unauthenticated_per_address", "handshakes_per_second")
 _WITHOUT = {
-    "no_stun": ("stun_port", "stun_host"),
+    "no_stun": ("stun_port", "stun_host", "stun_connections_per_address"),
     "no_relay": (*(name for name in LIMITS if "relay" in name), "advertise"),
     "behind_proxy": _BY_ADDRESS,
     "insecure": _BY_ADDRESS,

@@ -6,7 +6,6 @@ Signal, Leave, Ping out
 
 import logging
 import os
-import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
@@ -49,7 +48,6 @@ from p2p_server.tls import Identity
 __all__ = ["Conversation", "Setting"]
 
 _IN_FLIGHT = 15.0  # s after a match: no attempt to connect takes longer
-_AFTER_LOSS = 1.0, 5.0  # s; all peers of an instance lose the store together, and shall not come back in one moment
 
 _ROLES = {Role.INITIATOR: pb.INITIATOR, Role.RESPONDER: pb.RESPONDER}
 _TRANSPORTS = {Transport.UDP: pb.UDP, Transport.TCP: pb.TCP}
@@ -82,12 +80,17 @@ class Conversation:
         stream: MeetStream,
         observed: Address | None,
         in_background: Callable[[Coroutine[None, None, None]], None],
+        return_in: Callable[[], float],
     ) -> None:
-        """Talk on `stream`, with a peer at `observed`; `in_background` does what may take longer than the stream."""
+        """Talk on `stream`, with a peer at `observed`; `in_background` does what may take longer than the stream.
+
+        `return_in` says when a peer that is sent away together with all others is to come again (s).
+        """
         self._setting = setting
         self._stream = stream
         self._observed = observed
         self._in_background = in_background
+        self._return_in = return_in
         self.place = setting.admission.place(observed)
         self.peer: PeerId | None = None  # once it is welcome
         self._id: StreamId | None = None
@@ -96,17 +99,19 @@ class Conversation:
         self._wanted: dict[PeerId, float] = {}  # and since when
         self._matched_at = -_IN_FLIGHT + setting.clock.now()
         limits = setting.limits
-        self._signals = TokenBucket(limits.signals_per_second, limits.signals_at_once, setting.clock.now())
+        now = setting.clock.now()
+        self._steps = TokenBucket(limits.steps_per_second, limits.steps_at_once, now)
+        self._signals = TokenBucket(limits.signals_per_second, limits.signals_at_once, now)
 
     async def hold(self) -> None:
         """Talk with the peer until its stream ends. Raises `StreamEnded`, `HalfClosed` and what gRPC raises."""
-        if not self.place.take():
+        if not self.place.take(lambda: self._stream.end(Ending.TOO_MANY_HANDSHAKES)):
             raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
         setting = self._setting
         setting.admission.check_address(self._observed)
         opened = setting.clock.now()
         peer, round_trip = await self._authenticate()
-        self.place.give_back()
+        self.place.proved()
         setting.admission.check_key(peer)
         setting.metrics.proved(setting.clock.now() - opened)
         try:
@@ -118,15 +123,15 @@ class Conversation:
         """Give back all that the stream held but its place with gRPC: its end is certain.
 
         How long the call then lasts is up to the client, which may refuse to take the last message for ever: until
-        gRPC has done with it, it is counted, so that nobody piles up streams that are over.
+        gRPC has done with it, it is counted, so that nobody piles up streams that are over; it takes nobody's place.
         """
         self._stop_timer()
         if self._last_call is not None:
             self._last_call.cancel()
         self._wanted.clear()
+        self.place.linger()
         if self._id is not None:
             visits.info("a peer is gone", extra=fields(event="peer-gone", peer=self.peer, reason=self._stream.outcome))
-            self.place.take_anyway()
             self._setting.inbox.close(self._id)
             self._in_background(self._forget(self._id))
 
@@ -135,18 +140,18 @@ class Conversation:
         """Whether the peer waits for another one."""
         return bool(self._wanted)
 
-    def shut_down(self, until: float, retry_after: float) -> None:
+    def shut_down(self, until: float) -> None:
         """End the stream for a shutdown: at once, unless its peer was just matched and is about to connect."""
         now = self._setting.clock.now()
         when = min(self._matched_at + _IN_FLIGHT, until)
         if when <= now:
-            self._stream.end(Ending.SHUTTING_DOWN, retry_after=retry_after)
+            self._stream.end(Ending.SHUTTING_DOWN, retry_after=self._return_in())
         elif self._last_call is None:
-            self._last_call = self._setting.clock.call_at(when, lambda: self._shut_down_late(until, retry_after))
+            self._last_call = self._setting.clock.call_at(when, lambda: self._shut_down_late(until))
 
-    def _shut_down_late(self, until: float, retry_after: float) -> None:
+    def _shut_down_late(self, until: float) -> None:
         self._last_call = None
-        self.shut_down(until, retry_after)  # it may have been matched once more
+        self.shut_down(until)  # it may have been matched once more
 
     def revoke(self) -> None:
         """End the stream of a peer whose key was taken away."""
@@ -172,6 +177,8 @@ class Conversation:
         self.peer, self._id = peer, stream
         setting.inbox.open(stream, self._take)
         await setting.store.claim(stream, peer, self._observed, round_trip)
+        if self._stream.is_over:
+            return
         visits.info("a peer is here", extra=fields(event="peer-here", peer=peer, address=self._observed))
         self._stream.send(pb.ToPeer(welcome=self._welcome()))
         self._beat(heartbeat)
@@ -181,12 +188,14 @@ class Conversation:
                 case "advertise":
                     await self._advertise(stream, peer, message.advertise)
                 case "withdraw":
+                    self._count(self._steps, Ending.STEP_RATE)
                     wanted = _peer_id(message.withdraw.wanted)
                     self._wanted.pop(wanted, None)
                     await setting.store.withdraw(stream, wanted)
                 case "signal":
                     await self._signal(stream, message.signal)
                 case "leave":
+                    self._count(self._steps, Ending.STEP_RATE)
                     other = _peer_id(message.leave.peer)
                     self._wanted.pop(other, None)
                     await setting.store.leave(stream, other)
@@ -201,6 +210,7 @@ class Conversation:
         _check_size("an offer", message.offer, protocol.MAX_OFFER_BYTES)
         if wanted == peer:
             raise StreamEnded(Ending.ADVERTISED_SELF)
+        self._count(self._steps, Ending.STEP_RATE)
         self._wanted[wanted] = self._setting.clock.now()
         try:
             await self._setting.store.advertise(stream, wanted, message.offer)
@@ -210,15 +220,18 @@ class Conversation:
     async def _signal(self, stream: StreamId, message: pb.Signal) -> None:
         to = _peer_id(message.peer)
         _check_size("a signal", message.body, protocol.MAX_SIGNAL_BYTES)
-        now = self._setting.clock.now()
-        self._signals.take(1, now)
-        if not self._signals.has(0, now):
-            raise StreamEnded(Ending.SIGNAL_RATE, retry_after=self._signals.free_at(now) - now)
+        self._count(self._signals, Ending.SIGNAL_RATE)
         try:
             await self._setting.store.signal(stream, to, message.body)
         except NotMatched:
             raise StreamEnded(Ending.NOT_YOUR_MATCH) from None
         self._setting.metrics.signalled()
+
+    def _count(self, bucket: TokenBucket, ending: Ending) -> None:
+        now = self._setting.clock.now()
+        bucket.take(1, now)
+        if not bucket.has(0, now):
+            raise StreamEnded(ending, retry_after=bucket.free_at(now) - now)
 
     def _take(self, event: Event) -> None:
         """Pass on what the store delivers."""
@@ -233,7 +246,7 @@ class Conversation:
             case Displaced():
                 self._stream.end(Ending.REPLACED)
             case Lost():
-                self._stream.end(Ending.STORE_UNAVAILABLE, retry_after=random.uniform(*_AFTER_LOSS))  # noqa: S311
+                self._stream.end(Ending.STORE_UNAVAILABLE, retry_after=self._return_in())
 
     def _note_match(self, event: Matched) -> None:
         self._matched_at = now = self._setting.clock.now()

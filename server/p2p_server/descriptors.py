@@ -1,7 +1,10 @@
 """File descriptors: as many connections as there are of them, and no more.
 
-gRPC waits a second and tries again where there is none for a connection that comes. But a key that cannot be read is a
-key that is not admitted: a flood of connections must not take the last one.
+gRPC waits a second and tries again where there is none for a connection that comes. But a peer whose key cannot be read
+has to come again: a flood of connections must not take the last one.
+
+An exchange of the certificate makes another gRPC server, which may have as many connections again while the one before
+fades. That is not reckoned with: it would halve what there is room for all the time.
 """
 
 import logging

@@ -77,6 +77,7 @@ class Ending(Enum):
         "this peer waits for, or is matched with, as many others as it may",
         1.0,  # a new stream begins with none
     )
+    STEP_RATE = ("step-rate", grpc.StatusCode.RESOURCE_EXHAUSTED, "the peer asks for others too often", 1.0)
     SIGNAL_RATE = ("signal-rate", grpc.StatusCode.RESOURCE_EXHAUSTED, "the peer signals too often", 1.0)
     TOO_SLOW = (
         "too-slow",
@@ -104,6 +105,12 @@ class Ending(Enum):
         grpc.StatusCode.UNAVAILABLE,
         "the mediator cannot use its store",
         5.0,  # a Redis that is started again is there in less, and the mediator finds it within a few seconds
+    )
+    KEYS_UNREADABLE = (
+        "keys-unreadable",
+        grpc.StatusCode.UNAVAILABLE,
+        "the mediator cannot read who is admitted",
+        10.0,  # a file server is back in that, or in far more
     )
     SHUTTING_DOWN = (
         "shutting-down",

@@ -42,6 +42,14 @@ _RELAY_LIMITS: tuple[_Limit, ...] = (
     ("max-relays-per-key", "COUNT", flag_values.count, "relays of one peer at once"),
     ("relay-idle", "SECONDS", flag_values.seconds(15), "a relay that is silent for this long is ended"),
 )
+_STUN_LIMITS: tuple[_Limit, ...] = (
+    (
+        "stun-connections-per-address",
+        "COUNT",
+        flag_values.count,
+        "connections for STUN over TCP at once from one IPv4 address or IPv6 /64",
+    ),
+)
 _PEER_LIMITS: tuple[_Limit, ...] = (
     ("max-connections", "COUNT", flag_values.count, "connections at once; further ones are closed unread"),
     ("connection-idle", "SECONDS", flag_values.seconds(1), "a connection without a stream is closed after this long"),
@@ -49,7 +57,7 @@ _PEER_LIMITS: tuple[_Limit, ...] = (
         "max-unauthenticated",
         "COUNT",
         flag_values.count,
-        "streams at once on which no key was proved yet, or that are over and still open",
+        "streams at once on which no key was proved",
     ),
     ("max-unauthenticated-per-address", "COUNT", flag_values.count, "of them, from one IPv4 address or IPv6 /64"),
     (
@@ -63,13 +71,19 @@ _PEER_LIMITS: tuple[_Limit, ...] = (
     ("max-advertisements", "COUNT", flag_values.count, "peers that one peer waits for or is matched with"),
     ("max-message", "BYTES", flag_values.message_size, "bytes of one message of a peer"),
     (
+        "steps-per-second",
+        "NUMBER",
+        flag_values.positive,
+        "times that one peer asks for another, or takes it back; four times that at once after a rest",
+    ),
+    (
         "signals-per-second",
         "NUMBER",
         flag_values.positive,
         "signals of one peer to those it is matched with; four times that at once after a rest",
     ),
 )
-LIMITS = tuple(name.replace("-", "_") for name, *_ in (*_RELAY_LIMITS, *_PEER_LIMITS))
+LIMITS = tuple(name.replace("-", "_") for name, *_ in (*_STUN_LIMITS, *_RELAY_LIMITS, *_PEER_LIMITS))
 """Those of `Limits` that are flags of the same name, with the same default."""
 SHARES = {"relay_key_rate": "relay_rate", "relay_key_bytes": "relay_bytes"}
 """What one peer has for all its relays is `SHARE` times what one relay has, unless told otherwise."""
@@ -150,6 +164,8 @@ def _add_stun(group: argparse._ArgumentGroup) -> None:
         metavar="HOST:PORT[/udp|/tcp]",
     )
     _add_switch(group, "no-stun", "answer no STUN: peers are told of the servers of --stun-server only")
+    for limit in _STUN_LIMITS:
+        _add_limit(group, *limit)
 
 
 def _add_relay(group: argparse._ArgumentGroup) -> None:
@@ -191,7 +207,8 @@ def _add_logs(group: argparse._ArgumentGroup) -> None:
     _add(
         group,
         "metrics",
-        "where to answer GET /metrics, for Prometheus; 0 for any port (default: none; HOST without one: 127.0.0.1)",
+        "where to answer GET /metrics, for Prometheus, and GET /health, for a balancer; 0 for any port "
+        "(default: none; HOST without one: 127.0.0.1)",
         type=flag_values.metrics,
         metavar="[HOST:]PORT",
     )

@@ -13,6 +13,7 @@ from ipaddress import IPv6Address, ip_address
 import grpc
 from p2p_core.errors import UsageError
 
+from p2p_server.grpc_server import Service, new_server
 from p2p_server.sockets import listen
 from p2p_server.tls import Certificate
 
@@ -24,13 +25,11 @@ _FOR_EVER = 1e9  # s
 class GrpcPort:
     """A gRPC server, and those before it that still have streams."""
 
-    def __init__(
-        self, host: str, port: int, options: Sequence[tuple[str, int]], handlers: Sequence[grpc.GenericRpcHandler]
-    ) -> None:
-        """Serve `handlers` on `host`, which is empty for all addresses; port 0 lets the system choose."""
+    def __init__(self, host: str, port: int, options: Sequence[tuple[str, int]], services: Sequence[Service]) -> None:
+        """Serve `services` on `host`, which is empty for all addresses; port 0 lets the system choose."""
         self._host = host
         self._options = options
-        self._handlers = handlers
+        self._services = services
         self._server: grpc.aio.Server | None = None
         self._fading: dict[grpc.aio.Server, asyncio.Task[None]] = {}
         self.port = port
@@ -43,8 +42,7 @@ class GrpcPort:
         if self._server is None:
             for probe in await listen(self._host, self.port):  # gRPC does not say why it cannot listen
                 probe.close()
-        server = grpc.aio.server(options=self._options)
-        server.add_generic_rpc_handlers(self._handlers)
+        server = new_server(self._options, self._services)
         address = f"{_for_grpc(self._host)}:{self.port}"
         try:
             if certificate is None:
@@ -57,11 +55,11 @@ class GrpcPort:
             advice = "Give another certificate with --tls-cert and --tls-key, or another --host and --port."
             raise UsageError(f"cannot listen on {what}", advice=advice) from None
         await server.start()
-        if (before := self._server) is not None:
+        before, self._server, self.port = self._server, server, port
+        if before is not None:
             fading = self._fading[before] = asyncio.create_task(before.stop(_FOR_EVER))
             fading.add_done_callback(lambda _: self._fading.pop(before))
             await asyncio.sleep(0)  # so that it has stopped listening
-        self._server, self.port = server, port
 
     async def stop(self, grace: float) -> None:
         """Take no connections any more; cut, after `grace` seconds, the streams that have not ended by then."""

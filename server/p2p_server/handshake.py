@@ -13,7 +13,7 @@ from p2p_core.identity import PeerId, public_from_der
 from p2p_core.proof import PathKind, Purpose, Role, Transcript, verify
 from p2p_proto import mediator_pb2 as pb
 
-from p2p_server.authorized import Admits
+from p2p_server.authorized import Admits, KeysUnreadable
 from p2p_server.endings import Ending, StreamEnded
 from p2p_server.tls import Identity
 
@@ -48,7 +48,11 @@ class Handshake:
         """Return who the peer is, if its proof verifies and it is admitted."""
         if not any(self._is_proved(proof.signature, identity) for identity in self._identities):
             raise StreamEnded(Ending.NOT_ADMITTED)
-        if not admits(self._peer):
+        try:
+            is_admitted = admits(self._peer)
+        except KeysUnreadable:
+            raise StreamEnded(Ending.KEYS_UNREADABLE) from None
+        if not is_admitted:
             raise StreamEnded(Ending.NOT_ADMITTED)
         return self._peer
 

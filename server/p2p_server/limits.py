@@ -14,7 +14,9 @@ MAX_RELAY_MESSAGE_BYTES = protocol.MAX_RELAY_DATA_BYTES + 64
 
 _HANDSHAKE_BURST = 4.0  # s of an address's rate that may come at once: everybody behind a router that was restarted
 _STREAM_BURST = 60.0  # s likewise of a key: a script that sends one file after the other
+_STEP_BURST = 4.0  # s likewise of a stream: as the next
 _SIGNAL_BURST = 4.0  # s likewise of a stream: new offers to all its matches when its network changes
+_UNTIL_GONE = 30.0  # s until gRPC knows that a connection's other end has vanished: its two keepalive times below
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,12 @@ class Limits:
     patience: float = 45.0
     # A handshake lives for a round trip, so this is two thousand peers a second, more than a core proves; and 128 MiB
     # if all are hostile and fill what a stream takes unread, a message of `Relay` and a window. Streams without their
-    # relay's ticket count too, and streams that are over for as long as their client keeps them open.
+    # relay's ticket count too. The oldest makes room for the newest, so that strangers who hold them all lock nobody out.
     max_unauthenticated: int = 400
     # An office or a carrier's NAT coming back after a cut, and still a sixteenth of the above.
     max_unauthenticated_per_address: int = 25
-    # Streams that one address opens, whatever becomes of them: a twentieth of what a core proves, and an office of
-    # three thousand is back within a minute.
+    # Streams of both kinds that one address opens, whatever becomes of them: a twentieth of what a core proves, and an
+    # office of three thousand is back within a minute.
     handshakes_per_second: float = 50.0
     # Addresses that are counted, those heard last; about 2 MiB.
     handshake_sources: int = 16384
@@ -57,13 +59,17 @@ class Limits:
     max_advertisements: int = 32
     # Bytes of a message of `Meet`: the largest is a sealed offer with a few bytes around it, four times over.
     max_message: int = 64 * 1024
+    # Steps of one stream that the store works for: Advertise, Withdraw and Leave. A program that meets another peer
+    # each second takes three; without a bound one stream would keep the store from all others.
+    steps_per_second: float = 20.0
     # Signals of one stream, to all its matches. A path that is made anew takes a handful; each is work for the store.
     signals_per_second: float = 20.0
     # What may wait for a peer that does not read: a Match and the Signals of a busy moment.
     outgoing_bytes: int = 8 * protocol.MAX_SIGNAL_BYTES
     # Mappings held open by connected STUN clients, one for each peer that waits; a connection costs about a KiB.
     stun_connections: int = 16384
-    stun_connections_per_source: int = 128
+    # An office of three thousand peers that all wait, and still a quarter of the above.
+    stun_connections_per_address: int = 4096
     # Peers ask once in 15 s to hold a mapping open, so one that is silent for four times that is gone.
     stun_idle: float = 60.0
     # Whether matches are given tickets for a relay at all.
@@ -108,6 +114,20 @@ class Limits:
     def streams_at_once(self) -> int:
         """What a key may open at once after a rest."""
         return _burst(self.streams_per_minute / 60, _STREAM_BURST)
+
+    @property
+    def steps_at_once(self) -> int:
+        """What a stream may take of its steps at once after a rest: at least to ask for all, and to take it back."""
+        return max(_burst(self.steps_per_second, _STEP_BURST), 2 * self.max_advertisements)
+
+    @property
+    def over_per_address(self) -> int:
+        """How many streams of one address may be over and still open.
+
+        When a router is restarted all behind it come back, and replace streams on connections that nobody has yet
+        found to be gone: as many as may come in that time.
+        """
+        return self.handshakes_at_once + round(self.handshakes_per_second * _UNTIL_GONE)
 
     @property
     def signals_at_once(self) -> int:

@@ -9,15 +9,23 @@ import json
 import logging
 import re
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
-__all__ = ["FORMATS", "LEVELS", "fields", "formatter", "set_up", "stamp", "visits"]
+__all__ = ["FORMATS", "LEVELS", "few_of_libraries", "fields", "formatter", "set_up", "stamp", "visits"]
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error")
 
 visits = logging.getLogger("p2p_server.visits")
 """Where it is told, at info, which peers come, meet and go: heard only where peers are shown."""
+
+_PERIOD = 60.0  # s
+_LINES = 10  # of each library in each period: what a stranger sends makes gRPC log tracebacks
+_OURS = "p2p_server"
+
+_log = logging.getLogger(__name__)
 
 _OF_PEERS = frozenset(("peer", "other", "address"))
 _PLAIN = re.compile(r"[^\s\"=\\]+")  # a value that needs no quotes
@@ -41,8 +49,9 @@ def set_up(form: str, level: str, show_peers: bool = False) -> None:
     show_peers = show_peers or level == "debug"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter(form, show_peers))
+    handler.addFilter(few_of_libraries())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("p2p_server").setLevel(level.upper())
+    logging.getLogger(_OURS).setLevel(level.upper())
     visits.setLevel(logging.NOTSET if show_peers else logging.WARNING)
 
 
@@ -50,6 +59,26 @@ def formatter(form: str, show_peers: bool) -> logging.Formatter:
     """Return what makes lines of records, with or without the fields that tell who and where a peer is."""
     hidden = frozenset() if show_peers else _OF_PEERS
     return _JsonFormatter(hidden) if form == "json" else _TextFormatter(hidden)
+
+
+def few_of_libraries(now: Callable[[], float] = time.monotonic) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that lets all our own lines pass, and a few a minute of each library."""
+    counted: dict[str, tuple[float, int]] = {}  # by library: since when, and how many
+
+    def passes(record: logging.LogRecord) -> bool:
+        library = record.name.partition(".")[0]
+        if library == _OURS:
+            return True
+        since, count = counted.get(library, (now(), 0))
+        if now() - since >= _PERIOD:
+            since, count = now(), 0
+        counted[library] = since, count + 1
+        if count == _LINES:
+            muted = fields(event="library-muted", library=library)
+            _log.warning("what else this library logs within this minute is left out", extra=muted)
+        return count < _LINES
+
+    return passes
 
 
 class _Formatter(logging.Formatter):

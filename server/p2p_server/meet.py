@@ -11,6 +11,7 @@ from p2p_proto import mediator_pb2 as pb
 from p2p_server import observed
 from p2p_server.conversation import Conversation, Setting
 from p2p_server.endings import Ending
+from p2p_server.grpc_server import Service
 from p2p_server.metrics import GONE, OK
 from p2p_server.stream import Context, MeetStream, when_gone
 
@@ -34,10 +35,9 @@ class MeetService:
         self._is_stopping = False
         self._emptied = asyncio.Event()
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def service(self) -> Service:
         """Return what gRPC calls. It hands over bytes, so that what does not parse is answered like any other fault."""
-        meet: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.meet)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Meet": meet})
+        return Service(SERVICE, {"Meet": grpc.stream_stream_rpc_method_handler(self.meet)})
 
     async def meet(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         """Hold one conversation."""
@@ -46,7 +46,7 @@ class MeetService:
             await stream.refuse(Ending.SHUTTING_DOWN)
             return
         address = observed.from_grpc(context.peer()) if self._sees_addresses else None
-        conversation = Conversation(self._setting, stream, address, self._in_background)
+        conversation = Conversation(self._setting, stream, address, self._in_background, self._return_in)
         self._open[stream] = conversation
         when_gone(conversation.place.give_back)
         try:
@@ -72,6 +72,11 @@ class MeetService:
         """How many of them wait for another one."""
         return sum(conversation.is_waiting for conversation in self._open.values())
 
+    @property
+    def here(self) -> frozenset[PeerId]:
+        """Whose streams are open, with a proved key."""
+        return frozenset(each.peer for stream, each in self._open.items() if each.peer and not stream.is_over)
+
     def revoke(self, peers: frozenset[PeerId]) -> None:
         """End the streams of peers whose keys were taken away."""
         for conversation in list(self._open.values()):
@@ -85,9 +90,8 @@ class MeetService:
         """
         self._is_stopping = True
         until = self._setting.clock.now() + seconds
-        spread = len(self._open) / _RETURNS_PER_SECOND
         for conversation in list(self._open.values()):
-            conversation.shut_down(until, _FIRST_RETRY + random.uniform(0, spread))  # noqa: S311 – no secret
+            conversation.shut_down(until)
         timer = self._setting.clock.call_at(until, self._emptied.set)
         if self._open:
             self._emptied.clear()
@@ -105,6 +109,10 @@ class MeetService:
         metrics.ended("meet", outcome)
         if conversation.peer is None:
             metrics.refused(GONE if outcome == OK else outcome)
+
+    def _return_in(self) -> float:
+        """Return when one of all who are here is to come again (s), so that not all of them do in one moment."""
+        return _FIRST_RETRY + random.uniform(0, len(self._open) / _RETURNS_PER_SECOND)  # noqa: S311 – no secret
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -184,7 +184,7 @@ def watch_mediator(
         "Streams that no key or ticket stands behind: not yet, or no more.",
         unauthenticated_streams,
     )
-    metrics.watch("relays", "Relays with both peers there.", relays)
+    metrics.watch("relays", "Relays, of two sides each.", relays)
     metrics.watch("store_up", "Whether the store can be asked: 1 or 0.", store_up)
     metrics.watch("draining", "Whether this instance is stopping, and takes no new streams: 1 or 0.", draining)
     metrics.watch("tasks", "Tasks of the event loop.", tasks)

@@ -7,16 +7,17 @@ import grpc
 from google.protobuf.message import DecodeError
 from p2p_core import limits as protocol
 from p2p_core.identity import PeerId
+from p2p_core.wire.candidate import Address
 from p2p_proto import mediator_pb2 as pb
 
 from p2p_server import observed
 from p2p_server.admission import Admission
 from p2p_server.clock import Clock, Timer
 from p2p_server.endings import Ending, StreamEnded
+from p2p_server.grpc_server import Service
 from p2p_server.limits import Limits
 from p2p_server.meet import SERVICE
 from p2p_server.metrics import Metrics
-from p2p_server.quota import Place
 from p2p_server.relay_bridge import RelayStream, Seat
 from p2p_server.relay_desk import RelayDesk
 from p2p_server.stream import Context, when_gone
@@ -50,10 +51,9 @@ class RelayService:
         self._is_stopping = False
         self._emptied = asyncio.Event()
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def service(self) -> Service:
         """Return what gRPC calls, with bytes: data is passed on as it comes, and is never parsed."""
-        relay: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self.relay)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Relay": relay})
+        return Service(SERVICE, {"Relay": grpc.stream_stream_rpc_method_handler(self.relay)})
 
     async def relay(self, _requests: AsyncIterator[bytes], context: Context) -> None:
         """Hold one side of a relay."""
@@ -61,10 +61,11 @@ class RelayService:
         if self._is_stopping or not self._limits.relay:
             await stream.refuse(Ending.SHUTTING_DOWN if self._is_stopping else Ending.RELAY_OFF)
             return
-        place = self._admission.place(observed.from_grpc(context.peer()) if self._sees_addresses else None)
-        conversation = _Conversation(self._desk, self._limits.handshake_timeout, self._clock, place, stream)
+        address = observed.from_grpc(context.peer()) if self._sees_addresses else None
+        timeout = self._limits.handshake_timeout
+        conversation = _Conversation(self._desk, self._admission, self._clock, stream, address, timeout=timeout)
         self._open[stream] = conversation
-        when_gone(place.give_back)
+        when_gone(conversation.place.give_back)
         try:
             await stream.run(conversation.hold(), conversation.over)
         finally:
@@ -73,6 +74,11 @@ class RelayService:
             if not self._open:
                 self._emptied.set()
 
+    @property
+    def here(self) -> frozenset[PeerId]:
+        """Whose streams are open, with a ticket taken."""
+        return frozenset(each.peer for stream, each in self._open.items() if each.peer and not stream.is_over)
+
     def revoke(self, peers: frozenset[PeerId]) -> None:
         """End the streams of peers whose keys were taken away."""
         for stream, conversation in list(self._open.items()):
@@ -80,7 +86,7 @@ class RelayService:
                 stream.end(Ending.NOT_ADMITTED)
 
     async def drain(self, seconds: float) -> None:
-        """Let relays go on, and begin if their tickets are out; return when there is none, or after `seconds`."""
+        """Let relays go on, and further ones begin; return when there is none, or after `seconds`."""
         timer = self._clock.call_at(self._clock.now() + seconds, self._emptied.set)
         if self._open:
             self._emptied.clear()
@@ -97,9 +103,20 @@ class RelayService:
 class _Conversation:
     """One peer's stream, from its first message on."""
 
-    def __init__(self, desk: RelayDesk, timeout: float, clock: Clock, place: Place, stream: RelayStream) -> None:
+    def __init__(
+        self,
+        desk: RelayDesk,
+        admission: Admission,
+        clock: Clock,
+        stream: RelayStream,
+        address: Address | None,
+        *,
+        timeout: float,
+    ) -> None:
         self._desk = desk
-        self._place = place
+        self._admission = admission
+        self._address = address
+        self.place = admission.place(address)
         self._stream = stream
         self._timer: Timer = clock.call_at(clock.now() + timeout, lambda: stream.end(Ending.STEP_TIMEOUT))
         self._seat: Seat | None = None
@@ -111,18 +128,19 @@ class _Conversation:
 
     async def hold(self) -> None:
         """Take the ticket, and relay. Raises `StreamEnded`, `HalfClosed` and what gRPC raises."""
-        if not self._place.take():
+        if not self.place.take(lambda: self._stream.end(Ending.TOO_MANY_HANDSHAKES)):
             raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
+        self._admission.check_address(self._address)
         self._seat = self._desk.redeem(_ticket(await self._stream.read_bytes()))
         self._timer.cancel()
-        self._place.give_back()
+        self.place.proved()
         await self._seat.hold(self._stream)
 
     def over(self) -> None:
         """Give back all that the stream held but its place with gRPC: its end is certain."""
         self._timer.cancel()
+        self.place.linger()
         if self._seat is not None:
-            self._place.take_anyway()
             self._seat.left()
 
 

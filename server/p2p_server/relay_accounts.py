@@ -29,6 +29,7 @@ class Account:
     rate: TokenBucket
     volume: TokenBucket  # of a day
     relays: int = 0  # sides of them
+    is_timed: bool = False  # whether a timer will look if it can be forgotten
 
     @classmethod
     def of(cls, whose: str, rate: int, volume: int, now: float) -> "Account":
@@ -98,11 +99,16 @@ class RelayAccounts:
 
     def _forget(self, key: PeerId | _Pair, account: Account) -> None:
         """Forget what was used once it is as if that had been nothing, unless there are relays again."""
-        if account.relays or self._accounts.get(key) is not account:
+        if account.relays or account.is_timed:
             return
         now = self._clock.now()
         whole = max(account.rate.full_at(now), account.volume.full_at(now))
         if whole > now:
-            self._clock.call_at(whole, lambda: self._forget(key, account))
+            account.is_timed = True
+            self._clock.call_at(whole, lambda: self._look_again(key, account))
         else:
             del self._accounts[key]
+
+    def _look_again(self, key: PeerId | _Pair, account: Account) -> None:
+        account.is_timed = False
+        self._forget(key, account)

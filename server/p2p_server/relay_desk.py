@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from p2p_core import limits as protocol
 from p2p_core.identity import PeerId
 
-from p2p_server.authorized import Admits
+from p2p_server.authorized import Admits, KeysUnreadable
 from p2p_server.clock import Clock
 from p2p_server.config import HostPort
 from p2p_server.endings import Ending, StreamEnded
@@ -83,7 +83,11 @@ class RelayDesk:
         seat = issued.seats.pop(ticket)
         if not issued.seats:
             del self._issued[pair]
-        if not self._admits(seat.peer):
+        try:
+            is_admitted = self._admits(seat.peer)
+        except KeysUnreadable:
+            raise StreamEnded(Ending.KEYS_UNREADABLE) from None
+        if not is_admitted:
             raise StreamEnded(Ending.NOT_ADMITTED)
         return seat
 

@@ -4,9 +4,12 @@ Once a second one `stat` of the folder tells whether a name in it has come or go
 files that were written over in place, the files' own `stat` tells which of them to read. With 10 000 keys that is 2 µs,
 43 ms, and 40 µs for each that is read; it is done in a thread, so that the event loop goes on meanwhile.
 
-A folder that cannot be read takes nobody's key away. It admits nobody either, but whoever is here stays: an operator
-empties the folder to send everybody away, and a file server that is gone for a minute must not do the same. When the
-folder is back, whose key is missing is sent away as ever.
+Who is sent away is decided by who is here, and not by what an earlier look saw: a key may come, let its peer in and go
+between two looks.
+
+A folder or a file that cannot be read takes nobody's key away. It admits nobody either, but whoever is here stays: an
+operator empties the folder to send everybody away, and a file server that is gone for a minute must not do the same.
+When the folder is back, whose key is missing is sent away as ever.
 """
 
 import logging
@@ -16,7 +19,7 @@ from dataclasses import dataclass
 
 from p2p_core.identity import PeerId
 
-from p2p_server.authorized import SUFFIX, KeyFolder
+from p2p_server.authorized import KeyFolder, KeysUnreadable
 from p2p_server.logs import fields
 
 __all__ = ["KeyWatch"]
@@ -34,11 +37,11 @@ class _File:
     """A file as it was when it was read."""
 
     signature: _Signature | None  # None: it is a link to nowhere
-    is_good: bool  # it admits the peer it is named after
+    peer: PeerId | None  # whom it admits
 
 
 class KeyWatch:
-    """Looks at a folder of authorized keys, and tells what was taken away since the last look."""
+    """Looks at a folder of authorized keys, and tells whose are good."""
 
     def __init__(self, folder: KeyFolder) -> None:
         """Look for the first time, which reads every file."""
@@ -46,23 +49,23 @@ class KeyWatch:
         self._files: dict[str, _File] = {}
         self._signature: _Signature | None = None  # of the folder; None: it may have changed unseen
         self._looked = -_WRITTEN_OVER
-        self._problem: str | None = None
+        self._could_read = False
         self.look()
 
     @property
     def count(self) -> int:
         """How many peers are admitted, as far as was seen."""
-        return sum(file.is_good for file in self._files.values())
+        return len(self._good())
 
     @property
     def could_read(self) -> bool:
         """Whether the last look saw the folder."""
-        return self._problem is None
+        return self._could_read
 
-    def look(self, *, thoroughly: bool = False) -> frozenset[PeerId]:
-        """Return the peers that were admitted at the last look, and are no more; `thoroughly` looks at every file.
+    def look(self, *, thoroughly: bool = False) -> frozenset[PeerId] | None:
+        """Return the peers that are admitted; None if nothing has changed, or it cannot be told.
 
-        May be called in a thread, one call at a time.
+        `thoroughly` looks at every file. May be called in a thread, one call at a time.
         """
         now = time.monotonic()
         thoroughly = thoroughly or now >= self._looked + _WRITTEN_OVER
@@ -70,31 +73,50 @@ class KeyWatch:
             status = self._folder.path.stat()
             signature = _signature(status)
             if signature == self._signature and not thoroughly:
-                return frozenset()
+                return None
             with os.scandir(self._folder.path) as entries:
                 found = {entry.name: self._sign(entry) for entry in entries if not entry.name.startswith(".")}
         except OSError as error:
-            self._tell_unreadable(str(error.strerror))
-            return frozenset()
+            self._could_read = False
+            self._folder.tell_unreadable(str(error.strerror))
+            return None
         is_settled = abs(time.time_ns() - status.st_mtime_ns) > _UNSETTLED
-        self._signature, self._looked, self._problem = signature if is_settled else None, now, None
-        return self._take(found)
+        could_read_all = self._take(found)
+        self._signature = signature if is_settled and could_read_all else None
+        self._looked, self._could_read = now, True
+        return self._good()
 
-    def _take(self, found: dict[str, _Signature | None]) -> frozenset[PeerId]:
-        """Read the files that are new or have changed."""
-        before = self._files
-        self._files = {
-            name: file
-            if (file := before.get(name)) is not None and file.signature == signature
-            else _File(signature, self._folder.is_good(name))
-            for name, signature in sorted(found.items())
-        }
-        good = {name for name, file in self._files.items() if file.is_good}
-        gone = {name for name, file in before.items() if file.is_good} - good
-        if self._files != before:
-            read = fields(event="keys-read", count=len(good), removed=len(gone))
+    def is_gone(self, peer: PeerId) -> bool:
+        """Whether the key of a peer that the last look did not see is not there by now either."""
+        try:
+            return not self._folder.admits(peer)
+        except KeysUnreadable:
+            return False
+
+    def _take(self, found: dict[str, _Signature | None]) -> bool:
+        """Read the files that are new or have changed; return whether all of them could be read."""
+        before, files = self._files, dict[str, _File]()
+        could_read_all = True
+        for name, signature in sorted(found.items()):
+            file = before.get(name)
+            if file is None or file.signature != signature:
+                try:
+                    file = _File(signature, self._folder.whose(name))
+                except KeysUnreadable:
+                    could_read_all = False
+            if file is not None:
+                files[name] = file
+        was_good, self._files = self._good(), files
+        if could_read_all:
+            self._folder.tell_unreadable(None)
+        if files != before:
+            good = self._good()
+            read = fields(event="keys-read", count=len(good), removed=len(was_good - good))
             _log.info("looked through the folder of authorized keys", extra=read)
-        return frozenset(PeerId.parse(name.removesuffix(SUFFIX)) for name in gone)
+        return could_read_all
+
+    def _good(self) -> frozenset[PeerId]:
+        return frozenset(file.peer for file in self._files.values() if file.peer is not None)
 
     def _sign(self, entry: "os.DirEntry[str]") -> _Signature | None:
         try:
@@ -104,12 +126,6 @@ class KeyWatch:
         except OSError:  # which says nothing of the key in it
             file = self._files.get(entry.name)
             return None if file is None else file.signature
-
-    def _tell_unreadable(self, problem: str) -> None:
-        if problem != self._problem:
-            self._problem = problem
-            unreadable = fields(event="keys-unreadable", why=problem)
-            _log.warning("cannot read the folder of authorized keys; nobody else is admitted", extra=unreadable)
 
 
 def _signature(status: os.stat_result) -> _Signature:

@@ -50,16 +50,15 @@ async def serve(config: Config, announce: Callable[[Listening], None]) -> None:
     announce(mediator.listening)
     background = asyncio.gather(warn_of_unknown(config.stun_server), _look(mediator, told_to_look))
     await asyncio.wait((background, told_to_stop), return_when=asyncio.FIRST_COMPLETED)
-    failed = background.done()
-    background.cancel()
-    await asyncio.gather(background, return_exceptions=True)  # else asyncio logs that nobody asked how it ended
     _log.info("draining", extra=fields(event="draining", seconds=config.drain_seconds))
-    await mediator.drain(config.drain_seconds)
+    await mediator.drain(config.drain_seconds)  # whose key is removed is gone within a second meanwhile, too
+    background.cancel()
+    (ended,) = await asyncio.gather(background, return_exceptions=True)
     _log.info("stopping", extra=fields(event="stopping"))
     await mediator.stop()
     _log.info("stopped", extra=fields(event="stopped"))
-    if failed:  # keys that nobody looks at any more may be anybody's
-        background.result()
+    if isinstance(ended, Exception):  # keys that nobody looks at any more may be anybody's
+        raise ended
 
 
 async def _look(mediator: Mediator, told: asyncio.Event) -> None:
@@ -71,4 +70,8 @@ async def _look(mediator: Mediator, told: asyncio.Event) -> None:
         told.clear()
         if thoroughly:
             _log.info("told to look at the certificate and the authorized keys", extra=fields(event="reloading"))
-        await mediator.look(thoroughly=thoroughly)
+        look = asyncio.create_task(mediator.look(thoroughly=thoroughly))
+        try:
+            await asyncio.shield(look)
+        finally:  # an exchange of the certificate is never left half done
+            await asyncio.wait((look,))

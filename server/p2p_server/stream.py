@@ -82,6 +82,11 @@ class Stream:
             await self._writing
         self._leave_if_lost()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its end is certain."""
+        return self._over
+
     async def refuse(self, ending: Ending, retry_after: float | None = None) -> None:
         """End the stream before it has begun. Raises what gRPC expects."""
         await self._abort(ending, ending.sentence, retry_after)

@@ -31,7 +31,7 @@ class StunResponder:
 
     def __init__(self, limits: Limits, clock: Clock, metrics: Metrics) -> None:
         """Hold to `limits`."""
-        self._quota = Quota(limits.stun_connections, limits.stun_connections_per_source)
+        self._quota = Quota(limits.stun_connections, limits.stun_connections_per_address)
         self._rate = Rate(limits.stun_requests_per_second, limits.stun_requests_at_once, limits.stun_sources, clock)
         self._idle = limits.stun_idle
         self._clock = clock

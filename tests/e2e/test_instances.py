@@ -45,7 +45,7 @@ class Instances:
         }
         a, b = self.mediators.values()
         assert a.id == b.id
-        self.balancer = Balancer.start(folder, (a.port, b.port))
+        self.balancer = Balancer.start(folder, (a.port, b.port), tuple(self._metrics.values()))
         programs.callback(self.balancer.stop)
         self._dialled = replace(a, port=self.balancer.port)
 

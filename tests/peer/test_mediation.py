@@ -3,19 +3,23 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
 import pytest
 from p2p_core.errors import MediatorUnreachable, NotAdmitted, Replaced
+from p2p_core.wire.candidate import Address
 from p2p_peer import mediation as mediation_module
 from p2p_peer.events import Admitted, ConnectEvent, MediatorBack, MediatorLost, MediatorReached
 from p2p_peer.mediation import Mediation
 from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated
 from p2p_peer.options import ConnectOptions
+from p2p_server import tls
 
 from tests.keys import key
+from tests.peer.a_mediator import real_mediator
 from tests.peer.mediator_script import Script, Stream, scripted_mediator
 from tests.peer.pair import soon, until
 
@@ -118,6 +122,38 @@ async def test_it_comes_again_as_often_as_it_is_told() -> None:
         assert at.backoff.told_seconds == [2, 7]
 
 
+async def test_it_comes_later_each_time_that_it_is_refused() -> None:
+    async with scene(one_after_the_other(refusing("2"), refusing("2"), refusing("2"), welcome)) as at:
+        await at.open()
+        assert at.backoff.pauses == 2  # after the first refusal it comes when it was told
+
+
+async def test_who_only_refused_is_not_recognised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = counted(monkeypatch)
+    async with scene(one_after_the_other(refusing("2"), refusing("2"), admitting_for_a_moment(), welcome)) as at:
+        await at.open()
+        assert len(dialled) == 1
+        await until(lambda: at.mediation.is_lost)
+        await soon(at.mediation.renew())
+        assert len(dialled) == 2
+
+
+async def test_a_certificate_of_the_same_key_is_taken_when_it_is_met(tmp_path: Path) -> None:
+    """One instance was recognised, and the balancer sends the stream to another one."""
+    async with real_mediator(tmp_path) as first:
+        (tmp_path / "mediator" / tls.CERTIFICATE_FILE).unlink()
+        async with real_mediator(tmp_path) as second:
+            assert first.certificate != second.certificate
+            options = ConnectOptions(state_dir=tmp_path / "peer")
+            mediation = Mediation("127.0.0.1", first.listening.port, key(0), options)
+            recognised = await soon(mediation._reach())
+            mediation._identity = replace(recognised, address=Address.of("127.0.0.1", second.listening.port))
+            mediation._client = await soon(mediation._greet())
+            assert mediation.identity.leaf_pem != recognised.leaf_pem
+            assert mediation.identity.id == recognised.id
+            await soon(mediation.close())
+
+
 async def test_it_does_not_come_again_if_it_is_not_told() -> None:
     async with scene(one_after_the_other(refusing(), welcome)) as at:
         with pytest.raises(MediatorUnreachable, match="details"):
@@ -164,26 +200,31 @@ async def test_what_a_stream_says_at_its_end_is_heeded_at_once() -> None:
         assert at.backoff.told_seconds == [9]
 
 
-async def test_it_is_not_dialled_sooner_than_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    dialled = 0
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return what gets the port each time that a mediator is recognised."""
+    dialled: list[int] = []
 
     async def dial(host: str, port: int) -> MediatorIdentity:
-        nonlocal dialled
-        dialled += 1
+        dialled.append(port)
         return await reach_unauthenticated(host, port)
 
     monkeypatch.setattr(mediation_module, "reach_unauthenticated", dial)
+    return dialled
+
+
+async def test_it_is_not_dialled_sooner_than_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    dialled = counted(monkeypatch)
     async with scene(one_after_the_other(admitting_for_a_moment(), welcome)) as at:
         await at.open()
         await until(lambda: at.mediation.is_lost)
         monkeypatch.setattr(at.backoff, "closed_for", lambda now: 3600.0)
         renewing = asyncio.create_task(at.mediation.renew())
         await asyncio.wait([renewing], timeout=0.05)
-        assert (dialled, renewing.done()) == (1, False)
+        assert (len(dialled), renewing.done()) == (1, False)
         renewing.cancel()
         monkeypatch.setattr(at.backoff, "closed_for", lambda now: 0.0)
         await soon(at.mediation.renew())
-        assert (dialled, at.mediation.is_lost) == (2, False)
+        assert (len(dialled), at.mediation.is_lost) == (2, False)
 
 
 async def test_it_is_found_again() -> None:

@@ -37,8 +37,12 @@ class ShutConnection:
 
     @classmethod
     async def open(cls, mediator: Mediator) -> "ShutConnection":
-        context = None if mediator.certificate is None else any_certificate()
-        reader, writer = await asyncio.open_connection("127.0.0.1", mediator.listening.port, ssl=context)
+        return await cls.at(mediator.listening.port, None if mediator.certificate is None else any_certificate())
+
+    @classmethod
+    async def at(cls, port: int, context: ssl.SSLContext | None) -> "ShutConnection":
+        """Open one to whoever listens there; without a context, without TLS."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
         writer.write(PREFACE + frame(SETTINGS, 0, 0, _setting(INITIAL_WINDOW_SIZE, 0)))
         return cls(reader, writer)
 
@@ -102,7 +106,7 @@ class ShutConnection:
                 self._initial_window = value
 
 
-def call_headers(method: str) -> bytes:
+def call_headers(method: str | bytes) -> bytes:
     """The header block of a gRPC call (RFC 7541 §6.2.2, and gRPC over HTTP/2)."""
     fields = {
         ":method": "POST",
@@ -131,6 +135,7 @@ def _setting(name: int, value: int) -> bytes:
     return struct.pack(">HI", name, value)
 
 
-def _text(value: str) -> bytes:
+def _text(value: str | bytes) -> bytes:
     """A string of HPACK, literal and without Huffman code (RFC 7541 §5.2)."""
-    return bytes([len(value)]) + value.encode()
+    data = value.encode() if isinstance(value, str) else value
+    return bytes([len(data)]) + data

@@ -80,6 +80,47 @@ async def test_a_key_that_comes_too_often_keeps_the_stream_that_it_has(
     assert (await first.end()).reason == "replaced"
 
 
+@pytest.mark.parametrize("by_address", [True, False])
+def test_streams_that_are_over_are_counted_by_address(clock: ManualClock, by_address: bool) -> None:
+    door = admission(clock, by_address=by_address, handshakes_per_second=0.1)  # 1, and 3 in the time until they go
+    over = [door.place(HERE) for _ in range(4)]
+    for place in over:
+        assert place.take(lambda: None)
+        place.linger()
+    assert door.unauthenticated == 4
+    assert door.place(HERE).take(lambda: None) is not by_address
+    assert door.place(THERE).take(lambda: None)
+    over[0].give_back()
+    assert door.place(HERE).take(lambda: None)
+
+
+@pytest.mark.parametrize("step", ["advertise", "withdraw", "leave"])
+async def test_a_stream_takes_its_steps_so_often(
+    start: StartMediator, peer: OpenPeer, clock: ManualClock, step: str
+) -> None:
+    mediator = await start(steps_per_second=0.25, max_advertisements=2)  # four at once
+    a, b = peer(mediator, 0), peer(mediator, 1)
+    await a.enter()
+    await b.enter()
+    await a.advertise(bytes(32))
+    await a.send(withdraw={"wanted": bytes(32)})
+    await a.leave(bytes(32))
+    await a.taken()  # the fourth
+    clock.advance(4)
+    await a.advertise(b.id)
+    match step:
+        case "advertise":
+            await a.advertise(b.id)
+        case "withdraw":
+            await a.send(withdraw={"wanted": b.id})
+        case "leave":
+            await a.leave(b.id)
+    end = await a.end()
+    assert (end.code, end.reason, end.retry_after) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "step-rate", 4)
+    await b.advertise(a.id)
+    await b.taken()  # its own are counted apart
+
+
 async def test_a_stream_signals_so_often(start: StartMediator, peer: OpenPeer) -> None:
     mediator = await start(signals_per_second=0.5)  # two at once
     a, b = peer(mediator, 0), peer(mediator, 1)
@@ -98,11 +139,11 @@ async def test_a_stream_signals_so_often(start: StartMediator, peer: OpenPeer) -
     assert (await b.read("leave")).peer == a.id
 
 
-async def test_a_full_house_says_when_to_come_again(start: StartMediator, peer: OpenPeer) -> None:
+async def test_who_makes_room_is_told_when_to_come_again(start: StartMediator, peer: OpenPeer) -> None:
     mediator = await start(max_unauthenticated=1)
-    await peer(mediator, 0).challenged()
-    late = peer(mediator, 1)
-    await late.hello()
-    end = await late.end()
+    slow = peer(mediator, 0)
+    await slow.challenged()
+    await peer(mediator, 1).enter()
+    end = await slow.end()
     assert end.reason == "too-many-handshakes"
     assert end.retry_after is not None

@@ -73,7 +73,7 @@ async def test_only_the_protocols_methods_are_there(mediator: Mediator) -> None:
         call = channel.unary_unary("/punchwire.v1.Mediator/Other")
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await call(b"")
-        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert error.value.code() is grpc.StatusCode.CANCELLED  # docs/decisions/unknown-methods.md
 
 
 async def test_the_mediator_id_is_that_of_the_certificate_shown(start: StartMediator, config: Config) -> None:

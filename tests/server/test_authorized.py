@@ -1,5 +1,6 @@
 """The folder of authorized keys."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from p2p_core.errors import KeyLocked, UsageError
 from p2p_core.identity import PeerId, load_public_key, private_pem, public_pem
 from p2p_server import files
-from p2p_server.authorized import KeyFolder, admit_anyone, authorize
+from p2p_server.authorized import KeyFolder, KeysUnreadable, admit_anyone, authorize
 from p2p_server.revocation import KeyWatch
 from p2p_server.tls import load_or_create
 
 from tests import keys
-from tests.server.logged import Event, events
+from tests.server.logged import Event, events, lines
 
 PEERS = [PeerId.of(keys.key(n).public_key()) for n in range(3)]
 PEMS = [public_pem(keys.key(n).public_key()) for n in range(3)]
@@ -92,7 +93,8 @@ def test_a_file_that_admits_nobody_is_warned_of_once(
     watch = KeyWatch(folder)
     warned = warnings(caplog)
     assert {event["event"] for event in warned} == {"key-passed-over"}
-    assert sorted(str(event["file"]) for event in warned) == sorted([*bad, "folder.pem", "pipe.pem", "dangling.pem"])
+    told = [event["file"] if "file" in event else f"{event['peer']}.pem" for event in warned]
+    assert sorted(map(str, told)) == sorted([*bad, "folder.pem", "pipe.pem", "dangling.pem"])
     assert [folder.admits(peer) for peer in PEERS] == [True, False, False]
     admit(0)
     (path / "another").touch()
@@ -110,9 +112,42 @@ def test_an_unreadable_file_admits_nobody(
     path = admit(0)
     monkeypatch.setattr(files.os, "open", refuse)
     assert not KeyFolder(path).admits(PEERS[0])
-    name = f"{PEERS[0]}.pem"
-    why = f"cannot read {path / name}: Permission denied"
-    assert [(event["file"], event["why"]) for event in warnings(caplog)] == [(name, why)]
+    assert [(event["peer"], event["why"]) for event in warnings(caplog)] == [(str(PEERS[0]), "Permission denied")]
+
+
+@pytest.mark.parametrize("call", ["open", "stat"])
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_read_now_says_nothing_of_its_key(
+    admit: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    call: str,
+    error: int,
+) -> None:
+    def fail(path: Path, *_flags: int) -> None:
+        raise OSError(error, os.strerror(error), str(path))
+
+    folder = KeyFolder(admit(0))
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, call, fail)
+        for _ in range(2):
+            with pytest.raises(KeysUnreadable):
+                folder.admits(PEERS[0])
+    assert [(event["event"], event["why"]) for event in warnings(caplog)] == [("keys-unreadable", os.strerror(error))]
+    assert folder.admits(PEERS[0])
+
+
+def test_no_peer_id_is_in_a_line_unless_peers_are_shown(
+    admit: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = admit()
+    for name in (f"{PEERS[0]}.pem", f"{PEERS[1]}.pem.bak", f"old-{PEERS[2]}"):
+        (path / name).mkdir()
+    KeyWatch(KeyFolder(path))
+    hidden, shown = lines(caplog, show_peers=False), lines(caplog, show_peers=True)
+    assert hidden.count('event=key-passed-over why="it is a folder"') == 3
+    assert [str(peer) in hidden for peer in PEERS] == [False] * 3
+    assert [str(peer) in shown for peer in PEERS] == [True] * 3
 
 
 def test_a_large_file_admits_nobody(admit: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import ssl
 
 import grpc
+import pytest
 from p2p_server.app import Mediator
 
 from tests.server.client import PATIENCE, until
@@ -12,6 +13,7 @@ from tests.server.conftest import OpenPeer, StartMediator
 from tests.server.raw_http2 import (
     ACK,
     END_HEADERS,
+    END_STREAM,
     ENHANCE_YOUR_CALM,
     GOAWAY,
     HEADERS,
@@ -128,3 +130,47 @@ async def test_who_wants_ten_thousand_is_ended_and_leaves_nothing(mediator: Medi
     )  # a client that goes on writing may not hear it
     assert a.id not in mediator._meet._setting.store._table._by_peer
     await matches(mediator, peer)
+
+
+NO_UTF_8 = b"/\xff\xfe"
+
+
+async def ask(port: int, path: bytes, *, tls: bool) -> None:
+    """Call a method on a connection of its own, until the stream has ended."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=any_certificate() if tls else None)
+    call = frame(HEADERS, END_HEADERS | END_STREAM, 1, call_headers(path))
+    writer.write(PREFACE + frame(SETTINGS, 0, 0, b"") + call)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                header = await reader.readexactly(9)
+                await reader.readexactly(int.from_bytes(header[:3]))
+                if header[3] in (RST_STREAM, HEADERS):
+                    break
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.transport.abort()
+
+
+async def test_no_name_of_a_method_ends_the_mediator(mediator: Mediator, peer: OpenPeer) -> None:
+    here = peer(mediator, 2)
+    await here.enter()
+    tls = mediator.certificate is not None
+    for _ in range(20):
+        for path in (NO_UTF_8, b"", b"/a\nb", b"/punchwire.v1.Mediator/Other"):
+            await ask(mediator.listening.port, path, tls=tls)
+        await matches(mediator, peer)
+    assert not mediator._port._fading
+    await here.advertise(peer(mediator, 3).id)
+    assert not here.call.done()
+
+
+async def test_without_ours_such_a_name_still_ends_the_server() -> None:
+    """When this fails, grpcio has mended it: docs/decisions/unknown-methods.md."""
+    server = grpc.aio.server()
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    await ask(port, NO_UTF_8, tls=False)
+    with pytest.raises(UnicodeDecodeError):
+        await asyncio.wait_for(server.wait_for_termination(), PATIENCE)

@@ -244,3 +244,45 @@ def test_at_the_start_it_has_to_be_there(given: Config, clock: ManualClock) -> N
     os.unlink(given.tls_key)
     with pytest.raises(UsageError, match=r"key\.pem: No such file"):
         Certificates(given, clock)
+
+
+def test_of_two_exchanges_within_two_minutes_all_are_known(
+    given: Config, other: tls.Certificate, clock: ManualClock
+) -> None:
+    certificates = Certificates(given, clock)
+    first = certificates.current
+    put(given.tls_cert, other.chain_pem)
+    put(given.tls_key, other.key_pem)
+    certificates.look()
+    certificates.use(other)
+    clock.advance(60)
+    renewed = tls._self_signed(other.key_pem, _today(clock) + timedelta(days=1))
+    put(given.tls_cert, renewed)
+    third = certificates.look()
+    assert third is not None
+    certificates.use(third)
+    assert certificates.identities() == (third.identity, other.identity, first.identity)
+    clock.advance(60)
+    assert certificates.identities() == (third.identity, other.identity)
+    clock.advance(60)
+    assert certificates.identities() == (third.identity,)
+
+
+def test_what_cannot_be_shown_is_found_again_and_warned_of_once(
+    given: Config, other: tls.Certificate, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates(given, clock)
+    first = certificates.current
+    put(given.tls_cert, other.chain_pem)
+    put(given.tls_key, other.key_pem)
+    for _ in range(3):
+        assert certificates.look() == other
+        certificates.use(other)
+        assert certificates.identities() == (other.identity, first.identity)
+        certificates.take_back(UsageError("cannot listen"))
+        assert certificates.identities() == (first.identity,)
+    assert told(caplog) == ["certificate-unusable"]
+    assert certificates.look() == other
+    certificates.use(other)
+    certificates.tell()
+    assert certificates.look() is None

@@ -333,6 +333,10 @@ def test_authorize_takes_the_folder_before_or_after_its_name(
         (["--store", "redis://:a/b@h/0"], "in a password / is written %2F, ? %3F, # %23, @ %40, % %25"),
         (["--store", "redis://h/cache"], "the database of a Redis is a number at the end: redis://HOST:PORT/0"),
         (["--no-stun", "--stun-port", "1"], "--no-stun leaves --stun-port without use"),
+        (
+            ["--no-stun", "--stun-connections-per-address", "1"],
+            "--no-stun leaves --stun-connections-per-address without use",
+        ),
         (["--no-stun", "--stun-host", "127.0.0.2"], "--no-stun leaves --stun-host without use"),
         (["--no-relay", "--relay-rate", "1M"], "--no-relay leaves --relay-rate without use"),
         (["--no-relay", "--relay-total-rate", "1M"], "--no-relay leaves --relay-total-rate without use"),

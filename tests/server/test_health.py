@@ -1,14 +1,17 @@
 """`grpc.health.v1`, by gRPC's own client and by one that does not take its answers."""
 
+import asyncio
 import socket
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from p2p_server.app import Mediator
+from p2p_server.config import HostPort
 from p2p_server.stores.memory import MemoryStore
 
 from tests.server.client import PATIENCE, channel_to, until
+from tests.server.clock import ManualClock
 from tests.server.conftest import StartMediator
 from tests.server.logged import events
 from tests.server.raw_http2 import ShutConnection
@@ -42,6 +45,23 @@ async def test_while_it_drains_it_does_not_serve(mediator: Mediator) -> None:
     assert await check(mediator) is grpc.StatusCode.UNAVAILABLE
     assert await check(mediator, "punchwire.v1.Mediator") is grpc.StatusCode.UNAVAILABLE
     assert await check(mediator, "another") is grpc.StatusCode.NOT_FOUND
+
+
+async def test_it_says_the_same_where_it_shows_its_metrics(start: StartMediator) -> None:
+    mediator = await start(metrics=HostPort("127.0.0.1", 0))
+    assert await status_of_health(mediator) == 200
+    await mediator.drain(0.0)
+    assert await status_of_health(mediator) == 503
+
+
+async def status_of_health(mediator: Mediator) -> int:
+    assert mediator.listening.metrics is not None
+    reader, writer = await asyncio.open_connection("127.0.0.1", mediator.listening.metrics.port)
+    writer.write(b"GET /health HTTP/1.1\r\n\r\n")
+    line = await asyncio.wait_for(reader.readline(), PATIENCE)
+    writer.close()
+    await writer.wait_closed()
+    return int(line.split()[1])
 
 
 async def test_without_its_store_it_does_not_serve(start: StartMediator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +111,25 @@ async def test_checks_under_way_are_few(start: StartMediator, limit: str) -> Non
     await until(lambda: first in shut.over)
     assert await check(mediator) is grpc.StatusCode.OK
     await shut.close()
+
+
+async def test_a_request_has_two_seconds(start: StartMediator, clock: ManualClock) -> None:
+    mediator = await start(health_checks=1)
+    async with channel_to(mediator) as channel:
+        silent = channel.stream_unary(CHECK)()
+        await silent.wait_for_connection()
+        await until_refused(mediator)
+        clock.advance(1.9)
+        assert await check(mediator) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        clock.advance(0.1)
+        assert await asyncio.wait_for(silent.code(), PATIENCE) is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert await check(mediator) is grpc.StatusCode.OK
+
+
+async def until_refused(mediator: Mediator) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while await check(mediator) is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            pass
 
 
 @pytest.mark.parametrize("switch", ["insecure", "behind_proxy"])

@@ -12,6 +12,9 @@ from p2p_core.identity import PeerId
 from p2p_core.wire.candidate import Address
 from p2p_server import logs
 
+from tests.server.clock import ManualClock
+from tests.server.logged import events
+
 PEER = PeerId(bytes(range(32)))
 OTHER = PeerId(bytes(32))
 ADDRESS = Address.of("2001:db8::1", 4000)
@@ -163,3 +166,19 @@ def test_other_libraries_are_heard_when_they_warn(form: str, err: io.StringIO) -
     (line,) = err.getvalue().splitlines()
     assert "too slow" in line
     assert "event" not in line
+
+
+def test_a_library_has_ten_lines_a_minute(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    """What a stranger sends makes gRPC log errors; ours are bounded where they are made."""
+    passes = logs.few_of_libraries(clock.now)
+
+    def record(name: str) -> logging.LogRecord:
+        return logging.LogRecord(name, logging.ERROR, "", 0, "a fault", None, None)
+
+    for _ in range(2):
+        assert [passes(record("grpc._cython.cygrpc")) for _ in range(30)] == [True] * 10 + [False] * 20
+        assert [event["library"] for event in events(caplog, "library-muted")] == ["grpc"]
+        assert passes(record("asyncio"))
+        assert all(passes(record("p2p_server.app")) for _ in range(30))
+        caplog.clear()
+        clock.advance(60)

@@ -375,17 +375,17 @@ async def test_a_peer_wants_only_so_many_others(start: StartMediator, peer: Open
     assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too-many-advertisements")
 
 
-async def test_unproved_streams_are_few(start: StartMediator, peer: OpenPeer) -> None:
+async def test_unproved_streams_are_few_and_the_oldest_makes_room(start: StartMediator, peer: OpenPeer) -> None:
     mediator = await start(max_unauthenticated=2)
     first, second, third = peer(mediator, 0), peer(mediator, 1), peer(mediator, 2)
-    challenge = await first.challenged()
-    await second.challenged()
-    await third.hello()
-    end = await third.end()
+    await first.challenged()
+    challenge = await second.challenged()
+    await third.challenged()
+    end = await first.end()
     assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too-many-handshakes")
-    await first.prove(challenge)  # makes room
-    await first.read("welcome")
-    await peer(mediator, 2).enter()
+    await second.prove(challenge)
+    await second.read("welcome")
+    await peer(mediator, 0).enter()
 
 
 @pytest.mark.parametrize(("insecure", "admitted"), [(False, False), (True, True)])

@@ -1,4 +1,4 @@
-"""`GET /metrics`, for those who ask and those who only hold on."""
+"""`GET /metrics` and `GET /health`, for those who ask and those who only hold on."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def endpoint(metrics: Metrics, clock: ManualClock) -> AsyncIterator[MetricsEndpoint]:
-    endpoint = await MetricsEndpoint.start(metrics, "127.0.0.1", 0, clock)
+    endpoint = await MetricsEndpoint.start(metrics, lambda: True, "127.0.0.1", 0, clock)
     yield endpoint
     await endpoint.stop()
 
@@ -89,6 +89,18 @@ async def test_the_metrics_are_answered(client: Client, metrics: Metrics) -> Non
     assert b"\npunchwire_matches_total 2.0\n" in (await client.ask(GET))[2]
 
 
+async def test_whether_it_serves_is_answered(metrics: Metrics, clock: ManualClock) -> None:
+    serves = [True, False]
+    endpoint = await MetricsEndpoint.start(metrics, lambda: serves.pop(0), "127.0.0.1", 0, clock)
+    client = Client(endpoint)
+    health = b"GET /health HTTP/1.0\r\n\r\n"  # as HAProxy asks
+    for status, body in ((200, b"serving\n"), (503, b"not serving\n")):
+        found, names, said = await client.ask(health)
+        assert (found, said, names["Content-Type"]) == (status, body, "text/plain; charset=utf-8")
+    await client.close()
+    await endpoint.stop()
+
+
 async def test_a_request_may_come_in_pieces(client: Client) -> None:
     reader, writer = await client.open()
     for byte in GET:
@@ -103,6 +115,8 @@ async def test_a_request_may_come_in_pieces(client: Client) -> None:
     [
         (b"GET /metrics?name=x HTTP/1.0", 200),
         (b"GET / HTTP/1.1", 404),
+        (b"GET /healthy HTTP/1.1", 404),
+        (b"HEAD /health HTTP/1.1", 405),
         (b"GET /metrics/ HTTP/1.1", 404),
         (b"GET /../metrics HTTP/1.1", 404),
         (b"POST / HTTP/1.1", 404),
@@ -180,7 +194,7 @@ async def test_many_connections_hold_nothing(client: Client, endpoint: MetricsEn
 
 
 async def test_the_stop_closes_everything(metrics: Metrics, clock: ManualClock) -> None:
-    endpoint = await MetricsEndpoint.start(metrics, "127.0.0.1", 0, clock)
+    endpoint = await MetricsEndpoint.start(metrics, lambda: True, "127.0.0.1", 0, clock)
     client = Client(endpoint)
     reader, _ = await client.open()
     late = await asyncio.open_connection("127.0.0.1", endpoint.port)  # accepted, perhaps, and not made yet
@@ -196,12 +210,12 @@ async def test_the_stop_closes_everything(metrics: Metrics, clock: ManualClock) 
 
 async def test_a_port_that_is_taken_is_named(endpoint: MetricsEndpoint, metrics: Metrics, clock: ManualClock) -> None:
     with pytest.raises(UsageError, match=f"port {endpoint.port}: it is in use") as caught:
-        await MetricsEndpoint.start(metrics, "127.0.0.1", endpoint.port, clock)
+        await MetricsEndpoint.start(metrics, lambda: True, "127.0.0.1", endpoint.port, clock)
     assert "--metrics" in caught.value.advice
 
 
 async def test_ipv6(metrics: Metrics, clock: ManualClock) -> None:
-    endpoint = await MetricsEndpoint.start(metrics, "::1", 0, clock)
+    endpoint = await MetricsEndpoint.start(metrics, lambda: True, "::1", 0, clock)
     reader, writer = await asyncio.open_connection("::1", endpoint.port)
     writer.write(GET)
     assert (await answer(reader))[0] == 200

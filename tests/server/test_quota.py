@@ -1,6 +1,6 @@
 import pytest
 from p2p_core.wire.candidate import Address
-from p2p_server.quota import Place, Quota, source_of
+from p2p_server.quota import Beginners, Place, Quota, source_of
 
 
 def test_places_in_all_and_for_each_source() -> None:
@@ -46,17 +46,53 @@ def test_an_ipv6_customer_is_one_source(one: str, other: str, same: bool) -> Non
 
 
 def test_a_place_is_taken_and_given_back_once() -> None:
-    quota = Quota(1, None)
-    first, second = Place(quota, b"a"), Place(quota, b"b")
-    assert first.take()
-    assert first.take()
-    assert quota.inside == 1
-    assert not second.take()
+    beginners, over, ended = Beginners(2, 1), Quota(9, None), []
+    first, second = Place(beginners, over, b"a"), Place(beginners, over, b"a")
+    assert first.take(lambda: ended.append(1))
+    assert first.take(lambda: ended.append(1))
+    assert beginners.inside == 1
+    assert not second.take(lambda: ended.append(2))  # too many of one source; nobody has to go for that
     second.give_back()
-    assert quota.inside == 1
-    second.take_anyway()
-    second.take_anyway()
-    assert quota.inside == 2
-    for place in (first, first, second):
-        place.give_back()
-    assert quota.inside == 0
+    assert beginners.inside == 1
+    for one in (first, first, second):
+        one.give_back()
+    assert (beginners.inside, over.inside, ended) == (0, 0, [])
+
+
+def test_the_oldest_makes_room_for_the_newest() -> None:
+    beginners, over, ended = Beginners(2, None), Quota(9, None), []
+    places = [Place(beginners, over, bytes([number])) for number in range(4)]
+    for number, one in enumerate(places):
+        assert one.take(lambda number=number: ended.append(number))
+    assert (ended, beginners.inside, over.inside) == ([0, 1], 2, 2)
+    places[2].proved()
+    assert Place(beginners, over, b"z").take(lambda: None)
+    assert ended == [0, 1]
+
+
+def test_who_is_over_takes_no_place_of_those_that_begin() -> None:
+    beginners, over = Beginners(1, None), Quota(9, 9)
+    first, second = Place(beginners, over, b"a"), Place(beginners, over, b"a")
+    assert first.take(lambda: None)
+    first.proved()
+    first.linger()
+    first.linger()
+    assert (beginners.inside, over.inside) == (0, 1)
+    assert second.take(lambda: None)
+    second.linger()
+    assert (beginners.inside, over.inside) == (0, 2)
+    for one in (first, second):
+        one.give_back()
+    assert (beginners.inside, over.inside) == (0, 0)
+
+
+def test_nobody_begins_where_too_many_are_over() -> None:
+    beginners, over = Beginners(9, None), Quota(9, 1)
+    first, second, other = (Place(beginners, over, source) for source in (b"a", b"a", b"b"))
+    first.linger()
+    assert (second.take(lambda: None), other.take(lambda: None)) == (False, True)
+    second.linger()
+    assert over.inside == 2
+    first.give_back()
+    second.give_back()
+    assert Place(beginners, over, b"a").take(lambda: None)

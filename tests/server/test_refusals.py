@@ -5,8 +5,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 from p2p_core.identity import PeerId
+from p2p_server.authorized import KeyFolder, KeysUnreadable
 from p2p_server.refusals import Refusals
 
 from tests.server.client import Peer
@@ -57,6 +59,38 @@ async def test_whose_key_is_taken_away_is_named(
     await a.end()
     (revoked,) = events(log, "key-revoked")
     assert (revoked["level"], revoked["peer"]) == ("info", str(a.id))
+
+
+async def test_whose_key_was_there_between_two_looks_only_is_sent_away(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path]
+) -> None:
+    folder = admit()
+    mediator = await start(authorized=folder)
+    a = peer(mediator, 0)
+    admit(0)
+    await a.enter()
+    (folder / f"{a.id}.pem").unlink()
+    await mediator.look()
+    assert (await a.end()).reason == "not-admitted"
+
+
+async def test_whose_key_cannot_be_read_is_not_refused_for_good(
+    start: StartMediator, peer: OpenPeer, admit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_keys: KeyFolder, _name: str) -> None:
+        raise KeysUnreadable
+
+    folder = admit(0, 1)
+    mediator = await start(authorized=folder)
+    here, a = peer(mediator, 1), peer(mediator, 0)
+    await here.enter()
+    (folder / f"{here.id}.pem").touch()
+    monkeypatch.setattr(KeyFolder, "whose", fail)
+    await a.prove(await a.challenged())
+    end = await a.end()
+    assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "keys-unreadable")
+    await mediator.look(thoroughly=True)
+    assert mediator._meet.here == {here.id}
 
 
 async def test_who_has_not_proved_a_key_is_not_named(

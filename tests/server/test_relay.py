@@ -14,6 +14,7 @@ from p2p_core.identity import PeerId
 from p2p_proto import mediator_pb2 as pb
 from p2p_server import logs
 from p2p_server.app import Mediator
+from p2p_server.authorized import KeyFolder, KeysUnreadable
 
 from tests import keys
 from tests.server.client import Peer, RelayPeer, until
@@ -465,6 +466,19 @@ async def test_a_key_that_is_taken_away_ends_its_relay(
     assert (await other.end()).reason == "relay-peer-gone"
 
 
+async def test_a_key_that_cannot_be_read_is_not_one_that_was_taken_away(
+    start: StartMediator, peer: OpenPeer, enter: Enter, admit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_keys: KeyFolder, _name: str) -> None:
+        raise KeysUnreadable
+
+    mediator = await start(authorized=admit(0, 1))
+    ticket, _ = await tickets(mediator, peer)
+    monkeypatch.setattr(KeyFolder, "whose", fail)
+    end = await (await enter(mediator, ticket)).end()
+    assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "keys-unreadable")
+
+
 async def test_stopping_tells_both(mediator: Mediator, peer: OpenPeer, enter: Enter, join: Join) -> None:
     one, other = await relay(mediator, peer, enter)
     alone = join(mediator)
@@ -544,13 +558,26 @@ async def test_streams_without_a_ticket_are_few_and_share_their_places_with_meet
     start: StartMediator, peer: OpenPeer, join: Join, enter: Enter
 ) -> None:
     mediator = await start(max_unauthenticated=2)
+    oldest = join(mediator)
+    await until(lambda: inside(mediator) == 1)
+    slow = peer(mediator, 2)
+    await slow.challenged()
     join(mediator)
-    await peer(mediator, 2).challenged()
-    await until(lambda: inside(mediator) == 2)
-    assert (await join(mediator).end()).reason == "too-many-handshakes"
-    late = peer(mediator, 3)
-    await late.hello()
-    assert (await late.end()).reason == "too-many-handshakes"
+    assert (await oldest.end()).reason == "too-many-handshakes"
+    await peer(mediator, 3).challenged()
+    assert (await slow.end()).reason == "too-many-handshakes"
+
+
+async def test_streams_without_a_ticket_count_for_their_address(
+    start: StartMediator, peer: OpenPeer, join: Join, enter: Enter, clock: ManualClock
+) -> None:
+    mediator = await start(handshakes_per_second=0.5)  # two at once
+    ticket = (await tickets(mediator, peer))[0]
+    end = await (await enter(mediator, ticket)).end()
+    assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "handshake-rate")
+    clock.advance(2)
+    await enter(mediator, ticket)  # it is good still
+    await until(lambda: len(mediator._relay.here) == 1)
 
 
 async def test_who_does_not_read_holds_up_its_own_relay_and_is_counted_until_it_goes(

@@ -1,4 +1,4 @@
-"""Which keys were taken away from a folder since it was looked at last."""
+"""Whose keys are in a folder, each time that it has changed."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from p2p_core.identity import PeerId, public_pem
-from p2p_server import revocation
+from p2p_server import files, revocation
 from p2p_server.authorized import KeyFolder
 from p2p_server.revocation import KeyWatch
 
@@ -18,7 +18,7 @@ from tests.server.logged import Event, events
 
 PEERS = [PeerId.of(keys.key(n).public_key()) for n in range(4)]
 PEMS = [public_pem(keys.key(n).public_key()) for n in range(4)]
-NOBODY: frozenset[PeerId] = frozenset()
+ALL = set(PEERS[:3])
 
 
 @pytest.fixture
@@ -46,20 +46,37 @@ def settle(folder: Path) -> None:
     os.utime(folder, (1, 1))
 
 
-def test_a_key_that_was_removed_is_told_once(watch: KeyWatch, folder: Path) -> None:
-    assert watch.look() == NOBODY
+def test_a_key_that_was_removed_is_not_good(watch: KeyWatch, folder: Path) -> None:
+    assert watch.look() == ALL
     file_of(folder, 0).unlink()
     file_of(folder, 2).unlink()
-    assert watch.look() == {PEERS[0], PEERS[2]}
-    assert watch.look() == NOBODY
+    assert watch.look() == {PEERS[1]}
     assert watch.count == 1
+    settle(folder)
+    assert watch.look() == {PEERS[1]}
+    assert watch.look() is None
 
 
-def test_keys_that_come_are_told_to_nobody(watch: KeyWatch, folder: Path) -> None:
+def test_a_key_that_comes_is_good(watch: KeyWatch, folder: Path) -> None:
     file_of(folder, 3).write_bytes(PEMS[3])
-    assert watch.look() == NOBODY
+    assert watch.look() == set(PEERS)
     file_of(folder, 3).unlink()
-    assert watch.look() == {PEERS[3]}
+    assert watch.look() == ALL
+
+
+def test_a_key_that_came_and_went_between_two_looks_makes_for_another(watch: KeyWatch, folder: Path) -> None:
+    settle(folder)
+    watch.look()
+    assert watch.look() is None
+    file_of(folder, 3).write_bytes(PEMS[3])
+    file_of(folder, 3).unlink()
+    assert watch.look() == ALL
+
+
+def test_a_key_that_came_after_the_look_is_not_gone(watch: KeyWatch, folder: Path) -> None:
+    assert watch.is_gone(PEERS[3])
+    file_of(folder, 3).write_bytes(PEMS[3])
+    assert not watch.is_gone(PEERS[3])
 
 
 def test_a_file_with_another_key_or_none_takes_it_away(watch: KeyWatch, folder: Path) -> None:
@@ -67,22 +84,22 @@ def test_a_file_with_another_key_or_none_takes_it_away(watch: KeyWatch, folder: 
         other = folder / "other"
         other.write_bytes(data)
         other.rename(file_of(folder, n))
-    assert watch.look() == {PEERS[0], PEERS[1]}
+    assert watch.look() == {PEERS[2]}
 
 
 def test_the_same_key_again_changes_nothing(watch: KeyWatch, folder: Path) -> None:
     other = folder / "other"
     other.write_bytes(PEMS[0])
     other.rename(file_of(folder, 0))
-    assert watch.look() == NOBODY
+    assert watch.look() == ALL
 
 
 def test_what_was_written_over_in_place_is_seen_by_a_thorough_look(watch: KeyWatch, folder: Path) -> None:
     settle(folder)
     watch.look()
     file_of(folder, 0).write_bytes(b"no key at all")
-    assert watch.look() == NOBODY
-    assert watch.look(thoroughly=True) == {PEERS[0]}
+    assert watch.look() is None
+    assert watch.look(thoroughly=True) == ALL - {PEERS[0]}
 
 
 def test_from_time_to_time_a_look_is_thorough(watch: KeyWatch, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,13 +107,18 @@ def test_from_time_to_time_a_look_is_thorough(watch: KeyWatch, folder: Path, mon
     watch.look()
     file_of(folder, 0).write_bytes(b"no key at all")
     monkeypatch.setattr(revocation, "_WRITTEN_OVER", 0.0)
-    assert watch.look() == {PEERS[0]}
+    assert watch.look() == ALL - {PEERS[0]}
 
 
 def test_what_did_not_change_is_not_read(watch: KeyWatch, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    is_good = KeyFolder.is_good
-    monkeypatch.setattr(KeyFolder, "is_good", lambda keys, name: bool(read.append(name)) or is_good(keys, name))
+    whose = KeyFolder.whose
+
+    def reading(keys: KeyFolder, name: str) -> PeerId | None:
+        read.append(name)
+        return whose(keys, name)
+
+    monkeypatch.setattr(KeyFolder, "whose", reading)
     file_of(folder, 3).write_bytes(PEMS[3])
     file_of(folder, 0).unlink()
     watch.look(thoroughly=True)
@@ -111,7 +133,7 @@ def test_an_unchanged_folder_is_not_listed(watch: KeyWatch, folder: Path, monkey
         raise AssertionError
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert watch.look() == NOBODY
+    assert watch.look() is None
 
 
 def test_two_changes_at_one_time_of_the_file_system_are_seen(
@@ -121,18 +143,18 @@ def test_two_changes_at_one_time_of_the_file_system_are_seen(
     watch.look(thoroughly=True)
     file_of(folder, 0).unlink()
     now = folder.stat().st_mtime_ns
-    assert watch.look() == {PEERS[0]}
+    assert watch.look() == {PEERS[1], PEERS[2]}
     file_of(folder, 1).unlink()
     os.utime(folder, ns=(now, now))
-    assert watch.look() == {PEERS[1]}
+    assert watch.look() == {PEERS[2]}
 
 
 def test_a_link_whose_end_is_gone_takes_its_key_away(tmp_path: Path, watch: KeyWatch, folder: Path) -> None:
     target = file_of(folder, 0).rename(tmp_path / "kept elsewhere")
     file_of(folder, 0).symlink_to(target)
-    assert watch.look() == NOBODY
+    assert watch.look() == ALL
     target.unlink()
-    assert watch.look(thoroughly=True) == {PEERS[0]}
+    assert watch.look(thoroughly=True) == ALL - {PEERS[0]}
 
 
 def test_a_file_that_nothing_can_be_said_of_keeps_its_key(
@@ -148,8 +170,31 @@ def test_a_file_that_nothing_can_be_said_of_keeps_its_key(
     with os.scandir(folder) as entries:
         found = [Entry(entry) for entry in entries if entry.name != f"{PEERS[0]}.pem"]
     monkeypatch.setattr(os, "scandir", lambda _: contextlib.nullcontext(found))
-    monkeypatch.setattr(KeyFolder, "is_good", lambda *_: False)  # nor can it be read
-    assert watch.look(thoroughly=True) == {PEERS[0]}
+    monkeypatch.setattr(KeyFolder, "whose", lambda *_: None)  # nor can it be read
+    assert watch.look(thoroughly=True) == ALL - {PEERS[0]}
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO, errno.ESTALE])
+def test_a_file_that_cannot_be_read_now_keeps_its_key_and_is_read_later(
+    watch: KeyWatch, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: int
+) -> None:
+    def fail(path: Path, _flags: int) -> int:
+        raise OSError(error, os.strerror(error), str(path))
+
+    file_of(folder, 0).write_bytes(b"no key")
+    file_of(folder, 1).unlink()
+    file_of(folder, 3).write_bytes(PEMS[3])
+    settle(folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "open", fail)
+        assert watch.look(thoroughly=True) == {PEERS[0], PEERS[2]}
+        assert watch.look() == {PEERS[0], PEERS[2]}
+        assert not watch.is_gone(PEERS[3])
+        assert watch.is_gone(PEERS[1])
+    assert [(event["event"], event["why"]) for event in warnings(caplog)] == [("keys-unreadable", os.strerror(error))]
+    assert watch.look() == {PEERS[2], PEERS[3]}
+    assert [event["event"] for event in warnings(caplog)] == ["key-passed-over"]
+    assert watch.look() is None
 
 
 def test_a_folder_that_cannot_be_read_takes_nothing_away(
@@ -161,23 +206,23 @@ def test_a_folder_that_cannot_be_read_takes_nothing_away(
     file_of(folder, 0).unlink()
     with monkeypatch.context() as patched:
         patched.setattr(os, "scandir", scandir)
-        assert watch.look() == NOBODY
-        assert watch.look() == NOBODY
+        assert watch.look() is None
+        assert watch.look() is None
     (event,) = warnings(caplog)
     assert (event["event"], event["why"]) == ("keys-unreadable", "Stale file handle")
     assert not watch.could_read
     away = folder.rename(folder.with_name("away"))
-    assert watch.look() == NOBODY
+    assert watch.look() is None
     assert [event["why"] for event in warnings(caplog)] == ["No such file or directory"]
     away.rename(folder)
-    assert watch.look() == {PEERS[0]}
+    assert watch.look() == ALL - {PEERS[0]}
     assert watch.could_read
 
 
 def test_a_folder_that_was_emptied_takes_all_away(watch: KeyWatch, folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
-    assert watch.look() == set(PEERS[:3])
+    assert watch.look() == set()
 
 
 def test_another_folder_under_the_same_name(tmp_path: Path, admit: Callable[..., Path]) -> None:
@@ -190,7 +235,7 @@ def test_another_folder_under_the_same_name(tmp_path: Path, admit: Callable[...,
     watch = KeyWatch(KeyFolder(link))
     (tmp_path / "next").symlink_to(other)
     (tmp_path / "next").rename(link)
-    assert watch.look() == {PEERS[0]}
+    assert watch.look() == {PEERS[1]}
 
 
 def test_files_that_admit_nobody_are_warned_of_once(
@@ -200,11 +245,10 @@ def test_files_that_admit_nobody_are_warned_of_once(
     (folder / "dangling.pem").symlink_to("nowhere")
     (folder / "loop.pem").symlink_to("loop.pem")
     (folder / ".hidden").touch()
-    assert watch.look() == NOBODY
-    assert watch.look(thoroughly=True) == NOBODY
-    assert [event["file"] for event in warnings(caplog)] == sorted(
-        ["dangling.pem", "loop.pem", f"{PEERS[3]}.pem"], key=str
-    )
+    assert watch.look() == ALL
+    assert watch.look(thoroughly=True) == ALL
+    told = [(event.get("file"), event.get("peer")) for event in warnings(caplog)]
+    assert sorted(told, key=str) == sorted([("dangling.pem", None), ("loop.pem", None), (None, str(PEERS[3]))], key=str)
     file_of(folder, 3).write_bytes(PEMS[3])
     watch.look(thoroughly=True)
     assert watch.count == 4

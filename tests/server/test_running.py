@@ -173,6 +173,10 @@ def test_the_balancer_of_the_compose_file_knows_them() -> None:
     defaults = re.findall(r'"\$\{PUNCHWIRE_MEDIATOR_[A-Z]-([\w.-]+:\d+)\}"', balancer.CONFIGURATION.read_text())
     served = [f"{name}:{service['environment']['P2P_SERVER_PORT']}" for name, service in MEDIATORS.items()]
     assert defaults == 2 * served  # those that serve, and whoever there is
+    asked = re.findall(r'^ *server .*"\$\{PUNCHWIRE_HEALTH_[A-Z]-(\d+)\}"', balancer.CONFIGURATION.read_text(), re.M)
+    for port, mediator in zip(asked, MEDIATORS.values(), strict=True):
+        assert mediator["environment"]["P2P_SERVER_METRICS"] == f"0.0.0.0:{port}"
+        assert not any(f"{port}/tcp" in ports(line) for line in mediator["ports"])
     service = COMPOSE["services"]["balancer"]
     [mounted] = [each.split(":")[0] for each in service["volumes"]]
     assert (ROOT / mounted).resolve() == balancer.CONFIGURATION

@@ -239,6 +239,40 @@ async def test_whose_key_is_removed_is_sent_away(
     await side.close()
 
 
+async def test_whose_key_is_removed_while_it_drains_is_sent_away(
+    served: StartServed, peer: OpenPeer, admit: Callable[..., Path]
+) -> None:
+    folder = admit(0, 1)
+    mediator = await served("--authorized", folder)
+    pair = await Pair.meet(peer(mediator, 0), peer(mediator, 1))
+    mediator.process.terminate()
+    await mediator.told("draining")
+    (folder / f"{pair.a.id}.pem").unlink()
+    assert (await pair.a.end()).reason == "not-admitted"
+    await pair.b.close()
+    assert await mediator.ended() == 0
+
+
+async def test_an_exchange_that_is_under_way_is_finished(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[bool] = []
+    finished: list[bool] = []
+
+    async def look(_mediator: Mediator, *, thoroughly: bool) -> None:
+        begun.append(thoroughly)
+        if len(begun) == 1:  # a second signal would end these tests
+            signal.raise_signal(signal.SIGTERM)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        finished.append(thoroughly)
+
+    monkeypatch.setattr(Mediator, "look", look)
+    monkeypatch.setattr("p2p_server.serving._LOOK_EACH", 0.01)
+    monkeypatch.setattr("p2p_server.descriptors.raise_limit", lambda: None)
+    await serve(replace(config, limits=replace(config.limits, relay=False)), lambda _: None)
+    assert begun
+    assert finished == begun
+
+
 def test_who_has_no_redis_needs_no_redis() -> None:
     code = "import sys, p2p_server.serving; sys.exit('redis' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": PATHS}, check=True)

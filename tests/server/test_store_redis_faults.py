@@ -8,13 +8,15 @@ import pytest
 from p2p_core.identity import PeerId
 from p2p_core.proof import Role
 from p2p_server.stores.base import (
+    Displaced,
     Left,
     Lost,
     StoreUnavailable,
 )
 
 from tests.server.client import until
-from tests.server.redis_instances import QUICK, Instances, P, meet, pair
+from tests.server.logged import events
+from tests.server.redis_instances import QUICK, Gate, Instances, P, meet, pair
 from tests.server.store_contract import A, B, C
 
 
@@ -91,6 +93,30 @@ class TestInstances:
         await instances.settled()
         assert instances.wants(B, A)
 
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"kind": "matched"},
+            {"kind": "matched", "of": A, "peer": B, "role": "r", "rtt": 0, "own": "", "offer": "", "observed": ""},
+            {"kind": "signal", "body": B},
+        ],
+    )
+    async def test_what_cannot_be_read_costs_its_stream_only(
+        self, instances: Instances, values: dict[str | bytes, bytes | float | str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store = await instances.add()
+        a, b, c = [await instances.world.here(peer) for peer in (A, B, C)]
+        key = P + b"events:" + store._membership.name.encode()
+        instances.redis.xadd(key, {"stream": a.id, **values})
+        instances.redis.xadd(key, values)
+        assert await a.next() == Lost()
+        await meet(b, c)
+        assert store.is_available
+        await until(lambda: not instances.redis.exists(P + b"peer:" + A))
+        told = events(caplog, "store-unreadable")
+        assert [record.levelname for record in caplog.records] == ["ERROR"] * len(told) == ["ERROR"] * 2
+        assert "BBBB" not in caplog.text + str(told)
+
     async def test_what_a_newer_version_tells_is_passed_over(self, instances: Instances) -> None:
         store = await instances.add()
         a, b = await instances.world.here(A), await instances.world.here(B)
@@ -138,9 +164,9 @@ class TestRedisGone:
         assert await b.next() == Lost()
         await until(lambda: all(store.is_available for store in stores))
         await pair(mortal_instances)
-        events = [record.__dict__.get("event") for record in caplog.records]
-        assert events.count("store-back") == 2
-        assert set(events) == {"store-back", "store-lost"}
+        told = [record.__dict__.get("event") for record in caplog.records]
+        assert told.count("store-back") == 2
+        assert set(told) == {"store-back", "store-lost"}
 
     async def test_away_for_long_all_streams_are_lost(self, mortal_instances: Instances) -> None:
         store = await mortal_instances.add(replace(QUICK, dead_after=1.0))
@@ -185,6 +211,32 @@ class TestRedisGone:
         instances.redis.delete(P + b"peer:" + A)
         assert await a.next() == Lost()
 
+    @pytest.mark.parametrize("doing", ["advertise", "withdraw", "leave", "signal", "measured"])
+    async def test_one_that_it_lost_alone_is_lost_with_what_its_peer_does_next(
+        self, instances: Instances, doing: str
+    ) -> None:
+        store = await instances.add(replace(QUICK, beat=60.0))
+        a = await instances.world.here(A)
+        instances.redis.delete(P + b"peer:" + A)
+        more = {"advertise": (B, b"offer"), "signal": (B, b"x"), "measured": (1.0,)}.get(doing, (B,))
+        await getattr(store, doing)(a.id, *more)
+        assert await a.next() == Lost()
+        a = await instances.world.here(A)
+        await meet(a, await instances.world.here(B))
+
+    async def test_one_that_was_displaced_is_not_lost_besides(self, instances: Instances) -> None:
+        gate = Gate()
+        await instances.add(gate=gate)
+        await instances.add()
+        older = await instances.world.here(A)
+        await instances.world.there(A)
+        await gate.holds()
+        await older.advertise(B)
+        gate.open()
+        assert await older.next() == Displaced()
+        await instances.settled()
+        assert older.arrivals._queues[older.id].empty()
+
     async def test_scripts_that_it_does_not_know_any_more_are_loaded_again(self, instances: Instances) -> None:
         await instances.add()
         await instances.add()
@@ -224,6 +276,23 @@ class TestWhatIsKept:
         for key in keys:
             instances.redis.pexpire(key, 30_000)
         await until(lambda: all(instances.redis.pttl(key) > 30_000 for key in keys if not key.endswith(b"order")))
+
+    async def test_a_round_takes_no_longer_when_most_streams_have_ended(self, instances: Instances) -> None:
+        beats = 10  # in a round
+        store = await instances.add(replace(QUICK, beat=60.0, kept=60.0 * beats * 4))
+        streams = [await instances.world.here(PeerId(bytes([number]) * 32)) for number in range(100)]
+        identity = store._membership._identity
+        assert identity is not None
+        assert await store._membership._beat_once(identity)
+        assert len(store._round) == len(streams) * (beats - 1) / beats
+        for stream in streams[:-3]:
+            await stream.forget()
+        kept = [P + b"peer:" + stream.peer for stream in streams[-3:]]
+        for key in kept:
+            instances.redis.pexpire(key, 30_000)
+        for _ in range(beats - 1):
+            assert await store._membership._beat_once(identity)
+        assert [key for key in kept if instances.redis.pttl(key) <= 30_000] == []
 
     async def test_events_that_were_read_are_dropped(self, instances: Instances) -> None:
         store = await instances.add()

@@ -19,6 +19,8 @@ from p2p_server.stores.base import (
     TooManyOthers,
 )
 from p2p_server.stores.memory import MemoryStore
+from p2p_server.stores.redis_link import Argument
+from p2p_server.stores.redis_scripts import Script
 
 from tests.server.client import PATIENCE, sha256, until
 from tests.server.redis_instances import QUICK, Gate, Instances
@@ -98,6 +100,31 @@ class TestProposals:
         await until(lambda: second.admitted)
         assert second.admitted == [(B, A, tickets)]
         assert first.admitted == []
+
+    async def test_their_tickets_are_good_even_if_that_instance_is_never_answered(
+        self, instances: Instances, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await instances.add(tickets=Desk(b"first"))
+        desk = Desk(b"second")
+        second = await instances.add(tickets=desk)
+        a, b = await instances.world.here(A), await instances.world.there(B)
+        await b.advertise(A)
+        ask = second._membership.ask
+
+        async def lose_the_answer(script: Script, *arguments: Argument) -> object:
+            answer = await ask(script, *arguments)
+            if script is second._scripts.acknowledge and not second._owed:
+                raise StoreUnavailable
+            return answer
+
+        monkeypatch.setattr(second._membership, "ask", lose_the_answer)
+        await a.advertise(B)
+        tickets = (await b.matched()).relay, (await a.matched()).relay
+        await until(lambda: desk.admitted)
+        monkeypatch.setattr(second._membership, "ask", ask)
+        await until(lambda: not second._owed)
+        await instances.settled()
+        assert desk.admitted == [(B, A, tickets)]
 
 
 class Desk:

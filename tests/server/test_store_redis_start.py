@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import redis as client
 from p2p_core.errors import UsageError
 from p2p_server import tls
 from p2p_server.stores.base import StoreUnavailable
@@ -15,6 +16,7 @@ from p2p_server.stores.redis import RedisStore
 
 from tests import redis_server
 from tests.redis_server import RedisServer
+from tests.server.client import until
 from tests.server.logged import events
 from tests.server.redis_instances import QUICK
 from tests.server.store_contract import MAX_OTHERS, Arrivals
@@ -47,6 +49,47 @@ async def test_a_wrong_password_is_refused(caplog: pytest.LogCaptureFixture) -> 
 
 async def test_a_database_that_there_is_not_is_refused(redis: RedisServer) -> None:
     await _refused(redis.url.removesuffix("0") + "99")
+
+
+async def test_one_that_lacks_a_permission_is_refused(mortal_redis: RedisServer) -> None:
+    with client.Redis.from_url(mortal_redis.url) as redis:
+        redis.execute_command("ACL", "SETUSER", "mediator", "on", ">right", "~*", "+@all", "-info")
+    why = await _refused(mortal_redis.url.replace("//", "//mediator:right@"))
+    assert "permission" in why
+
+
+async def test_a_replica_is_waited_for_until_it_is_the_primary(mortal_redis: RedisServer) -> None:
+    with client.Redis.from_url(mortal_redis.url) as redis:
+        redis.replicaof("127.0.0.1", redis_server.free_port())
+        store = RedisStore(mortal_redis.url, Arrivals().deliver, MAX_OTHERS, times=QUICK)
+        await store.start()
+        assert not store.is_available
+        redis.replicaof("NO", "ONE")
+        await until(lambda: store.is_available)
+        await store.close()
+
+
+async def test_one_that_is_busy_is_waited_for(mortal_redis: RedisServer) -> None:
+    with client.Redis.from_url(mortal_redis.url) as redis, client.Redis.from_url(mortal_redis.url) as other:
+        redis.config_set("lua-time-limit", 1)
+        endless = asyncio.create_task(asyncio.to_thread(other.eval, "while true do end", 0))
+        await until(lambda: _is_busy(redis))
+        store = RedisStore(mortal_redis.url, Arrivals().deliver, MAX_OTHERS, times=QUICK)
+        await store.start()
+        assert not store.is_available
+        redis.script_kill()
+        with pytest.raises(client.ResponseError):
+            await endless
+        await until(lambda: store.is_available)
+        await store.close()
+
+
+def _is_busy(redis: client.Redis) -> bool:
+    try:
+        redis.ping()
+    except client.ResponseError as error:
+        return str(error).startswith("BUSY")
+    return False
 
 
 async def test_what_is_not_a_redis_is_refused() -> None:

@@ -43,24 +43,29 @@ def inside(mediator: Mediator) -> int:
     return mediator._meet._setting.admission.unauthenticated
 
 
-async def refused(mediator: Mediator, peer: OpenPeer) -> bool:
-    one = peer(mediator, 1)
-    await one.hello()
-    return (await one.end()).reason == "too-many-handshakes"
-
-
-async def test_a_stream_that_cannot_be_told_its_end_keeps_its_place(
+async def test_streams_that_cannot_be_told_their_end_are_counted_and_take_nobodys_place(
     mediator: Mediator, shut: ShutConnection, peer: OpenPeer, clock: ManualClock
 ) -> None:
     for _ in range(2):
         await stuck(shut)
     clock.advance(10)
     assert clock.pending == 0  # both are over
-    assert await refused(mediator, peer)
+    for number in (1, 2, 3):
+        await peer(mediator, number).enter()
     assert (inside(mediator), shut.over) == (2, set())
     await shut.close()
-    await until(lambda: inside(mediator) == 0 and not mediator._meet._open)
-    await peer(mediator, 1).enter()
+    await until(lambda: inside(mediator) == 0)
+
+
+async def test_who_begins_and_goes_no_further_makes_room_for_others(
+    mediator: Mediator, shut: ShutConnection, peer: OpenPeer
+) -> None:
+    """Strangers that hold all the places lock nobody out."""
+    for _ in range(8):
+        await stuck(shut)
+    for number in (1, 2, 3):
+        await peer(mediator, number).enter()
+    assert inside(mediator) == 8
 
 
 async def test_it_is_told_once_it_reads(
@@ -97,7 +102,7 @@ async def test_a_connection_that_goes_is_no_error(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_a_welcomed_stream_that_is_over_is_counted_again(
+async def test_a_welcomed_stream_that_is_over_is_counted_and_takes_nobodys_place(
     mediator: Mediator, shut: ShutConnection, peer: OpenPeer, clock: ManualClock
 ) -> None:
     """The window lets the Challenge through, and of the Welcome one byte."""
@@ -114,9 +119,10 @@ async def test_a_welcomed_stream_that_is_over_is_counted_again(
     assert inside(mediator) == 0
     clock.advance(45)  # no Pong
     assert inside(mediator) == 1
-    await stuck(shut)
-    assert await refused(mediator, peer)
-    assert shut.over == set()
+    b = peer(mediator, 1)
+    await b.enter()
+    assert (inside(mediator), shut.over) == (1, set())
+    await b.close()
     await shut.close()
     await until(lambda: inside(mediator) == 0 and not mediator._meet._open)
 

@@ -167,7 +167,7 @@ async def test_a_silent_connection_is_closed_after_a_minute(start: Start, connec
 
 
 async def test_connections_are_counted_in_all_and_for_each_address(start: Start, connect) -> None:
-    responder, port = await start(stun_connections_per_source=2)
+    responder, port = await start(stun_connections_per_address=2)
     first, second = await connect(port), await connect(port)
     await first.ask()
     await second.ask()

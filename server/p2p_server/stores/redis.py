@@ -22,6 +22,7 @@ from p2p_server.stores.base import (
     Left,
     Lost,
     NotMatched,
+    RelayTicket,
     Signalled,
     Store,
     StoreUnavailable,
@@ -42,6 +43,7 @@ _MATCHED, _TOO_MANY = 1, 2  # what scripts that may match return
 _SAME_ROUND_TRIP = 0.005  # s, far below any way between peers
 _SAME_SHARE = 0.2
 
+_TicketPair = tuple[RelayTicket, RelayTicket]
 _Work = Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -52,6 +54,7 @@ class _Own:
     peer: PeerId
     round_trip: float  # as Redis knows it
     untold: set[PeerId] = field(default_factory=set)  # matches of which it was never told, and will not be
+    drawn: dict[bytes, _TicketPair] = field(default_factory=dict)  # by its own: of matches that may have been made
 
 
 class RedisStore(Store):
@@ -74,7 +77,8 @@ class RedisStore(Store):
         self._max_others = max_others
         self._tickets = tickets
         self._own: dict[StreamId, _Own] = {}
-        self._round: list[StreamId] = []  # which still have to be refreshed
+        self._round: list[StreamId] = []  # which still have to be refreshed, and those that ended meanwhile
+        self._many = 0  # of them by each beat: the round takes as long as it had to, whoever comes and goes
         self._owed: list[_Work] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._scripts = Scripts(times.dead_after, times.fresh, times.kept)
@@ -106,7 +110,7 @@ class RedisStore(Store):
         if abs(own.round_trip - round_trip) < max(_SAME_ROUND_TRIP, _SAME_SHARE * own.round_trip):
             return
         with suppress(StoreUnavailable):
-            await self._membership.ask(self._scripts.measured, own.peer, stream, pack_round_trip(round_trip))
+            await self._ask(self._scripts.measured, own.peer, stream, pack_round_trip(round_trip))
             own.round_trip = round_trip
 
     async def advertise(self, stream: StreamId, wanted: PeerId, offer: bytes) -> None:
@@ -117,18 +121,18 @@ class RedisStore(Store):
     async def withdraw(self, stream: StreamId, wanted: PeerId) -> None:
         """See `Store`."""
         if (own := self._own.get(stream)) is not None:
-            await self._membership.ask(self._scripts.withdraw, own.peer, stream, wanted)
+            await self._ask(self._scripts.withdraw, own.peer, stream, wanted)
 
     async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
         """See `Store`."""
         own = self._own.get(stream)
-        if own is not None and not await self._membership.ask(self._scripts.signal, own.peer, stream, to, body):
+        if own is not None and not await self._ask(self._scripts.signal, own.peer, stream, to, body):
             raise NotMatched
 
     async def leave(self, stream: StreamId, other: PeerId) -> None:
         """See `Store`."""
         if (own := self._own.get(stream)) is not None:
-            await self._membership.ask(self._scripts.leave, own.peer, stream, other)
+            await self._ask(self._scripts.leave, own.peer, stream, other)
 
     async def forget(self, stream: StreamId) -> None:
         """See `Store`. Raises nothing: what cannot be done now is done when Redis is back."""
@@ -142,19 +146,35 @@ class RedisStore(Store):
         for task in self._tasks:
             task.cancel()
 
+    async def _ask(self, script: Script, peer: PeerId, stream: StreamId, *more: Argument) -> Any:
+        """Run a script about a stream of this instance."""
+        return await self._membership.ask(script, self._membership.name, peer, stream, *more)
+
     async def _forget(self, peer: PeerId, stream: StreamId) -> None:
-        await self._membership.ask(self._scripts.forget, self._membership.name, peer, stream)
+        await self._ask(self._scripts.forget, peer, stream)
 
     async def _meet(self, script: Script, stream: StreamId, other: PeerId, *more: Argument) -> int | None:
-        """Run a script that may match the stream's peer with `other`, and admit both to the relay if it did."""
+        """Run a script that may match the stream's peer with `other`, and admit both to the relay if it did.
+
+        If its answer is lost, that is done when the stream is told of the match.
+        """
         if (own := self._own.get(stream)) is None:
             return None
         tickets = self._tickets.draw()
+        if tickets is not None:
+            own.drawn[tickets[0].ticket] = tickets
         packed = [pack_ticket(ticket) for ticket in tickets or (None, None)]
-        answer: int = await self._membership.ask(script, own.peer, stream, other, *more, *packed)
-        if answer == _MATCHED and tickets is not None:
-            self._tickets.admit(own.peer, other, tickets)
+        answer: int = await self._ask(script, own.peer, stream, other, *more, *packed)
+        if tickets is not None:
+            if answer == _MATCHED:
+                self._admit(own, other, tickets[0])
+            own.drawn.pop(tickets[0].ticket, None)
         return answer
+
+    def _admit(self, own: _Own, other: PeerId, ticket: RelayTicket | None) -> None:
+        """Admit both to the relay, if `own` drew the tickets and this was not done yet."""
+        if ticket is not None and (tickets := own.drawn.pop(ticket.ticket, None)) is not None:
+            self._tickets.admit(own.peer, other, tickets)
 
     async def _acknowledge(self, stream: StreamId, other: PeerId, asked_at: int) -> None:
         await self._meet(self._scripts.acknowledge, stream, other, asked_at)
@@ -194,11 +214,14 @@ class RedisStore(Store):
                 self._in_background(lambda: self._reject(stream, meeting))
             case Meeting(_, matched):
                 own.untold.discard(matched.peer)
+                self._admit(own, matched.peer, matched.relay)
                 self._deliver(stream, matched)
             case Signalled(peer) | Left(peer) if peer in own.untold:
                 pass
             case Displaced() | Lost() as end:
                 del self._own[stream]
+                if isinstance(end, Lost):  # Redis has it still, if what could not be read was another event
+                    self._in_background(lambda: self._forget(own.peer, stream))
                 self._deliver(stream, end)
             case Signalled() | Left() as event:
                 self._deliver(stream, event)
@@ -214,8 +237,8 @@ class RedisStore(Store):
     def _some_streams(self, part: float) -> list[tuple[PeerId, StreamId]]:
         if not self._round:
             self._round = list(self._own)
-        many = math.ceil(len(self._own) * part)
-        some, self._round = self._round[:many], self._round[many:]
+            self._many = math.ceil(len(self._round) * part)
+        some, self._round = self._round[: self._many], self._round[self._many :]
         return [(own.peer, stream) for stream in some if (own := self._own.get(stream)) is not None]
 
 

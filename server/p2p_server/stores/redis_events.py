@@ -1,6 +1,7 @@
 """What the scripts write for an instance's streams, and what they are given to pass on: our types <-> bytes."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,13 @@ from p2p_core.identity import PeerId
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
 
+from p2p_server.logs import fields
 from p2p_server.matching import start_after
 from p2p_server.stores.base import Displaced, Event, Left, Lost, Matched, RelayTicket, Signalled, StreamId
 
 __all__ = ["Entry", "Meeting", "Proposed", "pack_address", "pack_round_trip", "pack_ticket", "read_entry"]
+
+_log = logging.getLogger(__name__)
 
 _ROLES = {b"initiator": Role.INITIATOR, b"responder": Role.RESPONDER}
 
@@ -45,10 +49,19 @@ class Entry:
 
 
 def read_entry(entry_id: bytes, values: Sequence[bytes]) -> Entry:
-    """Take what XREAD returns for one entry: names and values in turn."""
-    named = dict(zip(values[::2], values[1::2], strict=True))
+    """Take what XREAD returns for one entry: names and values in turn.
+
+    A stream whose entry cannot be read is `Lost`: what it is not told was done.
+    """
     at = int(entry_id.partition(b"-")[0])
-    return Entry(entry_id, at, StreamId(named[b"stream"].decode()), _what(named))
+    named = dict(zip(values[::2], values[1::2], strict=False))
+    stream = StreamId(named.get(b"stream", b"").decode(errors="replace"))
+    try:
+        return Entry(entry_id, at, stream, _what(named))
+    except (LookupError, ValueError) as error:
+        why = f"{type(error).__name__} in {named.get(b'kind')!r:.50}"  # and no more of it: it names peers
+        _log.error("an event in Redis cannot be read", extra=fields(event="store-unreadable", why=why))
+        return Entry(entry_id, at, stream, Lost())
 
 
 def _what(named: dict[bytes, bytes]) -> Event | Proposed | Meeting | None:

@@ -15,7 +15,9 @@ from p2p_core.errors import UsageError
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection
 from redis.exceptions import (
     AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
     InvalidResponse,
+    NoPermissionError,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -42,6 +44,7 @@ _ADVICE = (
     "in a password / is written %2F, ? %3F, # %23, @ %40, % %25."
 )
 _CLOSED = "Connection closed by server."  # redis-py's words
+_NO_DATABASE = ("DB index", "SELECT is not allowed")  # in what Redis says of a database that there is not
 _TRAILER = re.compile(r"[. ]*script: [0-9a-f]{40}, on @user_script.*", re.DOTALL)  # where in a script, since Redis 7
 
 
@@ -76,11 +79,10 @@ class Link:
                 await self._reading.connect()  # type: ignore[no-untyped-call]
                 run = _run_of(await self._command("INFO", "server"))
                 await self._load()
-        except (AuthenticationError, ResponseError) as error:
-            await self.close()
-            raise UsageError(f"Redis does not let this mediator in: {_said(error)}", advice=_ADVICE) from None
         except (RedisError, OSError) as error:
             await self.close()
+            if _is_refusal(error):
+                raise UsageError(f"Redis does not let this mediator in: {_said(error)}", advice=_ADVICE) from None
             cause = error.__context__
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise UsageError(f"no TLS with Redis: {cause}", advice=_ADVICE) from None
@@ -189,6 +191,13 @@ def _said(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return _TRAILER.sub("", str(error)) or type(error).__name__
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether Redis will never let this mediator in. All else may pass: that it is loading, busy, full or a replica."""
+    if isinstance(error, AuthenticationError | AuthenticationWrongNumberOfArgsError | NoPermissionError):
+        return True
+    return isinstance(error, ResponseError) and any(part in str(error) for part in _NO_DATABASE)
 
 
 def _run_of(about: bytes) -> str:

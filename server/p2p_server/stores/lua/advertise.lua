@@ -1,8 +1,8 @@
 -- See Store.advertise.
-local peer, stream, wanted, offer, max_others, own_ticket, other_ticket = unpack(ARGV)
+local instance, peer, stream, wanted, offer, max_others, own_ticket, other_ticket = unpack(ARGV)
+if not still_holds(instance, peer, stream) then return WAITS end
 local key = presence(peer)
-local own = redis.call('HMGET', key, 'stream', 'w' .. wanted, 'm' .. wanted)
-if own[1] ~= stream then return WAITS end
+local own = redis.call('HMGET', key, 'w' .. wanted, 'm' .. wanted)
 
 -- Peers that are wanted or matched, each once.
 local function others()
@@ -14,10 +14,10 @@ local function others()
   return count
 end
 
-local order = own[2] and split(own[2])
+local order = own[1] and split(own[1])
 if not order then
   max_others = tonumber(max_others)
-  if not own[3] and redis.call('HLEN', key) - PRESENCE_FIELDS >= max_others and others() >= max_others then
+  if not own[2] and redis.call('HLEN', key) - PRESENCE_FIELDS >= max_others and others() >= max_others then
     return TOO_MANY
   end
   order = next_number()

@@ -9,11 +9,7 @@ for _, key in ipairs({INSTANCES, ORDER, events(instance), peers(instance)}) do r
 
 for i = 3, #ARGV, 2 do
   local peer, stream = ARGV[i], ARGV[i + 1]
-  if holds(peer, stream) then
-    redis.call('PEXPIRE', presence(peer), KEPT)
-  else
-    tell(instance, 'lost', stream)  -- comes behind what else there was to tell: `displaced` most of all
-  end
+  if still_holds(instance, peer, stream) then redis.call('PEXPIRE', presence(peer), KEPT) end
 end
 
 return {NOW, redis.call('ZRANGEBYSCORE', INSTANCES, '-inf', '(' .. string.format('%d', NOW - DEAD_AFTER))}

@@ -1,4 +1,4 @@
 -- See Store.measured.
-local peer, stream, rtt = unpack(ARGV)
-if holds(peer, stream) then redis.call('HSET', presence(peer), 'rtt', rtt) end
+local instance, peer, stream, rtt = unpack(ARGV)
+if still_holds(instance, peer, stream) then redis.call('HSET', presence(peer), 'rtt', rtt) end
 return 0

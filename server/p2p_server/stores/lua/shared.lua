@@ -41,6 +41,14 @@ local function tell(instance, kind, stream, ...)
   redis.call('XADD', events(instance), 'NOMKSTREAM', '*', 'kind', kind, 'stream', stream, ...)
 end
 
+-- Whether the calling instance's `stream` is still that of `peer`. If not, it is lost, and told so: behind what else there
+-- was to tell, `displaced` most of all.
+local function still_holds(instance, peer, stream)
+  if holds(peer, stream) then return true end
+  tell(instance, 'lost', stream)
+  return false
+end
+
 -- Tells `other` that `peer` has ended their match, unless `other` has done so itself.
 local function left(peer, other)
   local to = redis.call('HMGET', presence(other), 'instance', 'stream', 'm' .. peer)
