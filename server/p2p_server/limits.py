@@ -37,7 +37,7 @@ class Limits:
     patience: float = 45.0
     # A handshake lives for a round trip, so this is two thousand peers a second, more than a core proves; and 128 MiB
     # if all are hostile and fill what a stream takes unread, a message of `Relay` and a window. Streams without their
-    # relay's ticket count too. The oldest makes room for the newest, so that strangers who hold them all lock nobody out.
+    # relay's ticket count too. The oldest makes room for the newest: strangers who hold them all lock nobody out.
     max_unauthenticated: int = 400
     # An office or a carrier's NAT coming back after a cut, and still a sixteenth of the above.
     max_unauthenticated_per_address: int = 25
