@@ -212,7 +212,7 @@ class Swarm:
         return line
 
     async def _churn(self) -> dict[str, Any]:
-        """Peers that go away in every way at every step."""
+        """Peers that go away in every way at every step, once each at least."""
         done: Counter[str] = Counter()
         until = time.monotonic() + self._options.churn
         ways = itertools.cycle(itertools.product(STEPS, WAYS))
@@ -223,6 +223,7 @@ class Swarm:
             done[f"{step}, {way}"] += 1
 
         def more() -> Iterator[Callable[[], Awaitable[None]]]:
+            yield from itertools.repeat(come_and_go, len(STEPS) * len(WAYS))
             while time.monotonic() < until:
                 yield come_and_go
 

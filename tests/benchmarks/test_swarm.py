@@ -96,7 +96,7 @@ def test_a_flood_is_held_and_renewed(port: int, ring: Path, kind: str) -> None:
 
 
 def test_peers_go_in_every_way_at_every_step(port: int, ring: Path) -> None:
-    said = _run(port, ring, "--churn", "2", "--concurrency", "2")
+    said = _run(port, ring, "--churn", "1", "--concurrency", "2")
     assert said["failed"] == {}
     assert said["by_way"].keys() == {f"{step}, {way}" for step in swarm.STEPS for way in swarm.WAYS}
 
