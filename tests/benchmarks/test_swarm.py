@@ -32,7 +32,8 @@ def port(tmp_path: Path, ring: Path, programs: Programs) -> int:
     """Of a mediator that admits them all."""
     done = run("swarm.py", "--keys", ring, "--need", "40", "--authorize", tmp_path / "authorized")
     assert done.returncode == 0, done.stderr
-    where = ("--host", "127.0.0.1", "--port", "0", "--stun-port", "0", "--state-dir", tmp_path)
+    often = ("--streams-per-minute", "100000")  # a few keys come more often than any peer does
+    where = ("--host", "127.0.0.1", "--port", "0", "--stun-port", "0", "--state-dir", tmp_path, *often)
     process = start_here(p2p_server(*where, "--log-format", "json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     mediator = Mediator(process, "127.0.0.1", 0, 0, "")
     programs.callback(mediator.stop)
