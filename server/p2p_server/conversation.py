@@ -105,10 +105,10 @@ class Conversation:
 
     async def hold(self) -> None:
         """Talk with the peer until its stream ends. Raises `StreamEnded`, `HalfClosed` and what gRPC raises."""
-        if not self.place.take(lambda: self._stream.end(Ending.TOO_MANY_HANDSHAKES)):
-            raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
         setting = self._setting
         setting.admission.check_address(self._observed)
+        if not self.place.take(lambda: self._stream.end(Ending.TOO_MANY_HANDSHAKES)):
+            raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
         opened = setting.clock.now()
         peer, round_trip = await self._authenticate()
         self.place.proved()

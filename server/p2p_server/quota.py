@@ -37,8 +37,15 @@ class Quota:
 
     def has_room(self, source: bytes) -> bool:
         """Whether a place is left."""
-        if self._inside >= self._total:
-            return False
+        return not self.is_full and self.allows(source)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is left to anybody."""
+        return self._inside >= self._total
+
+    def allows(self, source: bytes) -> bool:
+        """Whether `source` has fewer places than it may, however many are left."""
         return self._per_source is None or self._by_source.get(source, 0) < self._per_source
 
     def enter_anyway(self, source: bytes) -> None:
@@ -68,16 +75,16 @@ class Beginners:
 
     def __init__(self, total: int, per_source: int | None) -> None:
         """As `Quota`."""
-        self._total = total
         self._quota = Quota(total, per_source)
         self._places: dict[Place, None] = {}  # the oldest first
 
     def enter(self, place: "Place", source: bytes) -> bool:
         """Take a place, the oldest one's if need be; False when one source has too many."""
-        if self._places and self._quota.inside >= self._total:
-            next(iter(self._places)).make_room()
-        if not self._quota.enter(source):
+        if not self._quota.allows(source):  # first: who is refused takes nobody's place
             return False
+        if self._quota.is_full:
+            next(iter(self._places)).make_room()
+        self._quota.enter_anyway(source)
         self._places[place] = None
         return True
 

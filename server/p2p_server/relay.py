@@ -128,9 +128,9 @@ class _Conversation:
 
     async def hold(self) -> None:
         """Take the ticket, and relay. Raises `StreamEnded`, `HalfClosed` and what gRPC raises."""
+        self._admission.check_address(self._address)
         if not self.place.take(lambda: self._stream.end(Ending.TOO_MANY_HANDSHAKES)):
             raise StreamEnded(Ending.TOO_MANY_HANDSHAKES)
-        self._admission.check_address(self._address)
         self._seat = self._desk.redeem(_ticket(await self._stream.read_bytes()))
         self._timer.cancel()
         self.place.proved()

@@ -70,6 +70,17 @@ def test_the_oldest_makes_room_for_the_newest() -> None:
     assert ended == [0, 1]
 
 
+def test_who_may_not_begin_pushes_nobody_out() -> None:
+    beginners, over, ended = Beginners(2, 1), Quota(9, None), []
+    for source in (b"a", b"b"):
+        assert Place(beginners, over, source).take(lambda source=source: ended.append(source))
+    for _ in range(3):
+        assert not Place(beginners, over, b"b").take(lambda: None)  # all places are taken, and b has what it may
+    assert (ended, beginners.inside) == ([], 2)
+    assert Place(beginners, over, b"c").take(lambda: None)
+    assert ended == [b"a"]
+
+
 def test_who_is_over_takes_no_place_of_those_that_begin() -> None:
     beginners, over = Beginners(1, None), Quota(9, 9)
     first, second = Place(beginners, over, b"a"), Place(beginners, over, b"a")
