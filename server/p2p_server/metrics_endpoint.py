@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable
 from http import HTTPStatus
 
+from p2p_server import listeners
 from p2p_server.clock import Clock, Timer
 from p2p_server.metrics import CONTENT_TYPE as METRICS_TYPE
 from p2p_server.metrics import Metrics
@@ -21,7 +22,6 @@ _CONNECTIONS = 16  # at once: a few Prometheus servers, and somebody with a brow
 _TIME = 5.0  # s; for a connection in all. Prometheus itself gives up after 10 s
 _MAX_REQUEST = 8192  # bytes up to the empty line: what a browser with cookies may send
 _TEXT_TYPE = "text/plain; charset=utf-8"
-_TURNS_TO_BE_MADE = 2  # of the event loop, until a connection that was just accepted has its protocol
 
 
 class MetricsEndpoint:
@@ -49,15 +49,7 @@ class MetricsEndpoint:
 
     async def stop(self) -> None:
         """Close all connections and sockets; returns when they are closed."""
-        for server in self._servers:
-            server.close()
-        for _ in range(_TURNS_TO_BE_MADE):
-            await asyncio.sleep(0)
-        remaining = list(self._open)
-        for connection in remaining:
-            connection.cut()
-        for connection in remaining:  # Server.wait_closed does not wait for them before Python 3.12
-            await connection.gone.wait()
+        await listeners.stop(self._servers, self._open)
 
     @property
     def connections(self) -> int:

@@ -11,7 +11,7 @@ from p2p_core.errors import Malformed
 from p2p_core.wire import stun
 from p2p_core.wire.candidate import Address, Transport
 
-from p2p_server import observed
+from p2p_server import listeners, observed
 from p2p_server.clock import Clock, Timer
 from p2p_server.limits import Limits
 from p2p_server.metrics import Metrics
@@ -22,7 +22,6 @@ from p2p_server.stun_datagrams import StunDatagrams
 __all__ = ["StunResponder"]
 
 _MAX_UNANSWERED = 4096  # bytes that may arrive at once: two hundred requests, where a peer has one under way
-_TURNS_TO_BE_MADE = 2  # of the event loop, until a connection that was just accepted has its protocol
 _SEND_BUFFER = 4096  # bytes the system keeps for a client that does not read; an answer has 32 or 44
 
 
@@ -54,15 +53,7 @@ class StunResponder:
         """Close all connections and sockets; returns when they are closed."""
         for datagrams in self._datagrams:
             datagrams.close()
-        for server in self._servers:
-            server.close()
-        for _ in range(_TURNS_TO_BE_MADE):
-            await asyncio.sleep(0)
-        remaining = list(self._open)
-        for connection in remaining:
-            connection.close()
-        for connection in remaining:  # Server.wait_closed does not wait for them before Python 3.12
-            await connection.gone.wait()
+        await listeners.stop(self._servers, self._open)
 
     @property
     def connections(self) -> int:
@@ -107,12 +98,12 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._received += data
         if len(self._received) > _MAX_UNANSWERED:
-            self.close()
+            self.cut()
             return
         try:
             answers = [self._answer(request) for request in self._requests()]
         except Malformed:
-            self.close()
+            self.cut()
             return
         if answers and self._transport is not None:
             self._heard = self._clock.now()
@@ -122,7 +113,7 @@ class _Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Cut a client that asks and does not read: the system has taken all that it keeps for one."""
-        self.close()
+        self.cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._opened.discard(self)
@@ -133,7 +124,7 @@ class _Connection(asyncio.Protocol):
             self._quota.leave(source_of(self._client))
             self._counted = False
 
-    def close(self) -> None:
+    def cut(self) -> None:
         """Close the connection, with nothing left to say."""
         if self._transport is not None:
             self._transport.abort()
@@ -156,6 +147,6 @@ class _Connection(asyncio.Protocol):
     def _wait(self) -> None:
         """Close when the client has been silent for long enough, else look again when it would have been."""
         if self._clock.now() >= self._heard + self._idle:
-            self.close()
+            self.cut()
         else:
             self._timer = self._clock.call_at(self._heard + self._idle, self._wait)
