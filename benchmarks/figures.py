@@ -6,11 +6,11 @@ import platform
 import signal
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["Spread", "as_table", "end_in_order", "machine", "positive"]
+__all__ = ["Spread", "as_table", "end_in_order", "machine", "positive", "some_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,19 @@ def machine() -> dict[str, str | int]:
 def end_in_order() -> None:
     """Make SIGTERM end the program as SIGINT does: whatever it started is ended too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+def some_of(names: Sequence[str] | Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
+    """Read an argument: some of the names, between commas; in their own order."""
+
+    def read(text: str) -> tuple[str, ...]:
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in names:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
+        return tuple(name for name in names if name in chosen)
+
+    return read
 
 
 def positive(text: str) -> int:

@@ -25,7 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import mediator_cases, swarm, wormhole
-from benchmarks.figures import end_in_order, machine, positive
+from benchmarks.figures import end_in_order, machine, positive, some_of
 from benchmarks.mediator_cases import SERVICES
 from benchmarks.mediator_load import Load
 from benchmarks.mediator_services import Services
@@ -172,8 +172,8 @@ def _plain(figures: Any) -> Any:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="mediator.py", description="Measure what a mediator takes.")
-    parser.add_argument("--cases", metavar="CASE,…", type=_some_of(CASES), default=CASES, help=_all(CASES))
-    parser.add_argument("--services", metavar="WHO,…", type=_some_of(SERVICES), help=_all(SERVICES))
+    parser.add_argument("--cases", metavar="CASE,…", type=some_of(CASES), default=CASES, help=_all(CASES))
+    parser.add_argument("--services", metavar="WHO,…", type=some_of(SERVICES), help=_all(SERVICES))
     parser.add_argument("--rounds", metavar="N", type=positive, help="rounds that count (5)")
     parser.add_argument("--seconds", metavar="S", type=positive, help="of each measurement (6)")
     parser.add_argument("--waiting", metavar="N,…", type=_numbers, help="how many peers wait (1000,10000)")
@@ -194,19 +194,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             setattr(options, name, value)
     options.services = options.services or list(SERVICES)
     return options
-
-
-def _some_of(names: Sequence[str] | Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
-    """Read an argument: some of the names, between commas; in their own order."""
-
-    def read(text: str) -> tuple[str, ...]:
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
-        return tuple(name for name in names if name in chosen)
-
-    return read
 
 
 def _percent(text: str) -> int:

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import sources, temporary_sshd, wormhole
 from benchmarks.contestants import Contestant, CopyFailed, Job, PlainSocket, Punchwire, Rsync, Scp, TarOverSsh
-from benchmarks.figures import end_in_order, positive
+from benchmarks.figures import end_in_order, positive, some_of
 from benchmarks.measured import NAMES, Copied, Cost, Measured, as_data, as_text
 from benchmarks.meter import Meter
 from benchmarks.sources import MIB, Source
@@ -169,27 +169,14 @@ def _room_in_memory() -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Compare how fast files are sent, and what it takes.")
-    parser.add_argument("--cases", metavar="CASE,…", type=_some_of(CASES), default=tuple(CASES), help=_all(CASES))
-    parser.add_argument("--contestants", metavar="WHO,…", type=_some_of(NAMES), default=tuple(NAMES), help=_all(NAMES))
+    parser.add_argument("--cases", metavar="CASE,…", type=some_of(CASES), default=tuple(CASES), help=_all(CASES))
+    parser.add_argument("--contestants", metavar="WHO,…", type=some_of(NAMES), default=tuple(NAMES), help=_all(NAMES))
     parser.add_argument("--rounds", metavar="N", type=positive, default=5, help="rounds that count (5)")
     parser.add_argument("--size", metavar="MIB", type=positive, default=1024, help="size of the file in MiB (1024)")
     parser.add_argument("--files", metavar="N", type=positive, default=20_000, help="how many small files (20000)")
     parser.add_argument("--folder", metavar="DIR", type=Path, help=f"where the files are ({MEMORY} if they fit)")
     parser.add_argument("--json", action="store_true", help="print data")
     return parser.parse_args(arguments)
-
-
-def _some_of(names: Mapping[str, object]) -> Callable[[str], tuple[str, ...]]:
-    """Read an argument: some of the names, between commas; in their own order."""
-
-    def read(text: str) -> tuple[str, ...]:
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in names:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(names)}")
-        return tuple(name for name in names if name in chosen)
-
-    return read
 
 
 def _all(names: Mapping[str, object]) -> str:

@@ -10,6 +10,7 @@ from p2p_server.limits import Limits
 
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.pairs import matched
 
 HERE, THERE = Address.of("192.0.2.1", 1), Address.of("192.0.2.2", 1)
 
@@ -123,13 +124,7 @@ async def test_a_stream_takes_its_steps_so_often(
 
 async def test_a_stream_signals_so_often(start: StartMediator, peer: OpenPeer) -> None:
     mediator = await start(signals_per_second=0.5)  # two at once
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    await a.read("match")
-    await b.read("match")
+    a, b = await matched(mediator, peer)
     for body in (b"1", b"2", b"3"):
         await a.signal(b.id, body)
     end = await a.end()

@@ -10,6 +10,7 @@ from p2p_server.app import Mediator
 
 from tests.server.client import PATIENCE, until
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.pairs import matched
 from tests.server.raw_http2 import (
     ACK,
     END_HEADERS,
@@ -44,16 +45,6 @@ async def closed(mediator: Mediator, say: bytes, *, tls: bool) -> bytes:
         writer.transport.abort()
 
 
-async def matches(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    await a.read("match")
-    await b.read("match")
-
-
 def client_hello() -> bytes:
     context = any_certificate()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -69,7 +60,7 @@ async def test_connections_that_never_get_to_a_stream_are_closed_in_time(start: 
     silent = [
         asyncio.create_task(closed(mediator, say, tls=False)) for say in (b"", hello[: len(hello) // 2], hello[:1])
     ]
-    await matches(mediator, peer)
+    await matched(mediator, peer)
     wrong = [
         asyncio.create_task(closed(mediator, b"GET / HTTP/1.1\r\n\r\n" * 10, tls=False)),
         asyncio.create_task(closed(mediator, bytes(100), tls=False)),
@@ -79,7 +70,7 @@ async def test_connections_that_never_get_to_a_stream_are_closed_in_time(start: 
     ]
     await asyncio.wait_for(asyncio.gather(*wrong), PATIENCE)
     assert await asyncio.gather(*silent) == [b""] * 3
-    await matches(mediator, peer)
+    await matched(mediator, peer)
 
 
 async def test_a_message_of_100_mib_is_refused_before_it_is_there(start: StartMediator, peer: OpenPeer) -> None:
@@ -89,7 +80,7 @@ async def test_a_message_of_100_mib_is_refused_before_it_is_there(start: StartMe
         await asyncio.wait_for(a.send_bytes(bytes(100 * 1024**2)), PATIENCE)
     end = await a.end()
     assert end.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    await matches(mediator, peer)
+    await matched(mediator, peer)
 
 
 async def test_a_thousand_streams_on_one_connection_are_eight(start: StartMediator, peer: OpenPeer) -> None:
@@ -114,7 +105,7 @@ async def test_a_thousand_streams_on_one_connection_are_eight(start: StartMediat
     assert len(mediator._meet._open) <= 8
     assert refused or kind == GOAWAY  # whichever gRPC thinks right
     writer.transport.abort()
-    await matches(mediator, peer)
+    await matched(mediator, peer)
 
 
 async def test_who_wants_ten_thousand_is_ended_and_leaves_nothing(mediator: Mediator, peer: OpenPeer) -> None:
@@ -129,7 +120,7 @@ async def test_who_wants_ten_thousand_is_ended_and_leaves_nothing(mediator: Medi
         lambda: ended in mediator._meet._setting.metrics.render().decode()
     )  # a client that goes on writing may not hear it
     assert a.id not in mediator._meet._setting.store._table._by_peer
-    await matches(mediator, peer)
+    await matched(mediator, peer)
 
 
 NO_UTF_8 = b"/\xff\xfe"
@@ -160,7 +151,7 @@ async def test_no_name_of_a_method_ends_the_mediator(mediator: Mediator, peer: O
     for _ in range(20):
         for path in (NO_UTF_8, b"", b"/a\nb", b"/punchwire.v1.Mediator/Other"):
             await ask(mediator.listening.port, path, tls=tls)
-        await matches(mediator, peer)
+        await matched(mediator, peer)
     assert not mediator._port._fading
     await here.advertise(peer(mediator, 3).id)
     assert not here.call.done()

@@ -5,9 +5,10 @@ import asyncio
 import grpc
 from p2p_server.app import Mediator
 
-from tests.server.client import Peer, RelayPeer, until
+from tests.server.client import RelayPeer, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.pairs import matched, tickets, welcomed
 
 
 async def test_who_waits_is_sent_away_at_once(mediator: Mediator, peer: OpenPeer) -> None:
@@ -26,13 +27,9 @@ async def test_who_waits_is_sent_away_at_once(mediator: Mediator, peer: OpenPeer
 
 async def test_a_match_of_this_moment_is_let_finish(start: StartMediator, peer: OpenPeer, clock: ManualClock) -> None:
     mediator = await start()
-    a, b, idle = peer(mediator, 0), peer(mediator, 1), peer(mediator, 2)
-    for one in (a, b, idle):
-        await one.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    await a.read("match")
-    await b.read("match")
+    idle = peer(mediator, 2)
+    await idle.enter()
+    a, b = await matched(mediator, peer)
     clock.advance(5)
     draining = asyncio.create_task(mediator._meet.drain(30.0))
     assert (await idle.end()).reason == "shutting-down"
@@ -51,13 +48,7 @@ async def test_what_is_in_flight_is_cut_when_the_time_is_over(
     start: StartMediator, peer: OpenPeer, clock: ManualClock
 ) -> None:
     mediator = await start()
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    for one in (a, b):
-        await one.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    await a.read("match")
-    await b.read("match")
+    a, _ = await matched(mediator, peer)
     draining = asyncio.create_task(mediator._meet.drain(3.0))
     await asyncio.sleep(0)
     clock.advance(3.0)
@@ -65,39 +56,25 @@ async def test_what_is_in_flight_is_cut_when_the_time_is_over(
     await asyncio.wait_for(draining, 5)
 
 
-async def relayed(mediator: Mediator, peer: OpenPeer) -> tuple[Peer, Peer, list[RelayPeer]]:
-    """Return two peers that are matched, and both sides of their relay."""
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    for one in (a, b):
-        await one.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    tickets = [(await one.read("match")).relay_ticket for one in (a, b)]
-    sides = [RelayPeer(mediator) for _ in tickets]
-    for side, ticket in zip(sides, tickets, strict=True):
+async def relayed(mediator: Mediator, both: tuple[bytes, bytes]) -> list[RelayPeer]:
+    """Return both sides of the relay that two tickets are for."""
+    sides = [RelayPeer(mediator) for _ in both]
+    for side, ticket in zip(sides, both, strict=True):
         await side.send(ticket=ticket)
     for side in sides:
         await side.present()
-    return a, b, sides
+    return sides
 
 
 async def test_a_match_in_flight_may_still_take_to_the_relay(
     start: StartMediator, peer: OpenPeer, clock: ManualClock
 ) -> None:
     mediator = await start()
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    for one in (a, b):
-        await one.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    tickets = [(await one.read("match")).relay_ticket for one in (a, b)]
+    a, b = await welcomed(mediator, peer)
+    both = await tickets(a, b)
     draining = asyncio.create_task(mediator.drain(30.0))
     await until(lambda: mediator._meet.is_stopping)
-    sides = [RelayPeer(mediator) for _ in tickets]
-    for side, ticket in zip(sides, tickets, strict=True):
-        await side.send(ticket=ticket)
-    for side in sides:
-        await side.present()
+    sides = await relayed(mediator, both)
     clock.advance(15.0)
     assert (await a.end()).reason == "shutting-down"
     await sides[0].send(data=b"still relayed")
@@ -111,7 +88,7 @@ async def test_a_match_in_flight_may_still_take_to_the_relay(
 
 async def test_a_relay_goes_on_until_the_time_is_over(start: StartMediator, peer: OpenPeer, clock: ManualClock) -> None:
     mediator = await start()
-    _, _, sides = await relayed(mediator, peer)
+    sides = await relayed(mediator, await tickets(*await welcomed(mediator, peer)))
     draining = asyncio.create_task(mediator._relay.drain(30.0))
     await asyncio.sleep(0)
     clock.advance(29.9)
@@ -128,7 +105,8 @@ async def test_a_revoked_key_ends_its_stream_and_its_relays_and_nobody_elses(
     start: StartMediator, peer: OpenPeer
 ) -> None:
     mediator = await start()
-    a, b, sides = await relayed(mediator, peer)
+    a, b = await welcomed(mediator, peer)
+    sides = await relayed(mediator, await tickets(a, b))
     mediator._meet.revoke(frozenset([a.id]))
     mediator._relay.revoke(frozenset([a.id]))
     assert (await a.end()).reason == "not-admitted"

@@ -17,26 +17,10 @@ from p2p_server.app import Mediator
 from p2p_server.stores.memory import MemoryStore
 
 from tests import keys
-from tests.server.client import Peer, sha256, until
+from tests.server.client import sha256, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
-
-
-async def pair(mediator: Mediator, peer: OpenPeer) -> tuple[Peer, Peer]:
-    """Two peers that have been welcomed."""
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    return a, b
-
-
-async def matched(mediator: Mediator, peer: OpenPeer) -> tuple[Peer, Peer]:
-    a, b = await pair(mediator, peer)
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    await a.read("match")
-    await b.read("match")
-    return a, b
+from tests.server.pairs import matched, welcomed
 
 
 async def test_a_peer_is_welcomed(mediator: Mediator, peer: OpenPeer, clock: ManualClock) -> None:
@@ -71,7 +55,7 @@ async def test_two_that_want_each_other_are_matched(mediator: Mediator, peer: Op
 
 
 async def test_who_advertised_first_is_the_initiator(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = await pair(mediator, peer)
+    a, b = await welcomed(mediator, peer)
     await a.advertise(b.id, b"first")
     await a.taken()
     await a.advertise(b.id, b"second")
@@ -130,7 +114,7 @@ async def test_signalling_whom_one_left_is_a_fault(mediator: Mediator, peer: Ope
 
 
 async def test_leave_withdraws_an_advertisement(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = await pair(mediator, peer)
+    a, b = await welcomed(mediator, peer)
     await a.advertise(b.id)
     await a.leave(b.id)
     await a.taken()
@@ -156,7 +140,7 @@ async def test_what_is_withdrawn_is_not_matched(mediator: Mediator, peer: OpenPe
 
 
 async def test_the_end_of_a_stream_withdraws_what_it_advertised(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = await pair(mediator, peer)
+    a, b = await welcomed(mediator, peer)
     await a.advertise(b.id)
     await a.taken()
     await a.call.done_writing()
@@ -185,7 +169,7 @@ async def test_a_newer_stream_takes_the_older_ones_place(mediator: Mediator, pee
 
 
 async def test_a_stream_that_did_not_prove_its_key_takes_nobodys_place(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = await pair(mediator, peer)
+    a, b = await welcomed(mediator, peer)
     impostor = peer(mediator, 0)
     await impostor.challenged()
     await impostor.send(proof=pb.Proof(signature=bytes(256)))
@@ -346,7 +330,7 @@ async def test_bad_steps_end_the_stream(start: StartMediator, peer: OpenPeer, st
 
 
 async def test_a_peer_signals_nobody_it_only_wants(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = await pair(mediator, peer)
+    a, b = await welcomed(mediator, peer)
     await a.advertise(b.id)
     await a.signal(b.id, b"x")
     end = await a.end()
@@ -354,7 +338,7 @@ async def test_a_peer_signals_nobody_it_only_wants(mediator: Mediator, peer: Ope
 
 
 async def test_the_largest_offer_and_signal_pass(mediator: Mediator, peer: OpenPeer) -> None:
-    a, b = await pair(mediator, peer)
+    a, b = await welcomed(mediator, peer)
     await a.advertise(b.id, bytes(16 * 1024))
     await b.advertise(a.id, bytes(16 * 1024))
     assert len((await a.read("match")).offer) == 16 * 1024
