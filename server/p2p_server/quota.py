@@ -83,6 +83,8 @@ class Beginners:
         if not self._quota.allows(source):  # first: who is refused takes nobody's place
             return False
         if self._quota.is_full:
+            if not self._places:  # there are no places at all
+                return False
             next(iter(self._places)).make_room()
         self._quota.enter_anyway(source)
         self._places[place] = None

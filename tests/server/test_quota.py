@@ -107,3 +107,9 @@ def test_nobody_begins_where_too_many_are_over() -> None:
     first.give_back()
     second.give_back()
     assert Place(beginners, over, b"a").take(lambda: None)
+
+
+def test_of_no_places_none_can_be_pushed_out() -> None:
+    beginners, over = Beginners(0, None), Quota(9, None)
+    assert not Place(beginners, over, b"a").take(lambda: None)
+    assert beginners.inside == 0
