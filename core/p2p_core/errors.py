@@ -5,6 +5,7 @@
     │   ├── KeyUnreadable         a key file cannot be read or parsed
     │   ├── KeyLocked             a key file needs a passphrase, or another one
     │   ├── KeyUnfit              a key of a kind or size that is not accepted
+    │   ├── NotPrivate            other users may have read or written what is private
     │   ├── ReceiptUnreadable     a receipt cannot be read, or does not hold
     │   ├── TokenUnreadable       a text is no token, or not a whole one
     │   └── SameKey               both sides would be the same peer
@@ -60,6 +61,7 @@ __all__ = [
     "NoPath",
     "NotAdmitted",
     "NotAuthenticated",
+    "NotPrivate",
     "OfferRejected",
     "PeerDidNotCome",
     "PeerKeyChanged",
@@ -121,6 +123,15 @@ class KeyUnfit(UsageError):
 
     code = "key-unfit"
     advice = "Make a key pair that fits with: p2p-peer keygen DIR"
+
+
+class NotPrivate(UsageError):
+    """Other users of this computer may have read or written what is private."""
+
+    code = "not-private"
+    advice = (
+        "Look whether it has what you know it to have, and let only its owner write to it, or read a key, with chmod."
+    )
 
 
 class ReceiptUnreadable(UsageError):

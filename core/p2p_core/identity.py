@@ -19,9 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
-    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
     PublicFormat,
@@ -32,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from p2p_core import limits, word_list
 from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, Malformed
+from p2p_core.locked_key import locked_pem
 
 __all__ = [
     "PeerId",
@@ -145,7 +144,7 @@ def load_public_key(data: bytes, passphrase: bytes | None = None) -> RSAPublicKe
         if b"PRIVATE KEY-----" in data:
             return load_key_pair(data, passphrase).public_key()
         return _fit(load_pem_public_key(data))
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise _unreadable(data, "public key") from error
 
 
@@ -176,9 +175,15 @@ def public_pem(key: RSAPublicKey) -> bytes:
 
 
 def private_pem(key: RSAPrivateKey, passphrase: bytes | None = None) -> bytes:
-    """`key` as a PKCS#8 PEM file, under `passphrase` if one is given (PBES2, RFC 8018)."""
-    lock: KeySerializationEncryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock)
+    """`key` as a PKCS#8 PEM file, under `passphrase` if one is given. An empty one is a `ValueError`: it locks nothing.
+
+    The command line of OpenSSL opens none with a NUL byte in it, or with more than 1023 bytes; `load_key_pair` does.
+    """
+    if passphrase is not None:
+        if not passphrase:
+            raise ValueError("the passphrase is empty")
+        return locked_pem(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), passphrase)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def spki_hash(certificate_der: bytes) -> bytes:

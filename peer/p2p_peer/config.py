@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from p2p_core import private_files
 from p2p_core.errors import Malformed, UsageError
 from p2p_core.wire.candidate import Address, Transport
 
 from p2p_peer.gather.http_get import Url
 from p2p_peer.mediator import StunServer
-from p2p_peer.regular_files import read_start
+from p2p_peer.private_file import check_way
+from p2p_peer.regular_files import open_regular
 
 __all__ = ["Config", "address_service_url", "default_config", "read_config", "stun_server"]
 
@@ -50,11 +52,14 @@ def default_config() -> Path | None:
 
 
 def read_config(path: Path | None) -> Config:
-    """Read the settings; a file that is not there has none. Raises `UsageError`, with file and line."""
+    """Read the settings; a file that is not there has none. Raises `UsageError`, with file and line.
+
+    Also `NotPrivate`, when it is another user's choice: who we are told that we are is asked of whom it names.
+    """
     if path is None:
         return Config()
     try:
-        text = read_start(path, _MAX_FILE_BYTES + 1).decode("utf-8")
+        text = _read(path).decode("utf-8")
         if len(text) > _MAX_FILE_BYTES:
             raise UsageError(f"{path} is too large to be a configuration", advice=_mend(path))
         settings = tomllib.loads(text)
@@ -64,9 +69,19 @@ def read_config(path: Path | None) -> Config:
         raise UsageError(f"{path} cannot be read: {error.strerror}", advice=_mend(path)) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8", advice=_mend(path)) from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:  # the latter for brackets in brackets in brackets
+    except (ValueError, RecursionError) as error:  # of a number without end too; of brackets in brackets in brackets
         raise UsageError(f"{path} is not TOML: {error}", advice=_mend(path)) from error
     return _checked(settings, text, path)
+
+
+def _read(path: Path) -> bytes:
+    """Return the first bytes of a file, one more than it may have. Raises `OSError` and `NotPrivate`."""
+    with open_regular(path) as file:
+        status = os.fstat(file.fileno())
+        private_files.check_owner(path, status, os.geteuid())
+        private_files.check_not_for_all(path, status)
+        check_way(path)
+        return file.read(_MAX_FILE_BYTES + 1)
 
 
 def stun_server(text: str) -> StunServer:

@@ -27,7 +27,7 @@ def canonical(text: str) -> str:
 
 
 def _canonical_host(host: str) -> str:
-    host = host.casefold().removesuffix(".")
+    host = host.casefold().rstrip(".")
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:

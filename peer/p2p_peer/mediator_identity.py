@@ -37,6 +37,14 @@ CONNECT_TIME = 10.0  # s for connecting and TLS
 _NO_WAY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENETUNREACH})
 _HAPPY_EYEBALLS = 0.25  # s before the next address of a name is tried as well (RFC 8305 §8)
 
+_NOT_PARSED = (  # by cryptography
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
 _log = logging.getLogger(__name__)
 
 
@@ -268,8 +276,8 @@ def _readable(leaf: bytes, host: str, port: int) -> tuple[x509.Certificate, Medi
     try:
         certificate = x509.load_der_x509_certificate(leaf)
         mediator = MediatorId(spki_hash(leaf))
-        certificate.extensions  # noqa: B018 - parsed when looked at
-    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, Malformed) as error:
+        certificate.extensions, certificate.subject  # noqa: B018 - parsed when looked at
+    except (*_NOT_PARSED, Malformed) as error:
         raise _no_mediator(host, port, f"its certificate cannot be read ({error})") from error
     return certificate, mediator
 

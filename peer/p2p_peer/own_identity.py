@@ -12,7 +12,7 @@ from p2p_core.errors import UsageError
 from p2p_core.identity import RSAPrivateKey
 
 from p2p_peer.keyfiles import Passphrase, read_key_pair, write_new_pair
-from p2p_peer.private_file import check_ours
+from p2p_peer.private_file import check_our_folder, check_ours, make_folder
 from p2p_peer.trust import default_state_dir
 
 __all__ = ["default_key_path", "keep_key", "kept_key", "remove_left_behind"]
@@ -33,8 +33,9 @@ def kept_key(path: Path, passphrase: Passphrase) -> RSAPrivateKey:
     Raises `UsageError` and below when it cannot be read, and when others may have written it, or put it there.
     """
     with contextlib.suppress(OSError):  # of which reading it will say more
-        for each in (path.parent.parent, path.parent, path):
-            check_ours(each)
+        check_our_folder(path.parent.parent)
+        check_ours(path.parent)
+        check_ours(path)
     return read_key_pair(path, passphrase)
 
 
@@ -45,8 +46,8 @@ def keep_key(path: Path, key: RSAPrivateKey) -> bool:
     """
     folder = path.parent
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_ours(folder.parent)
+        make_folder(folder.parent)
+        check_our_folder(folder.parent)
         new = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_NEW))  # mkdtemp makes it 0700
         try:
             write_new_pair(new, key, None)
@@ -69,7 +70,7 @@ def keep_key(path: Path, key: RSAPrivateKey) -> bool:
 def remove_left_behind(path: Path) -> None:
     """Remove what a `keep_key` that was killed has left next to `default_key_path`, and none that is under way."""
     with contextlib.suppress(OSError):
-        check_ours(path.parent.parent)
+        check_our_folder(path.parent.parent)
         for each in path.parent.parent.glob(f"{_NEW}*"):
             status = each.lstat()
             is_ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()

@@ -1,23 +1,25 @@
 """A file that only its owner reads and writes, 0600 in a folder 0700: read with care, and replaced atomically."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from time import sleep
 
+from p2p_core import private_files
 from p2p_core.errors import UsageError
 
 from p2p_peer.regular_files import open_regular
 
-__all__ = ["PrivateFile", "Stamp", "check_ours"]
+__all__ = ["PrivateFile", "Stamp", "check_our_folder", "check_ours", "check_way", "make_folder"]
 
 _ANOTHER_FOLDER = "Give --state-dir a folder that you may write to."
-_OTHERS_WRITE = 0o022  # permission bits
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK_STEP = 0.05  # s between two tries
 _LOCK_TRIES = 20  # one second: others hold it for milliseconds, and no signal is heard meanwhile
 
@@ -33,12 +35,14 @@ class PrivateFile:
     def read(self, size: int) -> bytes | None:
         """Return the first `size` bytes, or all if it has fewer; None if there is no file.
 
-        Raises `UsageError` when it cannot be read, and when others may have written what is in it, or put it there.
+        Raises `UsageError` when it cannot be read, `NotPrivate` when others may have written what is in it, or put it
+        there.
         """
         try:
             check_ours(self.path.parent)
+            check_way(self.path)
             with open_regular(self.path) as file:
-                _check(self.path, os.fstat(file.fileno()))
+                private_files.check_ours(self.path, os.fstat(file.fileno()), os.geteuid())
                 return file.read(size)
         except FileNotFoundError:
             return None
@@ -48,11 +52,12 @@ class PrivateFile:
     def stamp(self) -> Stamp | None:
         """Return what tells it from any other that was, or will be, at this path; None if it cannot be had.
 
-        Its owner and its permissions cannot change without it, those of its folder can: those are looked at, too.
-        Raises `UsageError` for them.
+        Its owner and its permissions cannot change without it, those of the folders on its way can: those are looked
+        at, too. Raises `UsageError` for them.
         """
         try:
             check_ours(self.path.parent)
+            check_way(self.path)
             status = self.path.stat()
         except OSError:
             return None
@@ -68,7 +73,7 @@ class PrivateFile:
         """
         folder = self.path.parent
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 _try_to_lock(descriptor)
@@ -78,8 +83,28 @@ class PrivateFile:
         except OSError as error:
             raise UsageError(f"{folder} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER) from error
 
+    def append(self, data: bytes) -> None:
+        """Write to its end, at once: other processes may do so, too. Makes the folder.
+
+        Raises `OSError`, also for what is no regular file; `NotPrivate`, as `read` does.
+        """
+        make_folder(self.path.parent)
+        check_our_folder(self.path.parent)
+        descriptor = os.open(self.path, _APPENDING, 0o600)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file")
+            private_files.check_ours(self.path, status, os.geteuid())
+            os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
     def replace(self, data: bytes) -> None:
-        """Write the whole file, or leave it as it was, whatever happens meanwhile. Raises `OSError`."""
+        """Write the whole file, or leave it as it was, whatever happens meanwhile. Raises `OSError`.
+
+        A link in its place is replaced, too, and what it leads to is left alone.
+        """
         descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)  # mkstemp makes it 0600
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -93,25 +118,45 @@ class PrivateFile:
 
 
 def check_ours(path: Path) -> None:
-    """Raise `UsageError` when other users may have written what is in a file, or put there what is in a folder.
+    """Raise `NotPrivate` when other users may have written what is in a file, or put there what is in a folder.
 
     Raises `OSError` when it is not there, or cannot be looked at.
     """
-    _check(path, path.stat())
+    private_files.check_ours(path, path.stat(), os.geteuid())
 
 
-def _check(path: Path, status: os.stat_result) -> None:
-    if status.st_uid != os.geteuid():
-        raise UsageError(
-            f"{path} belongs to another user of this computer, so nothing in it is believed",
-            advice="Give --state-dir a folder of your own.",
-        )
-    if status.st_mode & _OTHERS_WRITE:
-        mode = "go-w" if stat.S_ISDIR(status.st_mode) else "600"
-        raise UsageError(
-            f"other users of this computer can write to {path}, so nothing in it is believed",
-            advice=f"Look whether it has what you know it to have; if so: chmod {mode} {path}",
-        )
+def check_our_folder(path: Path) -> None:
+    """As `check_ours`; and when other users may put another folder in its place."""
+    check_ours(path)
+    check_way(path)
+
+
+def check_way(path: Path) -> None:
+    """Raise `NotPrivate` when everybody may replace a file or folder, or a folder or link that leads to it.
+
+    Raises `OSError` when a folder on the way is not there, or cannot be looked at.
+    """
+    for folder in private_files.folders_on_the_way(path.absolute(), _link):
+        private_files.check_above(path, folder, os.stat(folder))
+
+
+def _link(path: PurePath) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner enters, if there is none, and those above it; whatever the umask is.
+
+    Raises `OSError`.
+    """
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _try_to_lock(descriptor: int) -> None:

@@ -1,7 +1,5 @@
 """`python -m p2p_server` is `p2p-server`."""
 
-import sys
+from p2p_server.cli import run_program
 
-from p2p_server.cli import main
-
-sys.exit(main())
+run_program()

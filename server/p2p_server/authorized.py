@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from p2p_core.errors import KeyLocked, UsageError
+from p2p_core.errors import KeyLocked, NotPrivate, UsageError
 from p2p_core.identity import PeerId, RSAPublicKey, load_public_key, public_pem
+from p2p_core.private_files import check_only_owner_writes
 
-from p2p_server.files import Unreadable, is_lasting, place, read
+from p2p_server.files import Unreadable, check_folder, is_lasting, place, read
 from p2p_server.logs import fields
 
 __all__ = ["Admits", "KeyFolder", "KeysUnreadable", "admit_anyone", "authorize"]
@@ -28,7 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class KeysUnreadable(Exception):
-    """It cannot be told now whether a peer is admitted: a disk, a file server or our own descriptors fail."""
+    """It cannot be told now whether a peer is admitted: a disk, a file server or our own descriptors fail.
+
+    Or others may write to the folder, so that nothing in it is believed.
+    """
 
 
 def admit_anyone(_peer: PeerId) -> bool:
@@ -45,11 +49,19 @@ class KeyFolder:
         self._warned: dict[str, str] = {}
         self._unreadable: str | None = None
 
+    def check(self) -> None:
+        """Raise `NotPrivate` when others than the folder's owner could admit keys. Raises `OSError`."""
+        check_folder(self.path, is_ours=False)
+
     def admits(self, peer: PeerId) -> bool:
         """Whether the public key of `peer` lies in the folder, under its name. Raises `KeysUnreadable`."""
         name = f"{peer}{_SUFFIX}"
         try:
+            check_only_owner_writes(self.path, os.stat(self.path))  # what is above is looked at by `check`
             os.stat(self.path / name)
+        except NotPrivate as error:
+            self.tell_unreadable(str(error))
+            raise KeysUnreadable from None
         except OSError as error:
             if is_lasting(error):
                 return False

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from p2p_core.errors import UsageError
+from p2p_core.private_memory import keep_memory_private
 from p2p_core.wire.candidate import Transport
 
 from p2p_server import flag_values, logs
@@ -27,7 +28,7 @@ from p2p_server.logs import fields
 if TYPE_CHECKING:
     from p2p_server.app import Listening
 
-__all__ = ["main"]
+__all__ = ["main", "run_program"]
 
 _Said = Callable[[str], str]
 
@@ -57,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def run_program() -> None:
+    """Be the process: `main`, with a memory that nothing else looks into."""
+    keep_memory_private()
+    sys.exit(main())
+
+
 def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """Parse. Of a flag that does not exist argparse says nothing: it takes the word behind it for a wrong command."""
     for word in itertools.takewhile(lambda word: word not in ("--", "authorize"), arguments):
@@ -73,6 +80,11 @@ def _serve(config: Config, options: argparse.Namespace, unknown: Sequence[str]) 
 
     for name in unknown:
         _log.warning("a variable looks like a flag's and is none", extra=fields("unknown-variable", variable=name))
+    if flag_values.has_password(config.store) and from_environment("store") != config.store:
+        _log.warning(
+            "the password of --store is seen by other users of this machine, among its processes",
+            extra=fields("password-in-arguments", variable=variable("store")),
+        )
     asyncio.run(serve(config, lambda listening: _announce(listening, config, options.log_format)))
     return 0
 

@@ -12,6 +12,7 @@ from p2p_server.limits import MAX_RELAY_MESSAGE_BYTES, MIN_MESSAGE_BYTES
 
 __all__ = [
     "count",
+    "has_password",
     "host_port",
     "message_size",
     "metrics",
@@ -133,6 +134,12 @@ def store_text(text: str) -> str:
         return text
     url = urlsplit(text)
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+def has_password(store: str) -> bool:
+    """Whether a password stands in the URL of a store, or may: options can have one, too."""
+    url = urlsplit(store)
+    return url.password is not None or "password" in parse_qs(url.query)
 
 
 def store(text: str) -> str:

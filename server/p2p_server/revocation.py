@@ -17,6 +17,7 @@ import os
 import time
 from dataclasses import dataclass
 
+from p2p_core.errors import NotPrivate
 from p2p_core.identity import PeerId
 
 from p2p_server.authorized import KeyFolder, KeysUnreadable
@@ -70,15 +71,16 @@ class KeyWatch:
         now = time.monotonic()
         thoroughly = thoroughly or now >= self._looked + _WRITTEN_OVER
         try:
+            self._folder.check()
             status = self._folder.path.stat()
             signature = _signature(status)
             if signature == self._signature and not thoroughly:
                 return None
             with os.scandir(self._folder.path) as entries:
                 found = {entry.name: self._sign(entry) for entry in entries if not entry.name.startswith(".")}
-        except OSError as error:
+        except (OSError, NotPrivate) as error:
             self._could_read = False
-            self._folder.tell_unreadable(str(error.strerror))
+            self._folder.tell_unreadable(str(error.strerror if isinstance(error, OSError) else error))
             return None
         is_settled = abs(time.time_ns() - status.st_mtime_ns) > _UNSETTLED
         could_read_all = self._take(found)

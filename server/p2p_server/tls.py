@@ -9,7 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -30,12 +30,13 @@ from p2p_core.errors import UsageError
 from p2p_core.identity import spki_hash
 from p2p_core.proof import ChannelBinding
 
-from p2p_server.files import place, read
+from p2p_server.files import check_folder, make_folder, place, read
 
 __all__ = ["CERTIFICATE_NAME", "RENEW_BEFORE", "Certificate", "Identity", "load", "load_or_create", "renew"]
 
 CERTIFICATE_NAME = "punchwire-mediator"  # peers compare the key, not the name
 KEY_FILE, CERTIFICATE_FILE, _LOCK_FILE = "key.pem", "certificate.pem", ".lock"
+_SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 _LIFE = timedelta(days=3650)  # the key is what is trusted, so nothing is won by a short life
 RENEW_BEFORE = timedelta(days=365)  # instances that share the folder, and were stopped then, have time to learn it
 _CLOCK_SKEW = timedelta(days=1)  # a peer whose clock is behind can still connect
@@ -59,7 +60,7 @@ class Certificate:
     """A certificate chain and its key, as gRPC takes them."""
 
     chain_pem: bytes
-    key_pem: bytes
+    key_pem: bytes = field(repr=False)
     leaf_der: bytes
     expires: datetime
 
@@ -70,11 +71,15 @@ class Certificate:
 
 
 def load(certificate: Path, key: Path) -> Certificate:
-    """Read a certificate chain, the mediator's own first, and its key; raise `UsageError` when they do not fit."""
-    chain_pem, key_pem = read(certificate), read(key)
+    """Read a certificate chain, the mediator's own first, and its key; raise `UsageError` when they do not fit.
+
+    And `NotPrivate`, when others may read the key.
+    """
+    chain_pem, key_pem = read(certificate), read(key, is_secret=True)
     try:
         leaf = x509.load_pem_x509_certificates(chain_pem)[0]
-    except ValueError:
+        certified = leaf.public_key().public_bytes(*_SPKI)
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise UsageError(
             f"{certificate} is not a certificate in PEM form", advice="Give --tls-cert a PEM file, the leaf first."
         ) from None
@@ -89,8 +94,7 @@ def load(certificate: Path, key: Path) -> Certificate:
         raise UsageError(
             f"{key} is not a private key in PEM form", advice="Give the certificate's key as PEM."
         ) from None
-    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*spki) != leaf.public_key().public_bytes(*spki):
+    if private.public_key().public_bytes(*_SPKI) != certified:
         raise UsageError(
             f"{key} is not the key of the certificate {certificate}", advice="Give the two that were made together."
         )
@@ -123,7 +127,7 @@ def renew(state_dir: Path, now: datetime) -> Certificate:
 def _renewed(state_dir: Path, now: datetime) -> Certificate:
     key, certificate = state_dir / KEY_FILE, state_dir / CERTIFICATE_FILE
     if not certificate.exists() or load(certificate, key).expires - now < RENEW_BEFORE:
-        place(certificate, _self_signed(read(key), now), 0o644)
+        place(certificate, _self_signed(read(key, is_secret=True), now), 0o644)
     return load(certificate, key)
 
 
@@ -139,14 +143,14 @@ def _keeping(state_dir: Path) -> Iterator[None]:
 
 
 def make_state_dir(state_dir: Path) -> None:
-    """Make the folder, for its owner only, if there is none."""
-    state_dir.parent.mkdir(parents=True, exist_ok=True)
-    state_dir.mkdir(mode=0o700, exist_ok=True)
+    """Make the folder, for its owner only, if there is none. Raises `NotPrivate` when others may write there."""
+    make_folder(state_dir, 0o700)
+    check_folder(state_dir, is_ours=True)
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

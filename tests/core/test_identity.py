@@ -55,7 +55,7 @@ def test_a_peer_id_survives_printing(value: bytes) -> None:
     text = str(peer)
     assert (len(text), text, text.isalnum()) == (52, text.lower(), True)
     assert PeerId.parse(text) == peer
-    assert text.startswith(peer.short)
+    assert peer.short == text[:8]
     assert len(peer.words) == 12
 
 
@@ -121,6 +121,35 @@ def test_what_we_write_we_read() -> None:
     locked = identity.private_pem(key(0), b"open sesame")
     assert b"ENCRYPTED" in locked
     assert identity.load_key_pair(locked, b"open sesame").private_numbers() == key(0).private_numbers()
+
+
+def test_nothing_is_locked_with_an_empty_passphrase() -> None:
+    with pytest.raises(ValueError, match="the passphrase is empty"):
+        identity.private_pem(key(0), b"")
+
+
+def test_a_key_of_an_algorithm_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(KeyUnreadable):
+        identity.load_key_pair(der.private_pem(NOBODYS, b""))
+    with pytest.raises(KeyUnreadable):
+        identity.load_public_key(der.public_pem(der.rsa_public_key(MODULUS, 65537, algorithm=NOBODYS)))
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_refused() -> None:
+    good = certificate(key(0)).public_bytes(Encoding.DER)
+    broken = good.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020106"), 1)
+    with pytest.raises(Malformed):
+        identity.spki_hash(broken)
+    with pytest.raises(KeyUnreadable):
+        identity.load_public_key(der.certificate_pem(broken))
+    assert identity.load_public_key(der.certificate_pem(good)) == key(0).public_key()
+
+
+def test_a_certificate_for_a_key_that_nobody_knows_is_refused() -> None:
+    rsa_encryption = bytes.fromhex("06092a864886f70d0101010500")
+    broken = certificate(key(0)).public_bytes(Encoding.DER).replace(rsa_encryption, b"\x06\x0b" + bytes([42] * 11), 1)
+    with pytest.raises(Malformed):
+        identity.spki_hash(broken)
 
 
 def test_a_passphrase_that_is_not_needed_does_no_harm() -> None:
@@ -215,12 +244,36 @@ def test_a_pair_with_a_number_of_no_sense_is_refused(at: int, value: int) -> Non
         identity.load_key_pair(der.rsa_private_pem(*numbers))
 
 
+def test_a_pair_one_of_whose_factors_is_the_modulus_is_refused() -> None:
+    p, q = factors(0)
+    d = pow(65537, -1, (p - 1) * (q - 1))
+    for first, second in ((1, p * q), (p * q, 1)):
+        with pytest.raises(KeyUnreadable):
+            identity.load_key_pair(der.rsa_private_pem(p * q, 65537, d, first, second, 1, 1, 1))
+
+
 def test_a_pair_whose_factors_are_not_prime_is_refused() -> None:
     """All its numbers belong together; but it signs nothing that verifies."""
     (p, q), (r, s) = factors(0), factors(1)
     for first, second in ((p * q, r * s), (p, q * r), (p * p, q)):
         with pytest.raises(KeyUnreadable, match="damaged"):
             identity.load_key_pair(der.rsa_private_pem(*pair_numbers(first, second)))
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_exponent_that_holds_for_half_of_all_messages_is_refused(is_first: bool) -> None:
+    """It is off by half of p - 1: whether the trial signature verifies depends on how OpenSSL blinds it."""
+    p, q = factors(4)
+    e, half, step = 65537, (p - 1) // 2, (q - 1) // 2  # both p - 1 and q - 1 are even, and have nothing else in common
+    wanted = pow(e, -1, p - 1) * (1 + half) % (p - 1)
+    d = pow(e, -1, q - 1)
+    d += (q - 1) * ((wanted - d) // 2 * pow(step, -1, half) % half)
+    assert (d * e % (q - 1), d * e % half, d * e % (p - 1)) == (1, 1, 1 + half)
+    first, second = (p, q) if is_first else (q, p)
+    numbers = [p * q, e, d, first, second, d % (first - 1), d % (second - 1), pow(second, -1, first)]
+    for _ in range(24):
+        with pytest.raises(KeyUnreadable, match="damaged"):
+            identity.load_key_pair(der.rsa_private_pem(*numbers))
 
 
 def test_the_size_of_a_pair_is_looked_at_before_its_numbers() -> None:
@@ -254,12 +307,14 @@ def test_the_advice_about_keys_of_ssh_works(tmp_path: Path) -> None:
     pair.chmod(0o600)
     with pytest.raises(KeyUnreadable, match="OpenSSH") as caught:
         identity.load_key_pair(pair.read_bytes())
+    assert caught.value.advice.startswith("Make a pair with p2p-peer keygen DIR; ")
     copy = tmp_path / "copy"
     shutil.copy(pair, copy)
     run_advised(caught.value.advice, "COPY", copy, "-N", "")
     assert identity.load_key_pair(copy.read_bytes()).private_numbers() == key(0).private_numbers()
     with pytest.raises(KeyUnreadable, match="OpenSSH") as caught:
         identity.load_public_key(public.read_bytes())
+    assert caught.value.advice.startswith("Give a public.pem that p2p-peer keygen made; ")
     printed = run_advised(caught.value.advice, "KEY.pub", public)
     assert identity.load_public_key(printed) == key(0).public_key()
 
@@ -271,18 +326,44 @@ def run_advised(advice: str, name: str, path: Path, *more: str) -> bytes:
     return subprocess.run([*command, *more], stdin=subprocess.DEVNULL, capture_output=True, check=True).stdout
 
 
+def test_a_public_key_in_the_place_of_the_key_pair_is_told() -> None:
+    for public in (identity.public_pem(key(0).public_key()), certificate(key(0)).public_bytes(Encoding.PEM)):
+        with pytest.raises(KeyUnreadable, match=r"^this is a public key; the key pair is needed here$") as caught:
+            identity.load_key_pair(public)
+        assert caught.value.advice == "Give your key.pem; the public.pem made with it is for the others."
+
+
+def test_a_broken_public_key_is_no_key_pair_for_that() -> None:
+    broken = identity.public_pem(key(0).public_key()).replace(b"MII", b"MIJ", 1)
+    with pytest.raises(KeyUnreadable, match="this public key is damaged"):
+        identity.load_public_key(broken)
+
+
+def test_a_passphrase_that_is_not_needed_does_not_make_a_broken_key_pair_a_locked_one() -> None:
+    with pytest.raises(KeyUnreadable, match="this key pair is damaged"):
+        identity.load_key_pair(pem(key(0)).replace(b"MII", b"MIJ", 1), b"open sesame")
+
+
 def test_a_broken_certificate_is_no_public_key() -> None:
     broken = certificate(key(0)).public_bytes(Encoding.PEM).replace(b"MII", b"MIJ", 1)
     with pytest.raises(KeyUnreadable):
         identity.load_public_key(broken)
 
 
+# SHA-256, MGF1 with it, and a salt of 32 bytes (RFC 4055 §3.1).
+PSS = bytes.fromhex(
+    "304106092a864886f70d01010a3034a00f300d06096086480165030402010500"
+    "a11c301a06092a864886f70d010108300d06096086480165030402010500a203020120"
+)
+NOBODYS = bytes.fromhex("300606042b060104")  # an algorithm that nobody knows
 NOT_CANONICAL = {
     "a length in the long form": der.rsa_public_key(MODULUS, 65537, long_form=True),
     "bytes behind it": der.rsa_public_key(MODULUS, 65537) + b"\0",
     "PKCS#1": der.tlv(0x30, der.integer(MODULUS) + der.integer(65537)),
     "parameters left out": der.rsa_public_key(MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d010101")),
     "RSA-PSS": der.rsa_public_key(MODULUS, 65537, algorithm=bytes.fromhex("300b06092a864886f70d01010a")),
+    "an algorithm that nobody knows": der.rsa_public_key(MODULUS, 65537, algorithm=NOBODYS),
+    "RSA-PSS with parameters": der.rsa_public_key(MODULUS, 65537, algorithm=PSS),
     "PEM": identity.public_pem(key(0).public_key()),
 }
 
@@ -291,6 +372,13 @@ NOT_CANONICAL = {
 def test_a_key_from_the_wire_has_one_form(data: bytes) -> None:
     with pytest.raises(Malformed):
         identity.public_from_der(data)
+
+
+def test_it_is_read_up_to_the_longest_one() -> None:
+    with pytest.raises(Malformed, match="not a public key"):
+        identity.public_from_der(bytes(limits.MAX_PUBLIC_KEY_BYTES))
+    with pytest.raises(Malformed, match=f"^a public key of {limits.MAX_PUBLIC_KEY_BYTES + 1} bytes$"):
+        identity.public_from_der(bytes(limits.MAX_PUBLIC_KEY_BYTES + 1))
 
 
 @given(st.binary(max_size=400))

@@ -34,11 +34,13 @@ class BadKey:
 def locked(path: Path) -> None:
     """Write a key pair whose passphrase is "secret"."""
     path.write_bytes(private_pem(key(0), b"secret"))
+    path.chmod(0o600)
 
 
 def _holds(data: bytes) -> Write:
     def write(path: Path) -> None:
         path.write_bytes(data)
+        path.chmod(0o600)
 
     return write
 
@@ -47,6 +49,7 @@ def _large(path: Path) -> None:
     with path.open("wb") as file:
         file.write(_PAIR + _PUBLIC)
         file.truncate(100 * 10**6)  # with a hole, so that it takes no room
+    path.chmod(0o600)
 
 
 def _pair_with(exponent: int, q: int | None = None) -> bytes:

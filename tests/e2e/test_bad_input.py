@@ -193,19 +193,15 @@ def test_the_right_passphrase_opens_a_key(world: World, with_own: Command) -> No
     with_own.fails(where, code="not-admitted", exit_code=4, sentence=sentence, passphrase="secret")
 
 
-def test_a_key_that_others_can_read_is_a_warning(with_own: Command, tmp_path: Path) -> None:
-    """It is told before anything else is found to be wrong."""
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_key_that_others_can_read_or_write(with_own: Command, mode: int) -> None:
+    """Be it locked."""
     locked(with_own.own)
-    missing = tmp_path / "missing.pem"
-    for mode, warns in ((0o600, False), (0o640, True), (0o604, True)):
-        with_own.own.chmod(mode)
-        arguments = p2p_peer(*NOWHERE, with_own.own, missing)
-        environment = os.environ | {"P2P_PEER_PASSPHRASE": "secret"}
-        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 2
-        assert f"p2p-peer: {missing} cannot be read" in done.stderr
-        assert ("p2p-peer: warning: other users of this computer may" in done.stderr) is warns
-        assert (f"chmod 600 {with_own.own}" in done.stderr) is warns
+    with_own.own.chmod(mode)
+    writes, reads = "can write to {}, so nothing in it is believed", "may be able to read {}, which has a private key"
+    sentence = f"other users of this computer {(writes if mode & 0o022 else reads).format(with_own.own)}"
+    advice = with_own.fails(NOWHERE, code="not-private", exit_code=2, sentence=sentence, passphrase="secret")
+    assert f"chmod 600 {with_own.own}" in advice
 
 
 # What answers is no mediator, or not the right one.
@@ -283,7 +279,7 @@ ANSWERS = (
     plain(
         "a short nonce",
         "the mediator broke the protocol: a nonce of 31 bytes",
-        pb.ToPeer(challenge=pb.Challenge(nonce=bytes(31))).SerializeToString(),
+        pb.ToPeer(challenge=pb.Challenge(version=1, nonce=bytes(31))).SerializeToString(),
     ),
     plain(
         "a match with nobody",

@@ -58,6 +58,7 @@ def test_fingerprint_is_the_same_for_both_halves(tmp_path: Path, capsys: pytest.
     said = []
     for content in (private_pem(PAIR), public_pem(PAIR.public_key())):
         (tmp_path / "key").write_bytes(content)
+        (tmp_path / "key").chmod(0o600)
         assert main(["fingerprint", str(tmp_path / "key")]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
@@ -67,6 +68,17 @@ def test_fingerprint_is_the_same_for_both_halves(tmp_path: Path, capsys: pytest.
         f"         {' '.join(ID.words[4:8])}",
         f"         {' '.join(ID.words[8:])}",
     ]
+
+
+def test_fingerprint_of_a_pair_that_others_can_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "key.pem"
+    path.write_bytes(private_pem(PAIR))
+    path.chmod(0o644)
+    assert main(["fingerprint", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"p2p-peer: other users of this computer may be able to read {path}, which has a ")
+    assert f"chmod 600 {path}" in said.err
 
 
 def test_fingerprint_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,12 +96,19 @@ def locked_with(folder: Path, secret: bytes) -> None:
 
 
 def test_a_passphrase_is_typed_twice(tmp_path: Path, typed: list[str]) -> None:
-    typed += ["secret", "secret"]
+    typed += ["8 sécret"] * 2
     keys.keygen(parse(["keygen", str(tmp_path), "--passphrase"]))
-    locked_with(tmp_path, b"secret")
+    locked_with(tmp_path, "8 sécret".encode())
 
 
-@pytest.mark.parametrize(("answers", "why"), [(["one", "other"], "differ"), (["", ""], "empty")])
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        (["one of them", "the other"], "differ"),
+        (["", ""], "empty"),
+        (["7 écret"] * 2, "fewer than 8 characters, so no key was made"),
+    ],
+)
 def test_a_passphrase_mistyped(tmp_path: Path, typed: list[str], answers: list[str], why: str) -> None:
     typed += answers
     with pytest.raises(UsageError, match=why):
@@ -106,9 +125,14 @@ def test_a_passphrase_from_the_environment(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(PASSPHRASE_VARIABLE, "")  # as if it were not there
     with pytest.raises(UsageError, match="no terminal"):
         keys.keygen(options)
-    monkeypatch.setenv(PASSPHRASE_VARIABLE, "gehe\u00efm")
+    for short in ("x", "gehe\u00efm"):
+        monkeypatch.setenv(PASSPHRASE_VARIABLE, short)
+        with pytest.raises(UsageError, match="fewer than 8 characters, so no key was made"):
+            keys.keygen(options)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "geh\u00efm-es")
     keys.keygen(options)
-    locked_with(tmp_path, "gehe\u00efm".encode())
+    locked_with(tmp_path, "geh\u00efm-es".encode())
 
 
 @pytest.mark.usefixtures("no_terminal")
@@ -144,6 +168,7 @@ def test_fingerprint_of_a_locked_pair(
     tmp_path: Path, typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "key.pem").write_bytes(private_pem(PAIR, b"secret"))
+    (tmp_path / "key.pem").chmod(0o600)
     typed[:] = ["secret"]
     keys.fingerprint(parse(["fingerprint", str(tmp_path / "key.pem")]))
     assert f"peer id  {ID}" in capsys.readouterr().out

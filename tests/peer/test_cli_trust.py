@@ -282,6 +282,7 @@ def test_words_of_both(store: TrustStore, program: Program, answers: list[str], 
     own, other = key(0), key(1)
     write_new_pair(store.folder / "identity", own, None)
     (tmp_path / "pair.pem").write_bytes(private_pem(other))
+    (tmp_path / "pair.pem").chmod(0o600)
     (tmp_path / "public.pem").write_bytes(public_pem(other.public_key()))
     for shown, flags in (
         (own, ()),

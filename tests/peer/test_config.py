@@ -1,9 +1,11 @@
 import os
+import stat
 from pathlib import Path
 
 import pytest
-from p2p_core.errors import UsageError
+from p2p_core.errors import NotPrivate, UsageError
 from p2p_core.wire.candidate import Transport
+from p2p_peer import config
 from p2p_peer.config import Config, address_service_url, default_config, read_config, stun_server
 from p2p_peer.mediator import StunServer
 
@@ -137,6 +139,39 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(UsageError, match=r"cannot be read: it is (a folder|not a regular file)"):
             read_config(path)
+
+
+# Whose it is.
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Path:
+    path = tmp_path / "punchwire" / "config.toml"
+    path.parent.mkdir()
+    path.write_text("stun = ['a.example']\n")
+    path.chmod(0o664)  # an editor's, with umask 002
+    assert read_config(path) == Config((StunServer("a.example", 3478, UDP),))
+    return path
+
+
+def test_one_that_everybody_can_write_to(chosen: Path) -> None:
+    chosen.chmod(0o666)
+    with pytest.raises(NotPrivate, match=f"^everybody on this computer can write to {chosen}, so nothing in it is"):
+        read_config(chosen)
+
+
+def test_one_that_everybody_can_exchange(chosen: Path) -> None:
+    chosen.parent.chmod(0o777)
+    with pytest.raises(NotPrivate, match=f"can write to {chosen.parent}, and so put something else in .* of {chosen}$"):
+        read_config(chosen)
+
+
+def test_one_of_another_user(chosen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = list(chosen.stat())
+    fields[stat.ST_UID] += 1
+    monkeypatch.setattr(config.os, "fstat", lambda descriptor: os.stat_result(fields))
+    with pytest.raises(NotPrivate, match=f"^{chosen} belongs to another user of this computer, so nothing in it is"):
+        read_config(chosen)
 
 
 def test_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

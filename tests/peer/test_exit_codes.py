@@ -11,6 +11,7 @@ CODES = {
     "KeyUnreadable": 2,
     "KeyLocked": 2,
     "KeyUnfit": 2,
+    "NotPrivate": 2,
     "ReceiptUnreadable": 2,
     "TokenUnreadable": 2,
     "SameKey": 2,

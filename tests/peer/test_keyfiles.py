@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, UsageError
+from p2p_core.errors import KeyLocked, KeyUnfit, KeyUnreadable, NotPrivate, UsageError
 from p2p_core.identity import private_pem, public_pem
 from p2p_peer import keyfiles
 from p2p_peer.channel.certificate import ThrowawayCertificate
-from p2p_peer.keyfiles import is_open_to_others, read_key_pair, read_public_key, write_new_pair
+from p2p_peer.keyfiles import read_key_pair, read_public_key, write_new_pair
 
 from tests.keys import key
 
@@ -36,6 +36,7 @@ def file(tmp_path: Path) -> Callable[[bytes], Path]:
     def write(content: bytes) -> Path:
         path = tmp_path / "key.pem"
         path.write_bytes(content)
+        path.chmod(0o600)
         return path
 
     return write
@@ -149,15 +150,65 @@ def test_a_folder_is_no_key(tmp_path: Path) -> None:
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(PRIVATE + bytes(64 * 1024))
+    path.chmod(0o600)
     with pytest.raises(KeyUnreadable, match=f"{path} is too large for a key"):
         read_key_pair(path, never)
 
 
-@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o400, False), (0o640, True), (0o602, True)])
-def test_whether_others_may_read_it(file: Callable[[bytes], Path], mode: int, is_open: bool) -> None:
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o400, False), (0o640, True), (0o620, True)])
+def test_one_that_others_may_read_or_write_is_refused(file: Callable[[bytes], Path], mode: int, is_open: bool) -> None:
     path = file(PRIVATE)
     path.chmod(mode)
-    assert is_open_to_others(path) is is_open
+    if is_open:
+        with pytest.raises(NotPrivate, match=f"other users of this computer .*{path}") as caught:
+            read_key_pair(path, never)
+        assert f"chmod 600 {path}" in caught.value.advice
+    else:
+        assert read_key_pair(path, never).private_numbers() == PAIR.private_numbers()
+    assert read_public_key(path).public_numbers() == PAIR.public_key().public_numbers()  # which is no secret
+
+
+def test_a_pair_of_ours_is_refused_whatever_it_is_read_for(file: Callable[[bytes], Path]) -> None:
+    path = file(PRIVATE)
+    path.chmod(0o644)
+    with pytest.raises(NotPrivate, match=f"may be able to read {path}"):
+        read_public_key(path, never)
+
+
+@pytest.mark.parametrize("read", [lambda path: read_key_pair(path, never), read_public_key])
+def test_one_that_everybody_can_exchange_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "keys" / "mine" / "key.pem"
+    write_new_pair(path.parent, PAIR, None)
+    for folder in (path.parent, path.parent.parent):
+        folder.chmod(0o777)
+        with pytest.raises(NotPrivate, match=f"can write to {folder}, and so put something else in .* of {path}$"):
+            read(path)
+        folder.chmod(0o1777)  # as /tmp: nobody else can take it away
+        read(path)
+
+
+def test_by_a_link_that_everybody_can_exchange(file: Callable[[bytes], Path], tmp_path: Path) -> None:
+    path, link = file(PRIVATE), tmp_path / "open" / "link"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    read_key_pair(link, never)
+    link.parent.chmod(0o777)
+    with pytest.raises(NotPrivate, match=f"everybody on this computer can write to {link.parent}, and"):
+        read_key_pair(link, never)
+
+
+def test_somebody_elses_key_that_everybody_can_write_to(file: Callable[[bytes], Path]) -> None:
+    """It says who is let in. A group may write to it: umask 002 makes it so."""
+    path = file(PUBLIC)
+    for mode in (0o644, 0o664):
+        path.chmod(mode)
+        assert read_public_key(path) == PAIR.public_key()
+    for mode in (0o666, 0o602):
+        path.chmod(mode)
+        with pytest.raises(NotPrivate, match=f"^everybody on this computer can write to {path}, so") as caught:
+            read_public_key(path)
+        assert caught.value.advice.endswith(f"chmod o-w {path}")
+        assert read_public_key(path, never) == PAIR.public_key()  # to look whose it is
 
 
 # Writing a new pair.
@@ -172,11 +223,32 @@ def test_a_new_pair(tmp_path: Path) -> None:
     assert read_public_key(folder / "public.pem", never) == PAIR.public_key()
 
 
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_the_folders_above_are_ours_alone_whatever_the_umask_is(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_new_pair(tmp_path / "keys" / "all" / "mine", PAIR, None)
+    finally:
+        os.umask(before)
+    made = [tmp_path / "keys", tmp_path / "keys" / "all", tmp_path / "keys" / "all" / "mine"]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o700] * 3
+
+
 def test_a_new_pair_under_a_passphrase(tmp_path: Path) -> None:
     write_new_pair(tmp_path, PAIR, b"secret")
     assert b"ENCRYPTED" in (tmp_path / "key.pem").read_bytes()
     read_key_pair(tmp_path / "key.pem", says(b"secret"))
     read_public_key(tmp_path / "public.pem", never)
+
+
+def test_none_is_made_where_everybody_could_exchange_it(tmp_path: Path) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    folder.chmod(0o777)
+    for into in (folder, folder / "mine"):
+        with pytest.raises(NotPrivate, match=f"everybody on this computer can write to {folder}, and so put"):
+            write_new_pair(into, PAIR, None)
+        assert not (into / "key.pem").exists()
 
 
 @pytest.mark.parametrize("taken", ["key.pem", "public.pem"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from p2p_core.errors import UsageError
+from p2p_core.errors import NotPrivate, UsageError
 from p2p_peer import private_file
 from p2p_peer.private_file import PrivateFile
 
@@ -73,12 +73,116 @@ def test_what_others_can_put_there_is_not_believed(file: PrivateFile, mode: int)
         write(file, b"mine")
 
 
-def test_what_is_in_the_folder_of_another_is_not_believed(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_what_is_in_the_folder_of_another_is_not_believed(file: PrivateFile) -> None:
     file.path.parent.mkdir(parents=True)
-    monkeypatch.setattr(private_file.os, "geteuid", lambda: os.getuid() + 1)
+    os.chown(file.path.parent, 4321, -1)
     for use in (lambda: file.read(100), file.stamp):
-        with pytest.raises(UsageError, match=f"{file.path.parent} belongs to another user"):
+        with pytest.raises(NotPrivate, match=f"{file.path.parent} belongs to another user"):
             use()
+
+
+def test_what_is_roots_is_believed(file: PrivateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(file, b"mine")
+    status_of = os.stat
+
+    def status(path: object, **options: bool) -> os.stat_result:
+        fields = list(status_of(path, **options))
+        fields[stat.ST_UID] = 0
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(private_file.Path, "stat", status)
+    monkeypatch.setattr(private_file.os, "geteuid", lambda: os.getuid() or 4321)
+    private_file.check_ours(file.path.parent)
+
+
+@pytest.mark.parametrize("above", [1, 2])
+def test_where_everybody_may_put_another_folder_in_its_place(file: PrivateFile, above: int) -> None:
+    write(file, b"mine")
+    folder = file.path.parents[above]
+    folder.chmod(0o777)
+    for use in (lambda: file.read(100), file.stamp):
+        with pytest.raises(NotPrivate, match=f"can write to {folder}, and so put something else in the place of"):
+            use()
+    folder.chmod(0o775)  # a group is somebody's choice, and that of each user alone on many systems
+    assert file.read(100) == b"mine"
+
+
+def test_the_folders_of_each_link_count(file: PrivateFile, tmp_path: Path) -> None:
+    """state -> open/mid -> real: who can write to `open` leads it elsewhere."""
+    write(file, b"mine")
+    folder, state = tmp_path / "open", tmp_path / "linked"
+    folder.mkdir()
+    (folder / "mid").symlink_to(file.path.parent)
+    state.symlink_to(folder / "mid")
+    linked = PrivateFile(state / file.path.name)
+    assert linked.read(100) == b"mine"
+    folder.chmod(0o777)
+    for use in (lambda: linked.read(100), linked.stamp, lambda: private_file.check_our_folder(state)):
+        with pytest.raises(NotPrivate, match=f"everybody on this computer can write to {folder}, and so"):
+            use()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_folder_that_a_link_to_the_file_leads_to_counts(file: PrivateFile, tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    if is_there:
+        (folder / "file").touch(0o600)
+    file.path.parent.mkdir(parents=True)
+    file.path.symlink_to(folder / "file")
+    assert file.read(100) == (b"" if is_there else None)
+    folder.chmod(0o777)
+    for use in (lambda: file.read(100), file.stamp):
+        with pytest.raises(NotPrivate, match=f"everybody on this computer can write to {folder}, and so"):
+            use()
+
+
+def test_a_link_to_itself(file: PrivateFile) -> None:
+    file.path.parent.mkdir(parents=True)
+    file.path.symlink_to(file.path)
+    with pytest.raises(UsageError, match="cannot be read: Too many levels of symbolic links"):
+        file.read(100)
+    assert file.stamp() is None
+
+
+def test_a_link_in_the_place_of_what_is_written_is_replaced(file: PrivateFile, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"theirs")
+    file.path.parent.mkdir(parents=True)
+    for target in (elsewhere, tmp_path / "nothing"):
+        file.path.symlink_to(target)
+        write(file, b"mine")
+        assert (file.path.is_symlink(), file.path.read_bytes()) == (False, b"mine")
+        file.path.unlink()
+    assert elsewhere.read_bytes() == b"theirs"
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_by_a_link_both_ways_count(file: PrivateFile, tmp_path: Path) -> None:
+    write(file, b"mine")
+    crossing = tmp_path / "crossing"
+    crossing.mkdir()
+    (crossing / "link").symlink_to(file.path.parent)
+    linked = PrivateFile(crossing / "link" / file.path.name)
+    assert linked.read(100) == b"mine"
+    for way in (crossing, file.path.parent.parent):
+        way.chmod(0o777)
+        with pytest.raises(NotPrivate, match=f"everybody on this computer can write to {way}"):
+            linked.read(100)
+        way.chmod(0o700)
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_whatever_the_umask_is(file: PrivateFile, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write(file, b"mine")
+    finally:
+        os.umask(before)
+    made = (tmp_path / "state", file.path.parent, file.path)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700, 0o700, 0o600]
+    assert file.read(100) == b"mine"
 
 
 def test_folders_further_up_may_be_of_all(file: PrivateFile) -> None:

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from p2p_core.errors import LocalProtocolError, ReceiptUnreadable, UsageError
+from p2p_core.errors import LocalProtocolError, NotPrivate, ReceiptUnreadable, UsageError
 from p2p_core.ledger import Ledger
 from p2p_peer.transfer.receipts import PastTransfer, add_to_history, load_receipt, store_receipt
 
@@ -49,6 +49,56 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         store_receipt(tmp_path, signed(LEDGER.root()), MANIFEST, LEDGER)
     with pytest.raises(UsageError, match=re.escape(str(tmp_path))):
         add_to_history(tmp_path, PAST)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o666])
+def test_a_history_that_others_can_write_to_is_left_alone(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text("theirs\n")
+    path.chmod(mode)
+    with pytest.raises(NotPrivate, match=f"other users of this computer can write to {path}, so"):
+        add_to_history(tmp_path, PAST)
+    assert path.read_text() == "theirs\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_history_of_another_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.touch(0o600)
+    os.chown(path, 4321, -1)
+    with pytest.raises(NotPrivate, match=f"{path} belongs to another user"):
+        add_to_history(tmp_path, PAST)
+    assert path.read_bytes() == b""
+
+
+def test_a_link_or_a_pipe_in_the_place_of_the_history(tmp_path: Path) -> None:
+    """Neither is written to, and the pipe not waited for, whether somebody reads it or not."""
+    path, elsewhere = tmp_path / "history.jsonl", tmp_path / "elsewhere"
+    path.symlink_to(elsewhere)
+    with pytest.raises(UsageError, match=re.escape(str(path))):
+        add_to_history(tmp_path, PAST)
+    assert not elsewhere.exists()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match=f"{path} cannot be written to"):
+        add_to_history(tmp_path, PAST)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(UsageError, match=f"{path} cannot be written to: it is not a regular file"):
+            add_to_history(tmp_path, PAST)
+        assert os.read(reader, 100) == b""
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o1777])
+def test_a_folder_of_receipts_that_others_can_write_to(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(NotPrivate, match=f"other users of this computer can write to {folder}, so"):
+        store_receipt(tmp_path, signed(LEDGER.root()), MANIFEST, LEDGER)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "pipe", "empty", "zeros", "text"])

@@ -310,7 +310,7 @@ def test_something_else_in_its_place(opened: Open, state: Path, make: Callable[[
 
 
 def test_when_every_place_is_taken_it_goes_without(opened: Open, state: Path, clock: Clock) -> None:
-    names = sent_module._names(PEER, PATHS)
+    names = sent_module.journal_names(PEER, PATHS)
     (state / "sending").mkdir(parents=True)
     for name in names:
         (state / "sending" / name).write_bytes(b"something else")
@@ -336,6 +336,16 @@ def test_a_state_folder_that_cannot_be_written_is_said(
         )
         assert SentJournal.open(state, PEER, PATHS, MANIFEST, clock) is None
     assert "read-only" in caplog.text
+
+
+def test_a_folder_that_others_can_write_to_is_not_used(
+    state: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    (state / "sending").mkdir(parents=True)
+    (state / "sending").chmod(0o777)
+    assert SentJournal.open(state, PEER, PATHS, MANIFEST, clock) is None
+    assert f"other users of this computer can write to {state / 'sending'}" in caplog.text
+    assert os.listdir(state / "sending") == []
 
 
 def test_no_room_ends_the_journal_and_not_the_transfer(

@@ -57,6 +57,7 @@ def put(path: Path | None, data: bytes) -> None:
     assert path is not None
     new = path.with_name("new")
     new.write_bytes(data)
+    new.chmod(0o600)
     new.rename(path)
 
 

@@ -151,6 +151,21 @@ def test_a_variable_that_is_no_flags_is_named(run: Run) -> None:
     assert unknown == ["P2P_SERVER_MAX_PEERS", "P2P_SERVER_METRICS_PORT"]
 
 
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_a_password_that_other_users_see_is_warned_of(run: Run, by_variable: bool) -> None:
+    url = "redis://:secret@127.0.0.1:1/0"
+    where = ("--host", "127.0.0.1", "--port", "0", "--stun-port", "0", "--open", "--insecure", "--log-format", "json")
+    process = run(*where, P2P_SERVER_STORE=url) if by_variable else run(*where, "--store", url)
+    assert process.stderr is not None
+    lines: list[dict[str, object]] = []
+    while not lines or not str(lines[-1]["event"]).startswith("store"):  # which does not answer
+        lines.append(json.loads(process.stderr.readline()))
+    process.terminate()
+    warnings = [line["variable"] for line in lines if line["event"] == "password-in-arguments"]
+    assert warnings == ([] if by_variable else ["P2P_SERVER_STORE"])
+    assert "secret" not in json.dumps(lines) + process.communicate(timeout=PATIENCE)[1]
+
+
 def test_authorize_admits_keys(run: Run, tmp_path: Path) -> None:
     peers = [PeerId.of(keys.key(n).public_key()) for n in range(3)]
     (tmp_path / "a.pem").write_bytes(private_pem(keys.key(0)))

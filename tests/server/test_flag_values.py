@@ -78,6 +78,21 @@ def test_what_means_nothing_is_said(read: Callable[[str], object], texts: list[s
             read(text)
 
 
+@pytest.mark.parametrize(
+    ("store", "has_one"),
+    [
+        ("memory", False),
+        ("redis://localhost/0", False),
+        ("redis://user@localhost/0", False),
+        ("redis://:secret@localhost/0", True),
+        ("rediss://user:secret@localhost", True),
+        ("redis://localhost/0?password=secret", True),
+    ],
+)
+def test_whether_a_store_has_a_password(store: str, has_one: bool) -> None:
+    assert flag_values.has_password(store) is has_one
+
+
 def test_a_password_is_not_said() -> None:
     for text in ("rediz://:secret@host", "redis://:secret@host:x", "redis://:secret@", "redis://:secret@h/x"):
         with pytest.raises(ArgumentTypeError) as error:

@@ -101,6 +101,7 @@ def test_a_pair_that_does_not_fit_is_refused(
     made = tls.load_or_create(tmp_path / "state", NOW)
     (tmp_path / "c").write_bytes(certificate or made.chain_pem)
     (tmp_path / "k").write_bytes(key or made.key_pem)
+    (tmp_path / "k").chmod(0o600)
     with pytest.raises(UsageError, match=sentence):
         tls.load(tmp_path / "c", tmp_path / "k")
 

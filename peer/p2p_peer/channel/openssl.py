@@ -34,8 +34,8 @@ def one_record_a_read(connection: Any) -> None:
 def accept_until_finished(connection: Any) -> bool:
     """Take the TLS server's handshake as far as its own Finished; SSL_read_early_data(3).
 
-    Raises as `do_handshake` does when bytes are missing. Returns False when the client sent early data, which
-    nobody may: there are no tickets to base it on.
+    Raises as `do_handshake` does when bytes are missing. Returns False for early data that was taken. None is: there is
+    no ticket to base it on, and what a client sends all the same is skipped.
     """
     nothing, count = _ffi.new("char[1]"), _ffi.new("size_t *")
     result = _lib.SSL_read_early_data(connection._ssl, nothing, 1, count)

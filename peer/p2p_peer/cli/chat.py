@@ -126,6 +126,10 @@ class Chat:
         await self.left()
         self._files.give_up()
 
+    def is_news(self, event: SessionEvent) -> bool:
+        """Everything is: there is one session."""
+        return True
+
     def happened(self, event: SessionEvent) -> None:
         """Note what has become of the path, and of files."""
         match event:

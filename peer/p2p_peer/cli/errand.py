@@ -4,6 +4,7 @@ It may take more than one session. What one of them has done, the next one does 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from p2p_peer.cli.mode import answer_unasked
 from p2p_peer.cli.offer_text import choice, item_lines, items_to_choose, left_out_lines, offer_title
 from p2p_peer.cli.report import Report
 from p2p_peer.events import (
+    MessageReceived,
     PeerDone,
     PeerLeaving,
     ReceiptDelivered,
@@ -61,7 +63,12 @@ class Errand:
         self._session, self._wanted, self._report, self._lines = session, wanted, report, lines
         self._memory = memory or Memory()
         # Before anything is read: the other side may have done its own errand already, and be about to leave.
-        self._deliveries = [session.send_message(text) for text in wanted.messages[self._memory.delivered :]]
+        self._deliveries = [
+            session.send_message(text, sent_at_ms=self._memory.first_sent(number, time.time_ns() // 1_000_000))
+            for number, text in enumerate(wanted.messages)
+            if number >= self._memory.delivered
+        ]
+        self._heard_before = frozenset(self._memory.heard)
         for delivery in self._deliveries:
             delivery.add_done_callback(self._delivered)
         self._received: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -104,10 +111,16 @@ class Errand:
             for task in self._asking:  # whoever asks next is to have the answer
                 task.cancel()
 
+    def is_news(self, event: SessionEvent) -> bool:
+        """A message is none that came in a session before, whose acknowledgement was lost with that."""
+        return not (isinstance(event, MessageReceived) and (event.sent_at_ms, event.text) in self._heard_before)
+
     def happened(self, event: SessionEvent) -> None:
-        """Answer offers; note when files have come."""
+        """Answer offers; note what has come."""
         self._stirred.set()
         match event:
+            case MessageReceived(sent_at_ms=sent_at_ms, text=text):
+                self._memory.heard.add((sent_at_ms, text))
             case TransferOffered():
                 self._offered(event)
             case TransferReceived(files=files, failed=failed) if self._is_ours(event.transfer):

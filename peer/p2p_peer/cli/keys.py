@@ -19,6 +19,9 @@ from p2p_peer.keyfiles import read_public_key, write_new_pair
 __all__ = ["ask_passphrase", "fingerprint", "keygen", "new_key"]
 
 
+_SHORTEST_PASSPHRASE = 8  # characters, as NIST SP 800-63B §5.1.1.2 asks of what people choose
+
+
 def keygen(options: argparse.Namespace) -> int:
     """Make a key pair and print whose it is."""
     passphrase = _new_passphrase() if options.passphrase else None
@@ -66,6 +69,11 @@ def _new_passphrase() -> bytes:
             raise UsageError("the two passphrases differ, so no key was made", advice="Start again.")
     if not given:
         raise UsageError("the passphrase is empty, so no key was made", advice="Leave out --passphrase for none.")
+    if len(given) < _SHORTEST_PASSPHRASE:
+        raise UsageError(
+            f"the passphrase has fewer than {_SHORTEST_PASSPHRASE} characters, so no key was made",
+            advice="Choose a longer one: several words are as good as signs, and easier to type.",
+        )
     return os.fsencode(given)
 
 

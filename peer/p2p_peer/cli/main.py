@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from p2p_core.errors import PunchwireError
+from p2p_core.private_memory import keep_memory_private
 
 from p2p_peer.cli import outputs, signals
 
@@ -70,6 +71,7 @@ def run_program() -> None:
     Signals count from the first moment, while modules are still imported, to the last, when all is done already.
     """
     signals.end_at_once()
+    keep_memory_private()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own lines are not for people, and name addresses
     _mend_standard_streams()
     code = 1

@@ -1,7 +1,7 @@
 """What an errand keeps from one session to the next: what has been done is not done again."""
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from p2p_core.errors import TransferFailed
 from p2p_core.manifest import TOP, Manifest
@@ -58,6 +58,8 @@ class Memory:
     """What an errand has done, in all its sessions."""
 
     delivered: int = 0  # messages
+    sent_at_ms: dict[int, int] = field(default_factory=dict)  # of each message, when it was sent first
+    heard: set[tuple[int, str]] = field(default_factory=set)  # messages that came, and when they were sent first
     has_told: bool = False  # what is left out
     is_sent: bool = False
     has_arrived: bool = False
@@ -67,6 +69,11 @@ class Memory:
     unsent: int = 0  # files that came to nothing in transfers that did not
     unreceived: int = 0  # likewise
     has_some: bool = False  # files have come where they were to go
+
+    def first_sent(self, number: int, now_ms: int) -> int:
+        """Return when a message was sent first, which is now unless it was before. No two have the same time."""
+        last = next(reversed(self.sent_at_ms.values()), 0)
+        return self.sent_at_ms.setdefault(number, max(now_ms, last + 1))
 
     def check_whole(self) -> None:
         """Raise `TransferFailed` if files have not come where they were to go."""

@@ -27,6 +27,9 @@ class Mode(Protocol):
     async def run(self) -> None:
         """Do it; the session is closed afterwards."""
 
+    def is_news(self, event: SessionEvent) -> bool:
+        """Whether the user is to be told of it: not of what a session before has told."""
+
     def happened(self, event: SessionEvent) -> None:
         """Something happened meanwhile."""
 
@@ -77,7 +80,8 @@ async def _tell_broken(session: Session, report: Report) -> None:
 
 async def _read_events(session: Session, mode: Mode, report: Report) -> None:
     async for event in session:
-        report.happened(session, event)
+        if mode.is_news(event):
+            report.happened(session, event)
         mode.happened(event)
         await outputs.said()
 

@@ -45,6 +45,10 @@ class Pipe:
         await self._other_is_done.wait()
         self._check_whole()
 
+    def is_news(self, event: SessionEvent) -> bool:
+        """Everything is: there is one session."""
+        return True
+
     def happened(self, event: SessionEvent) -> None:
         """Answer offers as the command line said; note when the other side has nothing more."""
         match event:

@@ -14,7 +14,7 @@ from p2p_peer.cli.flags import STANDARD_OUTPUT
 from p2p_peer.cli.keys import ask_passphrase, new_key
 from p2p_peer.cli.sentences import print_warning
 from p2p_peer.cli.signals import held_back
-from p2p_peer.keyfiles import holds_key_pair, is_open_to_others, read_key_pair, read_public_key
+from p2p_peer.keyfiles import holds_key_pair, read_key_pair, read_public_key
 from p2p_peer.own_identity import default_key_path, keep_key, kept_key, remove_left_behind
 from p2p_peer.transfer.tree import STANDARD_INPUT, argument_names
 
@@ -24,10 +24,8 @@ _ANOTHER_FOLDER = "Give --receive a folder that you may write to."
 
 
 def own_key(path: Path) -> RSAPrivateKey:
-    """Return our key pair; warn of one that others can read. Raises `UsageError` and below."""
-    key = read_key_pair(path, ask_passphrase)
-    _warn_if_open(path)
-    return key
+    """Return our key pair. Raises `UsageError` and below."""
+    return read_key_pair(path, ask_passphrase)
 
 
 def default_key(state_dir: Path | None) -> tuple[RSAPrivateKey, Path | None]:
@@ -41,17 +39,7 @@ def default_key(state_dir: Path | None) -> tuple[RSAPrivateKey, Path | None]:
         key = new_key()
         with held_back():
             made = keep_key(path, key)
-    key = kept_key(path, ask_passphrase)
-    _warn_if_open(path)
-    return key, path if made else None
-
-
-def _warn_if_open(path: Path) -> None:
-    if is_open_to_others(path):
-        print_warning(
-            f"other users of this computer may be able to read your key pair {path}",
-            f"Keep it to yourself with: chmod 600 {path}",
-        )
+    return kept_key(path, ask_passphrase), path if made else None
 
 
 def peer_key(path: Path) -> RSAPublicKey:

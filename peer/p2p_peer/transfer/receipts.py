@@ -13,6 +13,7 @@ from p2p_core.ledger import Ledger
 from p2p_core.manifest import Manifest
 from p2p_core.receipt import MAX_LINE_BYTES, Receipt, WholeReceipt, read_receipt, receipt_lines
 
+from p2p_peer.private_file import PrivateFile, check_our_folder, make_folder
 from p2p_peer.regular_files import open_regular
 
 __all__ = ["HISTORY", "RECEIPTS", "PastTransfer", "add_to_history", "load_receipt", "store_receipt"]
@@ -38,7 +39,7 @@ class PastTransfer:
 def store_receipt(state_dir: Path, receipt: Receipt, manifest: Manifest, ledger: Ledger) -> Path:
     """Write a receipt into the folder `receipts` and return its path. Raises `UsageError` if that cannot be done.
 
-    It is there whole, or not at all. With 100 000 entries it takes seconds.
+    It is there whole, or not at all. With 100 000 entries it takes seconds. Where others can write, `NotPrivate`.
     """
     folder = state_dir / RECEIPTS
     direction, peer = ("sent", receipt.receiver) if receipt.outgoing else ("received", receipt.sender)
@@ -46,8 +47,9 @@ def store_receipt(state_dir: Path, receipt: Receipt, manifest: Manifest, ledger:
     name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{direction}-{PeerId.of(peer).short}-{session}"
     path = folder / f"{name}-{receipt.transfer}.jsonl"
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        make_folder(folder)
+        check_our_folder(state_dir)
+        check_our_folder(folder)
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".")  # mkstemp makes it 0600
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:
@@ -75,7 +77,10 @@ def load_receipt(path: Path) -> WholeReceipt:
 
 
 def add_to_history(state_dir: Path, past: PastTransfer) -> None:
-    """Append a line about a transfer that is over. Raises `UsageError` if that cannot be done."""
+    """Append a line about a transfer that is over. Raises `UsageError` if that cannot be done.
+
+    Where others can write, that is `NotPrivate`.
+    """
     line = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "direction": "sent" if past.outgoing else "received",
@@ -86,13 +91,8 @@ def add_to_history(state_dir: Path, past: PastTransfer) -> None:
         "failed": past.failed,
         "receipt": None if past.receipt is None else str(past.receipt),
     }
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    path = state_dir / HISTORY
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / HISTORY, flags, 0o600)
-        try:
-            os.write(descriptor, json.dumps(line).encode() + b"\n")  # at once: others may append, too
-        finally:
-            os.close(descriptor)
+        PrivateFile(path).append(json.dumps(line).encode() + b"\n")
     except OSError as error:
-        raise UsageError(f"{state_dir} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER) from error
+        raise UsageError(f"{path} cannot be written to: {error.strerror}", advice=_ANOTHER_FOLDER) from error

@@ -15,15 +15,17 @@ from pathlib import Path
 
 from blake3 import blake3
 from p2p_core import fields, limits
+from p2p_core.errors import NotPrivate
 from p2p_core.identity import PeerId
 from p2p_core.journaled import Journaled, Replay
 from p2p_core.ledger import Ledger
 from p2p_core.manifest import Manifest
 from p2p_core.wire.journal import Begin, Blocks, Files, Forgotten, JournalUnusable, Record, Side, file_id
 
+from p2p_peer.private_file import check_our_folder, make_folder
 from p2p_peer.transfer.journal import Journal
 
-__all__ = ["SentJournal", "clear_old"]
+__all__ = ["SentJournal", "clear_old", "journal_names"]
 
 _log = logging.getLogger(__name__)
 
@@ -68,14 +70,18 @@ class SentJournal:
         try:
             clear_old(state_dir, clock)
             path = state_dir / _FOLDER
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(path)
+            check_our_folder(state_dir)
+            check_our_folder(path)
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
+        except (OSError, NotPrivate) as error:
             _log.warning("what is sent is not journaled: %s", error)
             return None
         opened = None
         try:
-            opened = _open_first(folder, _names(peer, paths), Begin(Side.SENT, peer, manifest.block_size), manifest)
+            opened = _open_first(
+                folder, journal_names(peer, paths), Begin(Side.SENT, peer, manifest.block_size), manifest
+            )
         except OSError as error:
             _log.warning("what is sent is not journaled: %s", error)
         finally:
@@ -195,7 +201,8 @@ def _clear_if_old(folder: int, name: str, oldest: int) -> None:
         os.close(descriptor)
 
 
-def _names(peer: PeerId, paths: Sequence[bytes]) -> Iterator[str]:
+def journal_names(peer: PeerId, paths: Sequence[bytes]) -> Iterator[str]:
+    """Yield the names to try for the journal of sending `paths` to `peer`, the best first."""
     digest = blake3(fields.encode(_LABEL, peer, *paths)).hexdigest(8)
     yield f"{digest}.journal"
     for number in range(1, _NAMES):
