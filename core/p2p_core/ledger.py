@@ -42,7 +42,8 @@ class Ledger:
     def put(self, first: int, digests: bytes | memoryview) -> None:
         """Note the hashes of consecutive blocks. One that is known already is replaced."""
         count, rest = divmod(len(digests), _DIGEST)
-        if rest or first < 0 or (self._end is not None and first + count > self._end):
+        end = limits.MAX_BLOCKS if self._end is None else self._end
+        if rest or not 0 <= first <= first + count <= end:
             raise LocalProtocolError(f"{len(digests)} bytes of hashes from block {first} on")
         done = 0
         while done < count:

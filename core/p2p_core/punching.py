@@ -3,7 +3,7 @@
 Punch keys choose sockets; they authenticate nobody. docs/protocol/punching.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from cryptography.hazmat.primitives import hashes
@@ -31,7 +31,7 @@ class PunchPurpose(Enum):
 class PunchSecret:
     """What punch keys are made of: secret shares, and the session they are for."""
 
-    shares: bytes
+    shares: bytes = field(repr=False)
     session: bytes  # 32 bytes
 
     def key(self, sender: Role, purpose: PunchPurpose) -> bytes:

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -70,7 +70,7 @@ class Welcome:
 class RelayTicket:
     """Lets us into the relay of one match. An empty host, and a port of 0, are those of the mediator we dialled."""
 
-    ticket: bytes
+    ticket: bytes = field(repr=False)
     host: str = ""
     port: int = 0
 
@@ -198,6 +198,8 @@ class MediatorClient:
         public = key.public_key()
         hello = pb.Hello(version=limits.PROTOCOL_VERSION, public_key=public_der(public), nonce=nonce)
         challenge = (await self._ask(pb.ToMediator(hello=hello), "challenge")).challenge
+        if challenge.version != limits.PROTOCOL_VERSION:
+            raise RemoteProtocolError(f"a challenge of version {challenge.version}").by("the mediator")
         if len(challenge.nonce) != limits.NONCE_BYTES:
             raise RemoteProtocolError(f"a nonce of {len(challenge.nonce)} bytes").by("the mediator")
         _log.info("the mediator sent its challenge; proving our key")

@@ -123,14 +123,15 @@ class Session:
 
     # What a user does.
 
-    def send_message(self, text: str) -> asyncio.Future[None]:
+    def send_message(self, text: str, *, sent_at_ms: int | None = None) -> asyncio.Future[None]:
         """Send `text` at once; the result can be awaited for the other side's acknowledgement.
 
+        `sent_at_ms` is when it was sent first, in milliseconds since 1970, if that was in a session that was lost.
         Raises `LocalProtocolError` for a text over 64 KiB or a session that we are closing, `ConnectionLost` when
         the other side leaves; the awaitable raises it when the session ends before the acknowledgement.
         """
         self._driver.check_open()
-        sequence = self._machine.send_message(text, _now_ms())
+        sequence = self._machine.send_message(text, _now_ms() if sent_at_ms is None else sent_at_ms)
         delivery = self._driver.deliveries.expect(sequence)
         self._driver.go_on()
         return delivery

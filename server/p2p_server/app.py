@@ -26,6 +26,7 @@ from p2p_server.certificates import Certificates
 from p2p_server.clock import Clock, LoopClock
 from p2p_server.config import MEMORY, Config, HostPort, StunServer, default_authorized
 from p2p_server.conversation import Setting
+from p2p_server.files import make_folder
 from p2p_server.grpc_port import GrpcPort
 from p2p_server.health import HealthService
 from p2p_server.inbox import Inbox
@@ -210,21 +211,25 @@ async def _show(
 
 
 def _key_folder(config: Config) -> KeyFolder | None:
-    """Return the folder of authorized keys; None admits every key."""
+    """Return the folder of authorized keys; None admits every key. Raises `UsageError` and `NotPrivate`."""
     if config.authorized is None:
         return None
+    folder = KeyFolder(config.authorized)
     if config.authorized == default_authorized(config.state_dir):
         try:
             tls.make_state_dir(config.state_dir)
-            config.authorized.mkdir(exist_ok=True)
+            make_folder(config.authorized, 0o755)
+            folder.check()
         except OSError as error:
             raise UsageError(
                 f"cannot make the folder {config.authorized}: {error.strerror}",
                 advice="Name another folder with --state-dir or --authorized.",
             ) from None
-        return KeyFolder(config.authorized)
+        return folder
     try:
         is_folder = config.authorized.is_dir()
+        if is_folder:
+            folder.check()
     except OSError as error:
         raise UsageError(
             f"cannot look at the folder {config.authorized}: {error.strerror}",
@@ -235,7 +240,7 @@ def _key_folder(config: Config) -> KeyFolder | None:
             f"there is no folder {config.authorized}",
             advice=f"Make it with a first key: p2p-server authorize --authorized {config.authorized} PEM",
         )
-    return KeyFolder(config.authorized)
+    return folder
 
 
 def _warn(config: Config, keys: KeyWatch | None) -> None:

@@ -40,5 +40,14 @@ def rsa_private_pem(*numbers: int) -> bytes:
     return _pem(b"RSA PRIVATE KEY", data)
 
 
+def private_pem(algorithm: bytes, key: bytes) -> bytes:
+    """A PKCS#8 PEM (RFC 5208 §5)."""
+    return _pem(b"PRIVATE KEY", tlv(0x30, integer(0) + algorithm + tlv(0x04, key)))
+
+
+def certificate_pem(der: bytes) -> bytes:
+    return _pem(b"CERTIFICATE", der)
+
+
 def _pem(label: bytes, der: bytes) -> bytes:
     return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, base64.encodebytes(der), label)

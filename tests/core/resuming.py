@@ -32,7 +32,7 @@ from p2p_core.wire.frames import BlocksHeader, Close, encode
 from tests.core.contents import Content
 from tests.core.two_peers import INITIATOR_KEY, RESPONDER_KEY, agreement
 
-__all__ = ["End", "Link"]
+__all__ = ["End", "Link", "check_content"]
 
 _KEYS = {Role.INITIATOR: INITIATOR_KEY, Role.RESPONDER: RESPONDER_KEY}
 
@@ -76,8 +76,10 @@ class End:
         self.incoming: dict[int, _Incoming] = {}
         self.unverified: deque[tuple[BlocksHeader, bytes]] = deque()
         self.arrived: list[int] = []  # and not stored
+        self.all_arrived: set[int] = set()
         self.stored: list[int] = []
         self.ends: list[tuple[int, type[Event]]] = []  # of transfers
+        self.errors: dict[int, Exception] = {}  # why transfers came to nothing
         self.missing: dict[int, Ranges] = {}  # as the other side signed for it
         self.receipts: list[int] = []  # of ours that have arrived
         self.farewells: list[str] = []
@@ -138,13 +140,27 @@ class End:
 
     def write(self) -> bool:
         """Write a frame, or else one of blocks; return whether there was any."""
-        if (frame := self.machine.next_frame()) is not None:
-            if isinstance(frame, Close):
-                self.machine.close_went_out(self._link.now)
-            self.wire.append(encode(frame))
+        if self.write_frame():
             return True
-        if not self.sending or not self.machine.is_talking:
+        if (blocks := self.next_blocks()) is None:
+            return self.write_frame()
+        self.wire.append(blocks)
+        return True
+
+    def write_frame(self) -> bool:
+        """Write a control frame; return whether there was any."""
+        frame = self.machine.next_frame()
+        if frame is None:
             return False
+        if isinstance(frame, Close):
+            self.machine.close_went_out(self._link.now)
+        self.wire.append(encode(frame))
+        return True
+
+    def next_blocks(self) -> bytes | None:
+        """Return the next frame of blocks. None if there is none now; then the end of a transfer may be to be said."""
+        if not self.sending or not self.machine.is_talking:
+            return None
         transfer = self.sending[0]
         outgoing = self.outgoing[transfer]
         content, without = outgoing.content, outgoing.content.left_out(outgoing.wanted, outgoing.absent)
@@ -156,18 +172,17 @@ class End:
                 self.machine.stream_ended(transfer, content.stream_size)
             ledger = content.ledger(outgoing.wanted, outgoing.absent)
             self.machine.all_sent(transfer, ledger.root(), ledger.absent())
-            return self.write()
+            return None
         header, data = batch
         outgoing.next = header.first + header.count
         self.machine.blocks_sent(transfer, header.first, header.count)
         written = bytearray(header.room) + data
         header.write(memoryview(written))
-        self.wire.append(bytes(written))
-        return True
+        return bytes(written)
 
     def read(self, most: int | None = None) -> bool:
         """Read the next frame, or `most` bytes of it; return whether there was any."""
-        wire = self._link.other(self).wire
+        wire = self._link.towards(self)
         if not wire:
             return False
         frame = wire.popleft()
@@ -261,12 +276,15 @@ class End:
                     self.incoming[transfer].ledger.end_stream(size)
                 case TransferArrived(transfer, end):
                     self.arrived.append(transfer)
+                    self.all_arrived.add(transfer)
                     for entry in each(end.absent):
                         self.incoming[transfer].ledger.leave_out(entry)
                 case ReceiptDelivered(transfer):
                     self.receipts.append(transfer)
                 case TransferSent(transfer) | TransferRefused(transfer) | TransferBroken(transfer):
                     self.ends.append((transfer, type(event)))
+                    if isinstance(event, TransferBroken):
+                        self.errors[transfer] = event.error
                     if isinstance(event, TransferSent):
                         self.missing[transfer] = event.receipt.missing
                     if transfer in self.sending:
@@ -289,6 +307,10 @@ class Link:
 
     def other(self, end: End) -> End:
         return self.responder if end is self.initiator else self.initiator
+
+    def towards(self, end: End) -> deque[bytes]:
+        """What is on its way to `end`."""
+        return self.other(end).wire
 
     def cut(self) -> None:
         """What is on its way is lost; there is a new channel, unless one side has left already."""
@@ -337,14 +359,14 @@ class Link:
             for transfer, outgoing in end.outgoing.items():
                 if transfer in other.stored:  # when it was given up it was too late, and nobody else could know
                     assert kinds[transfer] in (TransferSent, TransferBroken)
-                    _check_content(outgoing, other.incoming[transfer])
+                    check_content(outgoing, other.incoming[transfer])
                 if kinds[transfer] is TransferSent:
                     assert other.incoming[transfer].missing == end.missing[transfer]
                     assert transfer in other.receipts or other.was_left_alone
             assert set(other.stored) <= set(end.outgoing)
 
 
-def _check_content(outgoing: _Outgoing, incoming: _Incoming) -> None:
+def check_content(outgoing: _Outgoing, incoming: _Incoming) -> None:
     """All that was wanted and could be sent is there."""
     left_out = outgoing.content.left_out(outgoing.wanted, outgoing.absent)
     for ordinal, block in enumerate(outgoing.content.blocks):

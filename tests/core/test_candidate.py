@@ -26,6 +26,19 @@ def test_an_address_survives_both_forms(address: Address) -> None:
     assert Address.from_packed(address.ip.packed, address.port) == address
 
 
+def test_a_zone_is_kept_where_it_says_something() -> None:
+    assert str(Address.of("fe80::1%eth0", 80)) == "[fe80::1%eth0]:80"
+    assert Address.of("2001:db8::1%eth0", 80) == Address.of("2001:db8::1", 80)
+    assert Address.of("::1%25", 80) == Address.of("::1", 80)
+
+
+@pytest.mark.parametrize("zone", ["\x1b[31m", "a b", "a/b", "ä", "x" * 16])
+def test_a_zone_is_the_name_of_an_interface(zone: str) -> None:
+    for address in ("fe80::1", "2001:db8::1"):
+        with pytest.raises(Malformed):
+            Address.of(f"{address}%{zone}", 80)
+
+
 @given(st.ip_addresses(v=4), PORTS)
 def test_an_ipv4_mapped_address_is_the_ipv4_address(ip: IPv4Address, port: int) -> None:
     mapped = IPv6Address(b"\0" * 10 + b"\xff\xff" + ip.packed)

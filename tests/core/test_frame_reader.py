@@ -149,6 +149,23 @@ def test_unknown_kinds_that_may_be_ignored_are() -> None:
     assert read(opened(), stream) == [Ping(1), Ping(2)]
 
 
+@pytest.mark.parametrize("kind", range(0x80, 0x100))
+def test_they_may_come_between_parts_too(kind: int) -> None:
+    header = header_of(b"abc")
+    later = frame_header(kind, 0) + frame_header(kind, 5) + b"later"
+    stream = later + blocks(b"a", header) + later + part(b"bc") + later
+    assert read(opened(), stream) == [BlocksStart(header), b"abc"]
+
+
+@pytest.mark.parametrize("kind", sorted(set(range(0x80)) - set(Kind)))
+def test_all_other_unknown_kinds_are_refused(kind: int) -> None:
+    for stream in (frame_header(kind, 0), frame_header(kind, 5) + b"later"):
+        with pytest.raises(Malformed, match="unknown kind"):
+            read(opened(), stream)
+        with pytest.raises(Malformed, match="unknown kind"):
+            read(opened(), blocks(b"a", header_of(b"abc")) + stream)
+
+
 # Broken rules.
 
 

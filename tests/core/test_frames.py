@@ -12,8 +12,11 @@ from p2p_core.wire.frames import (
     HEADER_BYTES,
     BlocksHeader,
     Cancel,
+    Chosen,
     Frame,
+    KeyProof,
     Kind,
+    Resume,
     TextMessage,
     TransferEnd,
     TransferOffer,
@@ -154,20 +157,53 @@ def test_an_offer_is_checked_before_it_is_sent() -> None:
 # Kinds.
 
 
-@pytest.mark.parametrize("kind", [0x00, 0x13, 0x3F, 0x42, 0x7F, Kind.BLOCKS, Kind.PART])
+@pytest.mark.parametrize("kind", [*sorted(set(range(0x80)) - set(Kind)), Kind.BLOCKS, Kind.PART])
 def test_an_unknown_kind_is_an_error(kind: int) -> None:
     assert not frames.may_be_ignored(kind)
-    with pytest.raises(Malformed):
-        frames.decode(kind, b"")
+    for body in (b"", b"later"):
+        with pytest.raises(Malformed, match="unknown kind"):
+            frames.decode(kind, body)
 
 
 def test_kinds_from_0x80_may_be_ignored() -> None:
     assert all(frames.may_be_ignored(kind) for kind in range(0x80, 0x100))
 
 
-def test_unknown_fields_are_passed_over() -> None:
-    body = frames.encode(Cancel(1, "no"))[HEADER_BYTES:]
-    assert frames.decode(Kind.CANCEL, body + b"\xfa\x07\x03abc") == Cancel(1, "no")
+UNKNOWN_FIELDS = {  # number 127
+    "a number": b"\xf8\x07\x05",
+    "8 bytes": b"\xf9\x07" + bytes(8),
+    "bytes": b"\xfa\x07\x03abc",
+    "4 bytes": b"\xfd\x07" + bytes(4),
+}
+
+
+@given(FRAMES.filter(lambda frame: not isinstance(frame, KeyProof | Chosen)), st.sampled_from(sorted(UNKNOWN_FIELDS)))
+def test_unknown_fields_are_passed_over(frame: Frame, field: str) -> None:
+    data = frames.encode(frame)
+    body = UNKNOWN_FIELDS[field] + data[HEADER_BYTES:] + UNKNOWN_FIELDS[field]
+    assert frames.decode(data[4], body) == frame
+
+
+@pytest.mark.parametrize("field", UNKNOWN_FIELDS.values(), ids=UNKNOWN_FIELDS)
+def test_unknown_fields_in_what_a_frame_holds_are_passed_over(field: bytes) -> None:
+    wanted = b"\x08\x01\x10\x05" + field
+    assert frames.decode(Kind.RESUME, b"\x12" + bytes([len(wanted)]) + wanted) == Resume(0, ((1, 5),))
+
+
+def test_a_known_field_of_another_type_is_an_unknown_one() -> None:
+    assert frames.decode(Kind.CANCEL, b"\x0a\x01a\x10\x05") == Cancel(0, "")
+
+
+def test_of_a_field_that_comes_twice_the_last_counts() -> None:
+    assert frames.decode(Kind.CANCEL, b"\x08\x01\x08\x03") == Cancel(3, "")
+
+
+@pytest.mark.parametrize("kind", [Kind.CANCEL, Kind.FILE_FAILED, Kind.TRANSFER_ANSWER, Kind.MESSAGE])
+def test_a_text_is_utf_8(kind: Kind) -> None:
+    field = {Kind.CANCEL: 2}.get(kind, 3)
+    assert frames.decode(kind, bytes([field << 3 | 2, 2]) + "é".encode())
+    with pytest.raises(Malformed, match="does not parse"):
+        frames.decode(kind, bytes([field << 3 | 2, 2]) + b"\xc3\x28")
 
 
 # Bytes.

@@ -119,6 +119,15 @@ def test_there_are_no_other_blocks(first: int, digests: bytes) -> None:
     assert list(ledger.known_runs()) == []
 
 
+def test_a_stream_that_goes_on_ends_where_the_numbers_do() -> None:
+    ledger = Ledger(manifest(STREAM))
+    with pytest.raises(LocalProtocolError):
+        ledger.put(limits.MAX_BLOCKS - 1, of(1, 2))
+    assert list(ledger.known_runs()) == []
+    ledger.put(limits.MAX_BLOCKS - 1, of(1))
+    assert list(ledger.known_runs()) == [(limits.MAX_BLOCKS - 1, of(1))]
+
+
 def test_a_file_is_complete_with_its_last_missing_block() -> None:
     ledger = Ledger(manifest(*files(0, 600 * BLOCK, 1)))
     assert [ledger.has_all(entry) for entry in range(3)] == [True, False, False]

@@ -107,11 +107,11 @@ def test_blocks_are_as_a_plain_list_of_them_says(sizes: list[int | None], stream
 
 
 def test_there_are_no_other_blocks() -> None:
-    for made in (manifest(), manifest(*PHOTOS), manifest(*PHOTOS, STREAM)):
+    for made in (manifest(), manifest(file("a", 1)), manifest(*PHOTOS), manifest(*PHOTOS, STREAM)):
         with pytest.raises(LookupError):
             made.entry_of(-1)
         for first, count in ((-1, 1), (made.blocks, 1), (0, made.blocks + 1), (1, -1)):
-            with pytest.raises(LocalProtocolError):
+            with pytest.raises(LocalProtocolError, match=f"^blocks {first} to {first + count} of {made.blocks}$"):
                 made.span(first, count)
         with pytest.raises(LocalProtocolError):
             made.block_length(made.blocks)
@@ -234,6 +234,9 @@ def test_how_long_all_names_are(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Malformed):
         made.add(file("ij"))
     made.add(file("i"))
+    monkeypatch.setattr(limits, "MAX_MANIFEST_BYTES", 4)
+    with pytest.raises(Malformed):
+        manifest(file("abc"), file("de"))
 
 
 NAMES = st.sampled_from(["a", "b", "c", "d", "e"])
@@ -253,6 +256,15 @@ def test_a_name_is_given_once_in_each_folder(wanted: list[tuple[int, str]]) -> N
 
 
 PARTS = st.lists(st.sampled_from(["..", ".", "", "a", "..."]), max_size=6)
+
+
+def test_no_name_is_given_again_however_many_there_are() -> None:
+    """Where a hash's place is taken, the next one is: it has to be looked for there as well, also in a larger table."""
+    made = manifest(*(file(str(number)) for number in range(2000)))
+    assert [made.find(TOP, str(number)) for number in range(2000)] == list(range(2000))
+    for number in range(2000):
+        with pytest.raises(Malformed, match="two entries of one name"):
+            made.add(file(str(number)))
 
 
 def test_entries_are_found_by_name_in_their_folder() -> None:

@@ -81,6 +81,19 @@ def test_a_message_that_comes_again_is_acknowledged_again_and_not_shown() -> Non
 # What must not pass.
 
 
+def test_there_is_no_message_0() -> None:
+    """Neither before the first one nor after it."""
+    for sent in (0, 1):
+        talk = Conversation()
+        for _ in range(sent):
+            talk.initiator.machine.send_message("hello", 0)
+        talk.settle()
+        talk.responder.drain()
+        with pytest.raises(RemoteProtocolError):
+            talk.responder.hears(TextMessage(0, 0, "hello", b""))
+        assert talk.responder.said() == []
+
+
 def test_a_gap_is_an_error() -> None:
     talk = Conversation()
     message_of(talk.initiator)

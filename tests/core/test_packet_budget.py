@@ -61,7 +61,46 @@ def test_what_is_remembered_is_bounded() -> None:
     assert budget.spend(ips[0], 1.0)
     assert len(budget._unanswered) == MAX_ADDRESSES
     assert budget.spend(ips[-1], SILENCE)
-    assert len(budget._unanswered) == 2
+    assert len(budget._unanswered) == len(budget._hosts) == 2
+
+
+def test_an_address_is_asked_for_in_vain_without_a_trace() -> None:
+    budget = PacketBudget()
+    assert not budget.spend(HERE, 0.0, leave=MAX_UNANSWERED)
+    assert not budget._unanswered
+    assert not budget._hosts
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        [f"2001:db8::{n:x}:{n:x}" for n in range(1, 100)],
+        ["192.0.2.1", "64:ff9b::c000:201", *(f"2002:c000:201:{n:x}::{n:x}" for n in range(1, 98))],
+        [f"fd00:{n:x}::200:5efe:c000:201" for n in range(1, 100)],
+        [f"2001:0:{n:x}:1:8000:ec77:3fff:fdfe" for n in range(1, 100)],
+    ],
+    ids=["one link", "one address of IPv4, by NAT64 and 6to4", "by ISATAP", "by Teredo"],
+)
+def test_a_host_is_one_however_it_is_addressed(addresses: list[str]) -> None:
+    budget = PacketBudget()
+    ips = list(map(ip_address, addresses))
+    sent = sum(budget.spend(ip, 0.0) for _ in range(MAX_UNANSWERED) for ip in ips)
+    assert sent == MAX_UNANSWERED
+    assert budget.spend(ip_address("2001:db8:0:1::1"), 0.0), "another has its own"
+
+
+def test_an_answer_does_not_clear_what_went_to_the_neighbours() -> None:
+    budget = PacketBudget()
+    victim, accomplice = ip_address("2001:db8::1"), ip_address("2001:db8::2")
+    for _ in range(1000):
+        assert budget.spend(victim, 0.0)
+        assert budget.spend(accomplice, 0.0)
+    budget.answered(accomplice, 0.0)
+    assert sum(budget.spend(victim, 0.0) for _ in range(MAX_UNANSWERED)) == 2000
+    budget.answered(accomplice, 0.0)
+    assert not budget.spend(accomplice, 0.0)
+    assert budget.spend(victim, SILENCE), "forgotten, each in its time"
+    assert len(budget._unanswered) == len(budget._hosts) == 1
 
 
 @given(st.lists(st.tuples(st.floats(0, 400), st.integers(1, 9)), max_size=30))

@@ -1,6 +1,7 @@
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
+from dataclasses import fields as fields_of
 
 import pytest
 from p2p_core import fields
@@ -149,6 +150,65 @@ def test_a_signature_made_for_something_else_is_no_proof() -> None:
         verify(KEY.public_key(), TO_PEER, sign(KEY, message))
 
 
+BOUND = ((PathKind.TCP, b"tcp"), (PathKind.RELAY, b"relay"), (PathKind.QUIC, b"quic"))
+
+
+@pytest.mark.parametrize(("path", "name"), BOUND)
+@pytest.mark.parametrize(("prover", "role"), [(Role.INITIATOR, b"initiator"), (Role.RESPONDER, b"responder")])
+def test_what_is_signed_to_a_peer(path: PathKind, name: bytes, prover: Role, role: bytes) -> None:
+    """Field by field, as docs/protocol/key-proof.md has it."""
+    binding, kind = (CERTIFICATE, b"certificate") if path is PathKind.QUIC else (BINDING, b"exporter+certificate")
+    encoded = replace(TO_PEER, path=path, binding=binding, prover=prover, counter=258).encode()
+    assert [encoded[start:end] for start, end in encoded_fields(encoded)] == [
+        b"punchwire key proof",
+        b"\x00\x01",
+        b"peer-to-peer",
+        role,
+        name,
+        kind,
+        b"b" * (32 if path is PathKind.QUIC else 64),
+        b"i" * 32,
+        b"r" * 32,
+        b"1" * 32,
+        b"2" * 32,
+        b"s" * 32,
+        b"3" * 32,
+        b"4" * 32,
+        b"\x00\x00\x01\x02",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("binding", "kind", "mediator"), [(CERTIFICATE, b"certificate", b"r" * 32), (UNBOUND, b"none", b"")]
+)
+def test_what_is_signed_to_the_mediator(binding: ChannelBinding, kind: bytes, mediator: bytes) -> None:
+    encoded = replace(TO_MEDIATOR, binding=binding, responder=mediator).encode()
+    assert [encoded[start:end] for start, end in encoded_fields(encoded)] == [
+        b"punchwire key proof",
+        b"\x00\x01",
+        b"peer-to-mediator",
+        b"initiator",
+        b"mediator",
+        kind,
+        binding.value,
+        b"i" * 32,
+        mediator,
+        b"1" * 32,
+        b"2" * 32,
+        b"",
+        b"",
+        b"",
+        b"\x00\x00\x00\x00",
+    ]
+
+
+@pytest.mark.parametrize("value", [TO_PEER, BINDING], ids=["transcript", "binding"])
+def test_what_a_proof_is_over_cannot_be_altered(value: object) -> None:
+    with pytest.raises(FrozenInstanceError):
+        value.__setattr__(fields_of(value)[0].name, None)  # type: ignore[arg-type]
+    assert not hasattr(value, "__dict__")
+
+
 def test_by_changes_only_the_prover() -> None:
     assert TO_PEER.by(Role.RESPONDER) == SWAPPED["role"]
     assert TO_PEER.by(Role.RESPONDER).by(Role.INITIATOR) == TO_PEER
@@ -167,6 +227,10 @@ def test_a_channels_binding_is_exporter_and_certificate() -> None:
     assert binding.type is BindingType.EXPORTER_AND_CERTIFICATE
     assert binding.value[:32] == b"e" * 32
     assert binding.value[32:] == ChannelBinding.of_certificate(b"certificate").value
+
+
+def test_no_binding_is_one_of_its_own() -> None:
+    assert ChannelBinding.none() == UNBOUND
 
 
 # Misuse.
@@ -201,7 +265,8 @@ SIZED = ["initiator", "responder", "initiator_nonce", "responder_nonce", "sessio
 @pytest.mark.parametrize("name", [*SIZED, "initiator_offer_hash", "responder_offer_hash"])
 @pytest.mark.parametrize("length", [1, 31, 33])
 def test_fields_have_their_length(plain: Transcript, name: str, length: int) -> None:
-    with pytest.raises(LocalProtocolError):
+    said = name.replace("_offer_hash", "'s offer").replace("_", " ")
+    with pytest.raises(LocalProtocolError, match=f"^{said} has {length} bytes in a transcript"):
         replace(plain, **{name: bytes(length)})  # type: ignore[arg-type]
 
 
@@ -226,5 +291,5 @@ def test_only_an_unbound_proof_names_no_mediator() -> None:
 
 @pytest.mark.parametrize("value", [b"", bytes(32), bytes(63), bytes(65)])
 def test_a_binding_has_its_length(value: bytes) -> None:
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(LocalProtocolError, match=r"^binding has"):
         replace(TO_PEER, binding=replace(BINDING, value=value))

@@ -1,7 +1,4 @@
-"""Data messages of the relay, written and read by hand: as protobuf does it, and the golden bytes of the page."""
-
-import re
-from pathlib import Path
+"""Data messages of the relay, written and read by hand, as protobuf does it."""
 
 import pytest
 from hypothesis import given
@@ -10,8 +7,6 @@ from p2p_core.errors import Malformed
 from p2p_core.limits import MAX_RELAY_DATA_BYTES
 from p2p_core.wire import relay
 from p2p_proto import mediator_pb2 as pb
-
-PAGE = Path(__file__).parents[2] / "docs/protocol/relay.md"
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2**18 - 1, MAX_RELAY_DATA_BYTES, 2**21])
@@ -51,13 +46,3 @@ def test_it_reads_whatever_protobuf_reads(message: bytes) -> None:
     else:
         assert (data is None) == parsed.HasField("end")
         assert data is None or data == parsed.data
-
-
-def test_the_golden_bytes_of_the_page() -> None:
-    rows = dict(re.findall(r"^\| (.+?) \| `([0-9a-f]+)`", PAGE.read_text().partition("## Golden bytes")[2], re.M))
-    assert rows == {
-        "`data`, empty: both are here": relay.encode(memoryview(b"")).hex(),
-        '`data`, "abc"': relay.encode(memoryview(b"abc")).hex(),
-        "`data` of 256 KiB": relay.encode(memoryview(bytes(256 * 1024)))[:4].hex(),
-        "`end`": pb.RelayMessage(end=pb.End()).SerializeToString().hex(),
-    }

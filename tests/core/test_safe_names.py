@@ -84,7 +84,7 @@ def test_a_name_that_means_to_go_elsewhere_or_is_none_is_refused(name: str) -> N
 
 
 ORDINARY = """
-    a.txt archive.tar.gz -rf ~ ü.txt 写真.jpg console.log nullable com10 a..b क्‍ष.txt 👩‍👩‍👧.png
+    a.txt archive.tar.gz -rf ~ ü.txt 写真.jpg console.log nullable com10 a..b XéX XX.üX क्‍ष.txt 👩‍👩‍👧.png
 """.split()
 
 
@@ -134,6 +134,7 @@ def test_nobody_sends_us_a_folder_of_our_own(name: str) -> None:
         ("photo\u202egnp.exe", "photo_gnp.exe"),
         ("a\udcff.txt", "a_.txt"),
         ("e\u0301.txt", "é.txt"),
+        ("\u1112\u1161\u11ab", "\ud55c"),  # all of it letters
         ("nul", "_nul"),
         ("NUL.txt", "_NUL.txt"),
         ("aux.tar.gz", "_aux.tar.gz"),
@@ -146,13 +147,28 @@ def test_nobody_sends_us_a_folder_of_our_own(name: str) -> None:
         (" " * 300 + "x", "x"),
         ("." * 300 + "x" * 20, "x" * 20),
         ("é" * 300 + ".txt", "é" * 109 + ".txt"),
+        ("é" * 150, "é" * 111),  # fewer characters than bytes
+        ("X" * 300, "X" * 223),
         ("con" + " " * 300 + "x", "_con"),
         ("con." + "x" * 300, "_con." + "x" * 218),
+        ("x" * 300 + "." + "y" * 16, "x" * 206 + "." + "y" * 16),
+        ("x" * 300 + "." + "y" * 17, "x" * 223),
     ],
     ids=ascii,
 )
 def test_an_odd_name_is_mended(name: str, safe: str) -> None:
     assert safe_name(name) == safe
+
+
+def test_a_name_that_is_just_short_enough_stays_as_it_is() -> None:
+    name = "é" + "x" * 216 + " .txt"
+    assert len(name.encode()) == 223
+    assert safe_name(name) == name
+
+
+def test_where_a_name_is_to_stand_is_said_by_name() -> None:
+    with pytest.raises(TypeError):
+        safe_name(".gitignore", True)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

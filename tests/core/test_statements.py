@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 from p2p_core.agreement import Agreement
 from p2p_core.errors import ProofFailed
@@ -16,7 +18,9 @@ ELSEWHERE = Speaker.of(
 def test_both_sides_hold_the_same_speakers() -> None:
     for role in Role:
         assert Speaker.of(agreement(Role.INITIATOR), role) == Speaker.of(agreement(Role.RESPONDER), role)
-    assert (INITIATOR.sender, INITIATOR.recipient) == (RESPONDER.recipient, RESPONDER.sender)
+    initiator, responder = side(Role.INITIATOR).peer, side(Role.RESPONDER).peer
+    assert (INITIATOR.sender, INITIATOR.recipient) == (initiator, responder)
+    assert (RESPONDER.sender, RESPONDER.recipient) == (responder, initiator)
 
 
 def test_no_two_statements_are_alike() -> None:
@@ -44,6 +48,36 @@ def test_no_two_statements_are_alike() -> None:
         ELSEWHERE.transfer_receipt(1, b"r" * 32, (), 7),
     ]
     assert len(set(statements)) == len(statements)
+
+
+def parts(encoded: bytes) -> list[bytes]:
+    """Return the label and the fields behind it."""
+    found = []
+    while encoded:
+        length = int.from_bytes(encoded[:4], "big")
+        found.append(encoded[4 : 4 + length])
+        encoded = encoded[4 + length :]
+    return found
+
+
+@pytest.mark.parametrize(("speaker", "role"), [(INITIATOR, b"initiator"), (RESPONDER, b"responder")])
+def test_what_is_signed(speaker: Speaker, role: bytes) -> None:
+    """Field by field, as docs/protocol has it."""
+    head = [b"\x00\x01", speaker.session_id, speaker.sender, speaker.recipient, role]
+    said = speaker.message(258, 2**40 + 3, "grüße")
+    sent_at = b"\x00\x00\x01\x00\x00\x00\x00\x03"
+    assert parts(said) == [b"punchwire message", *head, b"\0\0\0\0\0\0\1\2", sent_at, "grüße".encode()]
+    root = speaker.transfer_root(258, b"r" * 32)
+    assert parts(root) == [b"punchwire transfer root", *head, b"\0\0\1\2", b"r" * 32]
+    receipt = speaker.transfer_receipt(258, b"r" * 32, ((1, 2), (7, 1)), 2**40 + 3)
+    missing = b"\0\0\0\1\0\0\0\2\0\0\0\7\0\0\0\1"
+    assert parts(receipt) == [b"punchwire transfer receipt", *head, b"\0\0\1\2", b"r" * 32, missing, sent_at]
+
+
+def test_a_speaker_cannot_be_altered() -> None:
+    with pytest.raises(FrozenInstanceError):
+        INITIATOR.role = Role.RESPONDER  # type: ignore[misc]
+    assert not hasattr(INITIATOR, "__dict__")
 
 
 @pytest.mark.parametrize("listener", [RESPONDER, ELSEWHERE], ids=["turned around", "another session"])

@@ -29,8 +29,27 @@ def test_nobodys_group_broadcast_or_link_is_dialled() -> None:
 
 def test_nothing_reserved_is_dialled_nor_anything_of_that_inside_ipv6() -> None:
     assert hosts("0.0.0.1", "240.0.0.1", "255.0.0.1", "64:ff9b::7f00:1", "64:ff9b::e000:1", "2002:7f00:1::1") == []
-    within = ("64:ff9b::cb00:7109", "2002:cb00:7109::1")  # of 203.0.113.9
+    assert hosts("2001:db8::5efe:7f00:1", "2001:db8::200:5efe:7f00:1", "2001:0:1:1:8000:1:80ff:fffe") == []
+    within = (  # 203.0.113.9, by NAT64, 6to4, ISATAP and Teredo
+        "64:ff9b::cb00:7109",
+        "2002:cb00:7109::1",
+        "2001:db8::5efe:cb00:7109",
+        "2001:0:1:1:8000:1:34ff:8ef6",
+    )
     assert hosts(*within) == list(within)
+
+
+def test_no_way_of_old_to_write_ipv4_in_ipv6_is_dialled_nor_what_leads_nowhere() -> None:
+    assert hosts("::7f00:1", "::cb00:7109", "::ffff:0:7f00:1", "::ffff:0:cb00:7109", "64:ff9b:1::7f00:1") == []
+    assert hosts("100::1", "fec0::1", "feff:ffff::1") == []
+    assert hosts("100:0:0:1::1", "64:ff9b:2::1", "fc00::1") == ["100:0:0:1::1", "64:ff9b:2::1", "fc00::1"]
+
+
+def test_relay_candidates_are_reserved() -> None:
+    address = {kind: Address.of("203.0.113.9", 5000 + n) for n, kind in enumerate(CandidateKind)}
+    offered = [Candidate(kind, Transport.TCP, each) for kind, each in address.items()]
+    del address[CandidateKind.RELAY]
+    assert dialable(offered, Transport.TCP, own=OWN) == list(address.values())
 
 
 def test_loopback_is_dialled_only_between_peers_on_one_machine() -> None:
@@ -63,7 +82,8 @@ def test_only_the_transport_asked_for() -> None:
 
 def test_however_many_are_offered_few_are_dialled() -> None:
     offered = [f"203.0.113.{n}" for n in range(1, 33)]
-    assert hosts(*offered) == offered[:MAX_TARGETS]
+    assert hosts(*offered) == offered[:16]
+    assert MAX_TARGETS == 16
 
 
 def observed_at(host: str, *offered: Candidate, transport: Transport = Transport.TCP) -> list[str]:

@@ -1,3 +1,4 @@
+import hmac
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -389,6 +390,30 @@ def test_a_side_that_says_it_has_our_role_under_its_own_key_is_shown_out(role: R
     connect(machine, 1)
     machine.received(1, preamble(role.other, PreambleKind.HELLO, role=role))
     assert actions(machine) == [Close(1)]
+
+
+STRANGE = {  # version, kind and role
+    "version 0": (0, 1, 2),
+    "version 2": (2, 1, 2),
+    "kind 0": (1, 0, 2),
+    "kind 3": (1, 3, 2),
+    "kind 255": (1, 255, 2),
+    "role 0": (1, 1, 0),
+    "role 3": (1, 1, 3),
+}
+
+
+@pytest.mark.parametrize(("version", "kind", "role"), STRANGE.values(), ids=STRANGE)
+def test_what_a_later_version_might_say_closes_one_connection(version: int, kind: int, role: int) -> None:
+    machine = punch(Role.INITIATOR)
+    connect(machine, 1)
+    connect(machine, 2)
+    content = b"PWT" + bytes([version, kind, role, 0, 0]) + bytes(16)
+    key = agreement(Role.RESPONDER).punch_key(Role.RESPONDER, PunchPurpose.TCP_PREAMBLE)
+    machine.received(1, content + hmac.digest(key, content, "sha256")[:16])
+    assert actions(machine) == [Close(1)]
+    machine.received(2, preamble(Role.RESPONDER, PreambleKind.HELLO))
+    assert Keep(2) in actions(machine)
 
 
 def test_the_responder_does_not_nominate() -> None:

@@ -1,3 +1,4 @@
+import hmac
 import itertools
 from collections import Counter
 from collections.abc import Iterable
@@ -513,6 +514,27 @@ def test_a_packet_under_the_right_key_with_the_wrong_role_means_nothing(kind: Pr
     machine, nonce = begun()
     machine.receive(0, said(Role.RESPONDER, kind, nonce, role=Role.INITIATOR), A, 0.1)
     unmoved(machine)
+
+
+STRANGE = {  # version, kind and role
+    "version 0": (0, 1, 2),
+    "version 2": (2, 1, 2),
+    "kind 0": (1, 0, 2),
+    "kind 4": (1, 4, 2),
+    "kind 255": (1, 255, 2),
+    "role 0": (1, 1, 0),
+    "role 3": (1, 1, 3),
+}
+
+
+@pytest.mark.parametrize(("version", "kind", "role"), STRANGE.values(), ids=STRANGE)
+def test_what_a_later_version_might_say_means_nothing(version: int, kind: int, role: int) -> None:
+    machine, nonce = begun()
+    content = b"\x9fPW" + bytes([version, kind, role, 0, 0]) + nonce
+    key = agreement(Role.RESPONDER).punch_key(Role.RESPONDER, PunchPurpose.UDP_PROBE)
+    machine.receive(0, content + hmac.digest(key, content, "sha256")[:16], A, 0.1)
+    unmoved(machine)
+    assert not machine.is_heard
 
 
 def test_a_packet_of_another_session_means_nothing() -> None:

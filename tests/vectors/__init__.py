@@ -2,5 +2,6 @@
 
 pages        reads and writes the blocks
 generate     makes them with p2p_core (`python -m tests.vectors.generate`, `--check` to compare only)
-independent  checks them with code that shares nothing with Punchwire
+made         the inputs and the makers, a module for each page
+independent  checks them with code that shares nothing with Punchwire, a module for each page
 """

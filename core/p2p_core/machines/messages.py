@@ -69,7 +69,7 @@ class Messages:
 
         Raises `RemoteProtocolError` when one is missing before it or its signature is not the other peer's.
         """
-        if message.sequence <= self._last_taken:
+        if 0 < message.sequence <= self._last_taken:
             return MessageAck(self._last_taken), None
         if message.sequence != self._last_taken + 1:
             raise RemoteProtocolError(f"message {message.sequence} came after message {self._last_taken}")

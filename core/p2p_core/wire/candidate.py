@@ -1,6 +1,7 @@
 """One address a peer may be reached at."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
@@ -9,6 +10,8 @@ from ipaddress import IPv4Address, IPv6Address
 from p2p_core.errors import Malformed
 
 __all__ = ["Address", "Candidate", "CandidateKind", "Transport", "listed"]
+
+_ZONE = re.compile(r"[!-.0-~]{1,15}")  # the name of an interface, as Linux and macOS have them, or its number
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,11 +23,19 @@ class Address:
 
     @classmethod
     def of(cls, host: str, port: int) -> "Address":
-        """Read a numeric address; an IPv4-mapped IPv6 address is the IPv4 address. Raises `Malformed`."""
+        """Read a numeric address; an IPv4-mapped IPv6 address is the IPv4 address. Raises `Malformed`.
+
+        A zone (RFC 4007 §11) is kept where it says something: of a link-local address.
+        """
         try:
             ip = ipaddress.ip_address(host)
         except ValueError:
             raise Malformed(f"not an IP address: {host!r}") from None
+        if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+            if not _ZONE.fullmatch(ip.scope_id):
+                raise Malformed(f"not an IP address: {host!r}")
+            if not ip.is_link_local:
+                ip = IPv6Address(ip.packed)
         return cls._checked(ip, port)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Frames: everything two peers say to each other inside a channel. docs/protocol/session.md, transfer.md.
+"""Frames: everything two peers say to each other inside a channel. docs/protocol/channel.md.
 
     u32 length of the body | u8 kind | body
 
@@ -136,7 +136,7 @@ class TextMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageAck:
-    """Every message up to `sequence` has been shown."""
+    """Every message up to `sequence` has come, and is its sender's."""
 
     sequence: int
 

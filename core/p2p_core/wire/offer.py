@@ -4,7 +4,7 @@ The body is what `sealing` signs and seals. Fields that this version does not kn
 unknown kind are left out: a later version may add both.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from google.protobuf.message import DecodeError
@@ -44,8 +44,8 @@ class Offer:
 
     issued: int  # seconds since the epoch
     expires: int  # seconds since the epoch
-    nonce: bytes  # 32 bytes, for the key proof
-    punch_share: bytes  # 32 bytes, for the punch keys
+    nonce: bytes = field(repr=False)  # 32 bytes, for the key proof
+    punch_share: bytes = field(repr=False)  # 32 bytes, for the punch keys
     candidates: tuple[Candidate, ...]
     session_id: bytes = b""
     channel: int = 0

@@ -57,7 +57,7 @@ class Token:
 
     issued: int  # seconds since the epoch
     expires: int  # seconds since the epoch, 1 to MAX_LIFE after `issued`
-    share: bytes  # 12 bytes, fresh, for the punch keys
+    share: bytes = field(repr=False)  # 12 bytes, fresh, for the punch keys
     fingerprint: bytes  # the first 16 bytes of the sender's peer id
     candidates: tuple[Candidate, ...]  # as `fitting` returns them
     udp_mapping: Mapping = Mapping.UNKNOWN

@@ -1,6 +1,6 @@
 """From a path to an authenticated channel: the TLS handshake, alone or in QUIC, and the mutual key proof inside it.
 
-docs/protocol/session.md. Nothing that comes before the other side's proof has passed is acted on.
+docs/protocol/channel.md. Nothing that comes before the other side's proof has passed is acted on.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -77,7 +77,7 @@ class Url:
 class _Proxy:
     host: str
     port: int
-    headers: tuple[str, ...]  # that are for the proxy itself
+    headers: tuple[str, ...] = field(repr=False)  # that are for the proxy itself: a password, say
 
     @classmethod
     def of(cls, text: str) -> "_Proxy":
@@ -90,8 +90,8 @@ class _Proxy:
             raise Malformed("the proxy of the environment is none that is spoken to by HTTP")
         if parts.username is None:
             return cls(host, port, ())
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        return cls(host, port, (f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode('ascii')}",))
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode(errors="surrogateescape")
+        return cls(host, port, (f"Proxy-Authorization: Basic {base64.b64encode(login).decode('ascii')}",))
 
     @classmethod
     def towards(cls, url: Url) -> "_Proxy | None":

@@ -34,6 +34,8 @@ from p2p_peer.paths.base import Path
 __all__ = ["RelayLimit", "Relaying"]
 
 JOIN_TIME = 10.0  # s for the other side to come: both go there in the same moment; the mediator waits longer
+# s for the initiator to nominate what is ready: it waits for something direct, for 2.6 s or six round trips at most.
+NOMINATION_TIME = 20.0
 _METHOD = "/punchwire.v1.Mediator/Relay"
 _MAX_MESSAGE = limits.MAX_RELAY_DATA_BYTES + 64
 # What waits between the session and the other peer looks sent, and a chat waits behind it: two messages here, two in
@@ -66,6 +68,7 @@ class Relaying:
         self._mediator, self._ticket, self._role = mediator, ticket, role
         self.is_at_limit = False  # that is how it ended
         self._path: Path | None = None
+        self._patience: asyncio.Timeout | None = None  # responder: with an initiator that does not nominate
         self._taken = False
         self._not_reached = False  # there was no connection at all
         self.over = loop.create_task(self._run())  # done when nothing is left of it, a moment after the path was closed
@@ -111,10 +114,13 @@ class Relaying:
             await self._join(stream)
             ours, theirs = _socket_pair()
             end_of_path.enter_context(ours)
-            self._ready(Path(PathKind.RELAY, theirs, mediator.address, why_it_ended=self._why_it_ended))
-            await _bridge(ours, theirs, stream)
+            async with asyncio.timeout(NOMINATION_TIME if self._role is Role.RESPONDER else None) as self._patience:
+                self._ready(Path(PathKind.RELAY, theirs, mediator.address, why_it_ended=self._why_it_ended))
+                await _bridge(ours, theirs, stream)
             stream.call.cancel()
             return await self._end_of(stream)
+        except TimeoutError:
+            return f"the other side did not take the mediator's relay within {NOMINATION_TIME:g} s"
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return await self._end_of(stream)
         finally:
@@ -148,9 +154,13 @@ class Relaying:
             asyncio.get_running_loop().add_reader(path.socket, self._nominated, path)
 
     def _nominated(self, path: Path) -> None:
+        assert self._patience is not None
         self._stop_waiting(path.socket)
+        if self._patience.expired():
+            return
         if not path.socket.recv(1, socket.MSG_PEEK):  # the other side has left without a word: it took another path
             return
+        self._patience.reschedule(None)
         self._taken = True
         self.nominated.set_result(path)
 

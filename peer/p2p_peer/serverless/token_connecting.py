@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from p2p_core.errors import (
@@ -71,7 +71,7 @@ class Party:
 
     key: RSAPrivateKey
     peer_key: RSAPublicKey | None
-    phrase: str
+    phrase: str = field(repr=False)
 
     @property
     def own(self) -> PeerId:

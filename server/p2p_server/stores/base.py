@@ -9,7 +9,7 @@ or no longer, its peer's current one do nothing: its owner learns, or has learne
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
 from p2p_core.identity import PeerId
@@ -41,7 +41,7 @@ StreamId = NewType("StreamId", str)  # different for every stream of every insta
 class RelayTicket:
     """Lets one peer into the relay of one match, at one instance."""
 
-    ticket: bytes
+    ticket: bytes = field(repr=False)
     host: str = ""  # of the instance; empty: as the peer dialled
     port: int = 0  # likewise
 

@@ -53,6 +53,7 @@ class _Own:
 
     peer: PeerId
     round_trip: float  # as Redis knows it
+    told: dict[PeerId, bool] = field(default_factory=dict)  # matches that it did not leave; if the other is in it
     untold: set[PeerId] = field(default_factory=set)  # matches of which it was never told, and will not be
     drawn: dict[bytes, _TicketPair] = field(default_factory=dict)  # by its own: of matches that may have been made
 
@@ -126,12 +127,15 @@ class RedisStore(Store):
     async def signal(self, stream: StreamId, to: PeerId, body: bytes) -> None:
         """See `Store`."""
         own = self._own.get(stream)
-        if own is not None and not await self._ask(self._scripts.signal, own.peer, stream, to, body):
+        if own is None or await self._ask(self._scripts.signal, own.peer, stream, to, body):
+            return
+        if to not in own.told:  # else a later match with it came to nothing, and took this one with it
             raise NotMatched
 
     async def leave(self, stream: StreamId, other: PeerId) -> None:
         """See `Store`."""
         if (own := self._own.get(stream)) is not None:
+            own.told.pop(other, None)
             await self._ask(self._scripts.leave, own.peer, stream, other)
 
     async def forget(self, stream: StreamId) -> None:
@@ -210,10 +214,15 @@ class RedisStore(Store):
             case Proposed(_, peer):
                 self._in_background(lambda: self._acknowledge(stream, peer, entry.at))
             case Meeting() as meeting if is_late:
-                own.untold.add(meeting.matched.peer)
+                peer = meeting.matched.peer
+                own.untold.add(peer)
                 self._in_background(lambda: self._reject(stream, meeting))
+                if own.told.get(peer):  # an earlier match, which is over for the other side with this one
+                    own.told[peer] = False
+                    self._deliver(stream, Left(peer))
             case Meeting(_, matched):
                 own.untold.discard(matched.peer)
+                own.told[matched.peer] = True
                 self._admit(own, matched.peer, matched.relay)
                 self._deliver(stream, matched)
             case Signalled(peer) | Left(peer) if peer in own.untold:
@@ -223,7 +232,10 @@ class RedisStore(Store):
                 if isinstance(end, Lost):  # Redis has it still, if what could not be read was another event
                     self._in_background(lambda: self._forget(own.peer, stream))
                 self._deliver(stream, end)
-            case Signalled() | Left() as event:
+            case Left(peer) as event:
+                own.told[peer] = False
+                self._deliver(stream, event)
+            case Signalled() as event:
                 self._deliver(stream, event)
             case None:
                 pass

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from p2p_core.errors import Malformed
 from p2p_core.identity import PeerId
 from p2p_core.proof import Role
 from p2p_core.wire.candidate import Address
@@ -17,6 +18,7 @@ __all__ = ["Entry", "Meeting", "Proposed", "pack_address", "pack_round_trip", "p
 
 _log = logging.getLogger(__name__)
 
+_LONGEST_ROUND_TRIP = 3600.0  # s; whoever takes longer to answer is gone
 _ROLES = {b"initiator": Role.INITIATOR, b"responder": Role.RESPONDER}
 
 
@@ -58,7 +60,7 @@ def read_entry(entry_id: bytes, values: Sequence[bytes]) -> Entry:
     stream = StreamId(named.get(b"stream", b"").decode(errors="replace"))
     try:
         return Entry(entry_id, at, stream, _what(named))
-    except (LookupError, ValueError) as error:
+    except (LookupError, ValueError, Malformed) as error:
         why = f"{type(error).__name__} in {named.get(b'kind')!r:.50}"  # and no more of it: it names peers
         _log.error("an event in Redis cannot be read", extra=fields(event="store-unreadable", why=why))
         return Entry(entry_id, at, stream, Lost())
@@ -83,7 +85,7 @@ def _what(named: dict[bytes, bytes]) -> Event | Proposed | Meeting | None:
 
 
 def _meeting(named: dict[bytes, bytes]) -> Meeting:
-    round_trip = float(named[b"rtt"])
+    round_trip = _read_round_trip(named[b"rtt"])
     _, _, own_offer = named[b"own"].partition(b"|")
     matched = Matched(
         peer=PeerId(named[b"peer"]),
@@ -91,7 +93,7 @@ def _meeting(named: dict[bytes, bytes]) -> Meeting:
         offer=named[b"offer"],
         own_offer_hash=hashlib.sha256(own_offer).digest(),
         observed=_read_address(named[b"observed"]),
-        start_after=start_after(round_trip, float(named[b"their_rtt"])),
+        start_after=start_after(round_trip, _read_round_trip(named[b"their_rtt"])),
         one_way=round_trip / 2,
         relay=_read_ticket(named[b"ticket"]),
     )
@@ -101,6 +103,13 @@ def _meeting(named: dict[bytes, bytes]) -> Meeting:
 def pack_round_trip(seconds: float) -> bytes:
     """Write it to the microsecond."""
     return b"%.6f" % seconds
+
+
+def _read_round_trip(packed: bytes) -> float:
+    seconds = float(packed)
+    if not 0 <= seconds <= _LONGEST_ROUND_TRIP:  # nor is it no number
+        raise ValueError("a round trip that is none")
+    return seconds
 
 
 def pack_address(address: Address | None) -> bytes:

@@ -38,6 +38,7 @@ _BATCH = 256  # operations; a batch has to be answered within the timeout
 _ENTRIES = 256  # that are read at once
 _BLOCK = 1.0  # s that a read waits in Redis; what comes meanwhile wakes it
 _OLDEST = (6, 2)  # has XADD NOMKSTREAM and XTRIM MINID
+_NUMBER = re.compile(r"[0-9]{1,9}")  # of a version
 
 _ADVICE = (
     "Look at --store: redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE], or rediss:// for TLS; "
@@ -202,8 +203,8 @@ def _is_refusal(error: Exception) -> bool:
 
 def _run_of(about: bytes) -> str:
     """Take what INFO says. Raises `UsageError` for a Redis that is too old."""
-    values = dict(line.split(":", 1) for line in about.decode().splitlines() if ":" in line)
+    values = dict(line.split(":", 1) for line in about.decode(errors="replace").splitlines() if ":" in line)
     version = values.get("redis_version", "")
-    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+    if tuple(map(int, _NUMBER.findall(version)[:2])) < _OLDEST:
         raise UsageError(f"Redis {version} is too old", advice="Use Redis 6.2 or later, or Valkey.")
     return values.get("run_id", "")

@@ -37,7 +37,8 @@ class NatPmp:
     async def map(self, transport: Transport, port: int, known: Mapped | None) -> Mapped:
         """Map `port`, or renew the mapping `known` of it. Raises `MappingFailed`."""
         wish = known.external.port if known else port
-        answer = await self._ask(MapRequest(transport, port, wish, mapper.LIFETIME))
+        take_back = b"" if known else MapRequest(transport, port, 0, 0).encode()
+        answer = await self._ask(MapRequest(transport, port, wish, mapper.LIFETIME), take_back)
         if not (answer.external_port and answer.lifetime):
             raise MappingFailed("it mapped nothing, as it says")
         return Mapped(transport, port, Address(self.external, answer.external_port), answer.lifetime)
@@ -50,7 +51,7 @@ class NatPmp:
         """Close the socket."""
         self._questions.close()
 
-    async def _ask(self, request: MapRequest) -> nat_pmp.Mapped:
+    async def _ask(self, request: MapRequest, take_back: bytes = b"") -> nat_pmp.Mapped:
         def read(data: bytes) -> nat_pmp.Mapped | Refused | None:
             answer = nat_pmp.decode(data)
             if isinstance(answer, ExternalAddress) or answer.transport is not request.transport:
@@ -59,7 +60,7 @@ class NatPmp:
                 return None
             return answer
 
-        answer: nat_pmp.Mapped | Refused = await self._questions.ask(request.encode(), read)
+        answer: nat_pmp.Mapped | Refused = await self._questions.ask(request.encode(), read, take_back=take_back)
         if isinstance(answer, Refused):
             raise MappingFailed(f"it answers: {answer}")
         return answer

@@ -55,6 +55,7 @@ class Pcp:
     async def _ask(self, transport: Transport, port: int, known: Mapped | None, lifetime: int) -> pcp.Mapped:
         wish = known.external if known else None
         request = MapRequest(self._client, self._nonce, transport, port, wish, lifetime)
+        take_back = b"" if known else MapRequest(self._client, self._nonce, transport, port, None, 0).encode()
 
         def read(data: bytes) -> pcp.Mapped | Refused | None:
             answer = pcp.decode(data)
@@ -64,7 +65,7 @@ class Pcp:
             ours = (about.nonce, about.transport, about.internal_port) == (self._nonce, transport, port)
             return answer if ours and not isinstance(answer, Announced) else None
 
-        answer: pcp.Mapped | Refused = await self._questions.ask(request.encode(), read)
+        answer: pcp.Mapped | Refused = await self._questions.ask(request.encode(), read, take_back=take_back)
         if isinstance(answer, Refused):
             raise MappingFailed(f"it answers: {answer}")
         return answer

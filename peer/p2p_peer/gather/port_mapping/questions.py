@@ -43,10 +43,11 @@ class Questions(asyncio.DatagramProtocol):
             sock.close()
             raise
 
-    async def ask(self, request: bytes, read: Callable[[bytes], T | None]) -> T:
+    async def ask(self, request: bytes, read: Callable[[bytes], T | None], *, take_back: bytes = b"") -> T:
         """Send `request` until something comes in which `read` finds the answer; return that.
 
-        `read` finds nothing, or raises `Malformed`, where it is no answer to this. Raises `MappingFailed`.
+        `read` finds nothing, or raises `Malformed`, where it is no answer to this. Raises `MappingFailed`. Where no
+        answer came, `take_back` is sent: a gateway that is slow may do, or have done, what it was asked for.
         """
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -71,6 +72,8 @@ class Questions(asyncio.DatagramProtocol):
             return answer.result()
         finally:
             del self._asked[take]
+            if take_back and not answer.done() and self._transport is not None and not self._transport.is_closing():
+                self._transport.sendto(take_back)
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # looked at, also where nobody waits any more
 
