@@ -106,6 +106,27 @@ class ShutConnection:
                 self._initial_window = value
 
 
+NO_UTF_8 = b"/\xff\xfe"
+
+
+async def ask(port: int, path: bytes, *, tls: bool) -> None:
+    """Call a method on a connection of its own, until the stream has ended."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=any_certificate() if tls else None)
+    call = frame(HEADERS, END_HEADERS | END_STREAM, 1, call_headers(path))
+    writer.write(PREFACE + frame(SETTINGS, 0, 0, b"") + call)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                header = await reader.readexactly(9)
+                await reader.readexactly(int.from_bytes(header[:3]))
+                if header[3] in (RST_STREAM, HEADERS):
+                    break
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.transport.abort()
+
+
 def call_headers(method: str | bytes) -> bytes:
     """The header block of a gRPC call (RFC 7541 §6.2.2, and gRPC over HTTP/2)."""
     fields = {

@@ -23,7 +23,7 @@ from p2p_server.stores.redis_link import Argument
 from p2p_server.stores.redis_scripts import Script
 
 from tests.server.client import PATIENCE, sha256, until
-from tests.server.redis_instances import QUICK, Gate, Instances
+from tests.server.redis_instances import QUICK, Gate, Instances, meet, pair
 from tests.server.store_contract import MAX_OTHERS, A, Arrivals, B, Stream
 
 
@@ -179,6 +179,23 @@ class TestLateMatches:
         assert await b.next() == Left(A)
         assert (await a.matched()).offer == b"anew"
         assert (await b.matched()).offer == b"of a"
+
+    async def test_an_earlier_match_of_the_two_is_over_for_both(self, instances: Instances) -> None:
+        gate = Gate(age=10)
+        gate.held.set()  # the first match is read in time
+        await instances.add(gate=gate)
+        await instances.add()
+        a, b = await pair(instances)
+        gate.held.clear()
+        await b.advertise(A)
+        await a.advertise(B)
+        await b.matched()
+        await gate.holds()
+        gate.open()
+        assert await b.next() == Left(A)
+        assert await a.next() == Left(B)
+        await a.signal(B, b"dropped")  # it cannot know yet
+        await meet(a, b)
 
     async def test_two_on_one_instance_are_matched_anew_at_once(self, instances: Instances) -> None:
         gate = Gate(age=10)
