@@ -55,7 +55,7 @@ def test_a_mediator_that_has_no_room_says_when_to_come_again(
 ) -> None:
     """Which is no end for who has never been there before."""
     alice, bob = keys
-    often = ("--no-stun", "--handshakes-per-second", "0.25")  # one stream of an address, and the next 4 s later
+    often = ("--no-stun", "--handshakes-per-second", "0.1")  # one stream of an address, and the next 10 s later
     mediator = programs.mediator(tmp_path / "mediator", keys, *often)
     first = programs.peer("bob", mediator, bob, alice)
     first.wait_for("waiting")

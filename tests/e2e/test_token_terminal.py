@@ -97,6 +97,7 @@ def test_who_comes_by_itself_ends_the_question(start: Start, keys: tuple[Keys, K
 def test_an_errand_asks_at_a_terminal_too(start: Start, tmp_path: Path) -> None:
     alice, bob = start("alice", "--message", "from alice"), start("bob", "--message", "from bob", TERM="dumb")
     of_alice, of_bob = shown_token(alice), shown_token(bob)
+    alice.shows(QUESTION)
     lines = alice.lines
     code, heading, question = (
         next(number for number, line in enumerate(lines) if mark in line) for mark in ("▀", "your token", QUESTION)

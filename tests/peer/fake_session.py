@@ -105,6 +105,7 @@ class FakeSession(ShownSession):
     is_finished: bool = False
     abort_reason: str | None = None
     messages: list[tuple[str, "asyncio.Future[None]"]] = field(default_factory=list)
+    sent_at_ms: list[int | None] = field(default_factory=list)  # of the messages, as they were given
     sendings: list[Sending] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
@@ -119,13 +120,14 @@ class FakeSession(ShownSession):
 
     # As in `Session`.
 
-    def send_message(self, text: str) -> "asyncio.Future[None]":
+    def send_message(self, text: str, *, sent_at_ms: int | None = None) -> "asyncio.Future[None]":
         self._check_open()
         if len(text.encode("utf-8", "surrogateescape")) > limits.MAX_TEXT_BYTES:
             raise LocalProtocolError(f"a message has at most {limits.MAX_TEXT_BYTES} bytes")
         delivery: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         delivery.add_done_callback(lambda done: done.cancelled() or done.exception())
         self.messages.append((text, delivery))
+        self.sent_at_ms.append(sent_at_ms)
         return delivery
 
     async def send(

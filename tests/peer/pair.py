@@ -28,7 +28,7 @@ from p2p_peer.session_driver import Keeper
 
 from tests.keys import key
 
-PATIENCE = 10.0  # s until a test that waits for what does not come fails
+PATIENCE = 30.0  # s until a test that waits for what does not come fails
 NOW = 1_700_000_000
 
 _T = TypeVar("_T")

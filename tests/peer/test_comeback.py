@@ -22,7 +22,7 @@ from p2p_peer.cli.acceptance import Acceptance
 from p2p_peer.cli.comeback import do_errand
 from p2p_peer.cli.errand import Errand, Wanted
 from p2p_peer.cli.memory import Memory
-from p2p_peer.events import PeerDone
+from p2p_peer.events import MessageReceived, PeerDone
 
 from tests.peer.fake_session import LOST, FakeSession
 from tests.peer.pair import soon, until
@@ -97,6 +97,39 @@ async def test_the_sender_stays_until_all_is_sent(meetings: Meetings) -> None:
     assert meetings.said.notices == ["left out, hidden: photos/.hidden"]  # once
     assert meetings.said.losses == [LOST, "once more"]
     assert meetings.said.ends == [""]
+
+
+async def test_what_is_said_again_has_its_first_time(meetings: Meetings) -> None:
+    meetings.begin(Wanted(messages=("one", "one", "two"), paths=("a",)))
+    first = await meetings.session()
+    await until(lambda: len(first.messages) == 3)
+    assert all(at is not None for at in first.sent_at_ms)
+    assert len(set(first.sent_at_ms)) == 3, "the same text may be said twice"
+    first.messages[0][1].set_result(None)
+    first.lose()
+    second = await meetings.session(2)
+    await until(lambda: len(second.messages) == 2)
+    assert second.sent_at_ms == first.sent_at_ms[1:]
+    second.acknowledge()
+    (await meetings.sent_in(2)).stored()
+    await meetings.end()
+
+
+async def test_what_is_heard_again_is_not_shown_again(meetings: Meetings, tmp_path: Path) -> None:
+    meetings.begin(Wanted(receives=True, terms=Acceptance(tmp_path, unasked=True)))
+    first = await meetings.session()
+    first.happen(MessageReceived(1, 1000, "one"), MessageReceived(2, 1001, "two"), MessageReceived(3, 1001, "two"))
+    await until(lambda: len(meetings.said.events) == 3)  # of one session all are shown, whatever they are
+    first.lose()
+    second = await meetings.session(2)
+    again = (MessageReceived(1, 1001, "two"), MessageReceived(2, 1001, "three"), MessageReceived(3, 1002, "two"))
+    second.happen(*again)
+    await until(lambda: len(meetings.said.events) == 5)
+    assert meetings.said.events[3:] == [*again[1:]]
+    offered = second.offer()
+    await until(lambda: bool(second.accepted))
+    second.received(offered, tmp_path / "a.txt")
+    await meetings.end()
 
 
 async def test_the_receiver_stays_and_is_asked_once(meetings: Meetings, tmp_path: Path) -> None:

@@ -192,9 +192,9 @@ async def test_a_wrong_first_step(step: dict[str, Any]) -> None:
 async def test_a_wrong_second_step() -> None:
     async def script(stream: Stream) -> None:
         await stream.read("hello")
-        await stream.send(challenge=pb.Challenge(nonce=NONCE))
+        await stream.send(challenge=pb.Challenge(version=1, nonce=NONCE))
         await stream.read("proof")
-        await stream.send(challenge=pb.Challenge(nonce=NONCE))
+        await stream.send(challenge=pb.Challenge(version=1, nonce=NONCE))
         await stream.stay()
 
     assert "where a welcome belongs" in str(await fails(script))
@@ -206,11 +206,26 @@ async def test_a_nonce_of_another_length(size: int) -> None:
 
     async def script(stream: Stream) -> None:
         await stream.read("hello")
-        await stream.send(challenge=pb.Challenge(nonce=bytes(size)))
+        await stream.send(challenge=pb.Challenge(version=1, nonce=bytes(size)))
         await stream.stay()
         assert len(stream.read_so_far) == 1
 
     assert isinstance(await fails(script), RemoteProtocolError)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+async def test_a_challenge_of_another_version(version: int) -> None:
+    """Nothing is signed for a mediator that does not speak the version of our Hello."""
+
+    async def script(stream: Stream) -> None:
+        await stream.read("hello")
+        await stream.send(challenge=pb.Challenge(version=version, nonce=NONCE))
+        await stream.stay()
+        assert len(stream.read_so_far) == 1
+
+    error = await fails(script)
+    assert isinstance(error, RemoteProtocolError)
+    assert f"a challenge of version {version}" in str(error)
 
 
 STATUSES = [

@@ -358,6 +358,7 @@ async def test_whoever_has_read_our_token_may_come(command: Command, meeting: Fa
         (["key.pem", "peer.pem"], None, PeerDidNotCome, f"the other peer ({PEER.short}) did not come within"),
         ([], THEIRS, NoPath, "no connection to the other peer came up within"),
     ],
+    ids=["its token", "the peer", "a path"],
 )
 async def test_a_timeout_says_what_was_missing(
     command: Command,

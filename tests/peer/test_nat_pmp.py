@@ -9,7 +9,7 @@ from p2p_peer.gather.port_mapping.mapper import LIFETIME, Mapped, MappingFailed
 from p2p_peer.gather.port_mapping.nat_pmp import NatPmp
 
 from tests.peer.fake_gateway import GATEWAY, Datagrams, datagrams
-from tests.peer.pair import soon
+from tests.peer.pair import soon, until
 
 OUTSIDE = Address.of("203.0.113.5", 41000)
 GIVEN = 600  # s that the gateway grants
@@ -77,6 +77,15 @@ async def test_what_is_no_answer_to_this_is_passed_over(monkeypatch: pytest.Monk
     async with gateway(monkeypatch, change) as (_, nat_pmp):
         with pytest.raises(MappingFailed, match="no answer"):
             await soon(nat_pmp.map(Transport.UDP, 40000, None))
+
+
+async def test_what_was_not_answered_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway may be slow, and have mapped the port."""
+    async with gateway(monkeypatch, lambda made: made.clear()) as (server, nat_pmp):
+        with pytest.raises(MappingFailed, match="no answer"):
+            await soon(nat_pmp.map(Transport.TCP, 40000, None))
+        await until(lambda: len(server.received) == 4)
+        assert server.received[-1] == struct.pack(">BBxxHHI", 0, 2, 40000, 0, 0)
 
 
 async def test_a_refusal_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from p2p_peer.gather.port_mapping.mapper import LIFETIME, Mapped, MappingFailed
 from p2p_peer.gather.port_mapping.pcp import Pcp
 
 from tests.peer.fake_gateway import GATEWAY, Datagrams, datagrams
-from tests.peer.pair import soon
+from tests.peer.pair import soon, until
 
 OUTSIDE = Address.of("203.0.113.5", 41000)
 GIVEN = 600  # s that the gateway grants
@@ -86,6 +86,28 @@ async def test_what_is_no_answer_to_this_is_passed_over(monkeypatch: pytest.Monk
     async with gateway(monkeypatch, change) as (_, pcp):
         with pytest.raises(MappingFailed, match="no answer"):
             await soon(pcp.map(Transport.UDP, 40000, None))
+
+
+async def test_what_was_not_answered_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway may be slow, and have mapped the port."""
+    async with gateway(monkeypatch, lambda made: made.clear()) as (server, pcp):
+        with pytest.raises(MappingFailed, match="no answer"):
+            await soon(pcp.map(Transport.TCP, 40000, None))
+        await until(lambda: len(server.received) == 4)
+        _, first, second, end = server.received
+        assert first == second
+        assert (end[4:8], end[24:42]) == (bytes(4), first[24:42])  # the same nonce, protocol and port, for no time
+
+
+async def test_a_renewal_that_was_not_answered_is_not_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with gateway(monkeypatch) as (server, pcp):
+        mapped = await soon(pcp.map(Transport.TCP, 40000, None))
+        server.answer = lambda _: []
+        with pytest.raises(MappingFailed, match="no answer"):
+            await soon(pcp.map(Transport.TCP, 40000, mapped))
+        server.answer = lambda request: [bytes(answer(request))]
+        await soon(pcp.unmap(mapped))
+        assert len(server.received) == 5
 
 
 async def test_a_refusal_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

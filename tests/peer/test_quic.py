@@ -11,7 +11,6 @@ from p2p_core.errors import ConnectionLost, ProofFailed, WeakKeyExchange
 from p2p_core.machines.liveness import DEAD_AFTER
 from p2p_core.proof import BindingType, ChannelBinding, PathKind, Role
 from p2p_core.wire.candidate import Address
-from p2p_core.wire.frames import KeyProof, encode
 from p2p_peer.channel import channel as channel_module
 from p2p_peer.channel import quic, quic_connection
 from p2p_peer.channel.channel import Channel, establish
@@ -22,7 +21,7 @@ from p2p_peer.paths.base import Path
 from qh3.tls import Context, Group, pull_client_hello
 
 from tests.peer.pair import PATIENCE, STRANGER_KEY, agreement, channels, own_key, soon, until
-from tests.peer.quic_pair import Nat, address, losing, udp_paths, udp_socket
+from tests.peer.quic_pair import Nat, losing, udp_paths, udp_socket
 
 INITIATOR, RESPONDER = Role.INITIATOR, Role.RESPONDER
 BOTH = pytest.mark.parametrize("role", [INITIATOR, RESPONDER])
@@ -201,43 +200,6 @@ async def test_another_session(paths: dict[Role, Path], role: Role) -> None:
         [ProofFailed, ConnectionLost],  # one was quicker to hang up than the other to read
         [ConnectionLost, ProofFailed],
     )
-
-
-async def test_a_man_in_the_middle(paths: dict[Role, Path]) -> None:
-    """He ends QUIC on both sides, and passes on the proofs."""
-    his = {role: udp_socket() for role in Role}  # what stands for whom
-    ends = {role: start(Path(PathKind.QUIC, paths[role].socket, address(his[role.other])), role) for role in Role}
-    towards = {
-        role: QuicStream(Path(PathKind.QUIC, his[role.other], address(paths[role].socket)), role.other) for role in Role
-    }
-    proofs: dict[Role, asyncio.Future[bytes]] = {role: asyncio.get_running_loop().create_future() for role in Role}
-
-    async def relay(role: Role) -> None:
-        """Speak with `role`."""
-        stream = towards[role]
-        while (what := stream.handshake_to_binding()) is not None:
-            await wait(stream, what)
-        if role is RESPONDER:
-            proofs[RESPONDER].set_result(await read(stream, _proof_bytes(stream)))
-            stream.send_behind_finished(await proofs[INITIATOR])
-        else:
-            stream.send_behind_finished(await proofs[RESPONDER])
-            proofs[INITIATOR].set_result(await read(stream, _proof_bytes(stream)))
-
-    relays = asyncio.gather(*(relay(role) for role in Role), return_exceptions=True)
-    outcome = await results(*ends.values())
-    assert ProofFailed in {type(end) for end in outcome}
-    assert not any(isinstance(end, Channel) for end in outcome)
-    for role in Role:
-        if not proofs[role].done():
-            proofs[role].cancel()
-    await soon(relays)
-    for stream in towards.values():
-        stream.close()
-
-
-def _proof_bytes(stream: QuicStream) -> int:
-    return len(encode(KeyProof(bytes(256))))
 
 
 # The key exchange.

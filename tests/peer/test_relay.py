@@ -25,7 +25,7 @@ from p2p_server.config import Config
 from p2p_server.limits import Limits
 
 from tests.keys import key
-from tests.peer.pair import agreement, own_key, soon, until
+from tests.peer.pair import Clock, agreement, own_key, soon, until
 from tests.peer.tls_server import shown, tls_server
 
 Start = Callable[..., Awaitable[tuple[Mediator, MediatorIdentity]]]
@@ -179,6 +179,25 @@ async def test_only_the_initiator_nominates_and_the_first_byte_stays_readable(si
     assert await soon(asyncio.get_running_loop().sock_recv(ours.socket, 100)) == b"answer"
     assert not sides.initiator.nominated.done()
     assert theirs.socket.recv(100) == b"hello"
+
+
+async def test_an_initiator_that_never_nominates_is_not_waited_for(
+    start: Start, relaying: Go, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "NOMINATION_TIME", 0.1)
+    _, identity = await start()
+    sides = await both(identity, relaying)
+    why = await soon(sides.responder.exhausted)
+    assert why == "the other side did not take the mediator's relay within 0.1 s"
+    assert not sides.responder.nominated.done()
+
+
+async def test_what_was_nominated_has_no_time_limit(sides: Sides, clock: Clock) -> None:
+    ours, theirs = await sides.paths()
+    clock.advance(2 * relay_module.NOMINATION_TIME)
+    ours.socket.send(b"later")
+    assert await soon(asyncio.get_running_loop().sock_recv(theirs.socket, 100)) == b"later"
+    assert not sides.responder.exhausted.done()
 
 
 async def test_closing_one_path_ends_the_other(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:

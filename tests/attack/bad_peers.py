@@ -7,11 +7,12 @@ traceback is shown, no escape reaches the output, and nothing is written but int
 import asyncio
 import os
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import pytest
 from p2p_core.safe_names import STAGING_PREFIX
 from p2p_core.wire.frames import Frame, MessageAck, Ping, TextMessage
 
@@ -41,6 +42,7 @@ __all__ = [
     "answering",
     "broken",
     "check",
+    "mediator",
     "pong",
     "then",
 ]
@@ -65,6 +67,13 @@ CONTENT: Final = os.urandom(2 * 2**20)  # of SOURCE
 TALK: Final = ("--message", "hello")
 SEND: Final = ("--send", SOURCE)
 RECEIVE: Final = ("--receive", "inbox", "--yes")
+
+
+@pytest.fixture(scope="module")
+def mediator(key_pairs: tuple[Keys, Keys], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mediator]:
+    """One for all rows: nothing that a peer does to another touches it."""
+    with Programs() as programs:
+        yield programs.mediator(tmp_path_factory.mktemp("mediator"), key_pairs)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""What a real `p2p-peer` says and how it ends when the mediator lies about the other peer, or falls silent.
+"""A malicious mediator and the real command: how `p2p-peer` ends when it is lied to, or told nothing.
 
-Also peers that fall silent while the connection is punched: here the mediator names an address where one waits that
-does what the row says.
+Also somebody at an address that the mediator and a false peer have named, who falls silent while it is punched.
 """
 
 import asyncio
@@ -188,6 +187,10 @@ LIES = {
 
 @pytest.mark.parametrize("row", LIES.values(), ids=LIES)
 async def test_a_mediator_that_lies(row: Row, world: World) -> None:
+    """TRIES: falls silent, or tells of a match with a stranger, or of an offer that is forged, old, or nobody's.
+    OUTCOME: the command ends within its bound: 3 for silence, 5 for no match, 4 for each lie, 6 for nobody there.
+    """
+
     async def script(stream: Stream) -> None:
         await row.make(world, stream)
         await stream.stay()
@@ -230,10 +233,15 @@ def mirrored_hello(holding: Agreement) -> bytes:
         (Role.INITIATOR, mirrored_hello, "mediator", 4),
         (Role.RESPONDER, mirrored_hello, "mediator", 4),
     ],
+    ids=["nothing", "half a hello", "a hello", "no nomination", "our role: initiator", "our role: responder"],
 )
 async def test_somebody_who_connects_and_falls_silent(
     world: World, role: Role, says: Callable[[Agreement], bytes], sentence: str, code: int
 ) -> None:
+    """TRIES: has the peer connect to somebody who says nothing, half a preamble, a whole one, or one of its own role.
+    OUTCOME: no connection (6) within the bound of the step, and mediator-lied (4) for equal roles; never a chat.
+    """
+
     said = asyncio.get_running_loop().create_future()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -328,6 +336,10 @@ async def both_end(world: World, script: Script, limits: Mapping[str, float] = Q
 
 
 async def test_the_same_role_for_both(world: World) -> None:
+    """TRIES: makes both sides the initiator.
+    OUTCOME: both find out by themselves, say that the mediator lied, and end with 4.
+    """
+
     relay = Relay(lambda match: [falsified(match, role=pb.INITIATOR)])
     for code, sentence in await both_end(world, relay.script):
         assert code == 4
@@ -351,11 +363,17 @@ LATE = {"start_after_us": 3600 * 10**6, "one_way_us": 0}
     ids=["three times", "an hour late", "one an hour late", "an hour away", "seen elsewhere", "seen nowhere"],
 )
 async def test_lies_that_cost_time_at_most(world: World, tell: Callable[[pb.Match], list[pb.Match]]) -> None:
+    """TRIES: matches three times, lies about when to begin, how far it is, and where the other side was seen.
+    OUTCOME: both meet all the same, no later than by the 2 s that a mediator may make anybody wait.
+    """
+
     assert await both_end(world, Relay(tell).script, DELAY) == [(0, ""), (0, "")]
 
 
 async def test_an_offer_made_before_is_worthless_now(world: World, tmp_path: Path) -> None:
-    """One is told the other's true offer, and the other one that was true a moment ago: they are strangers."""
+    """TRIES: tells one side the other's true offer, and the other one that was true a moment ago.
+    OUTCOME: they are strangers to each other: both end without a connection, with 6.
+    """
     earlier = Relay(lambda match: [])
     async with scripted_mediator(earlier.script) as mediator:
         bob = world.start("bob", mediator.address.port)

@@ -16,6 +16,7 @@ from p2p_core.agreement import Agreement
 from p2p_core.punching import PunchPurpose
 from p2p_core.sealing import seal_offer
 from p2p_core.wire import rejoin
+from p2p_core.wire.frames import Frame, Ping, Resume, TextMessage
 from p2p_core.wire.offer import Offer
 from p2p_peer import ConnectOptions, connect, load_key_pair, load_public_key
 from p2p_peer.attempt import Attempts, Made
@@ -23,6 +24,8 @@ from p2p_peer.mediator import MediatorClient
 from p2p_peer.session import Session
 
 from tests.altered import altered
+from tests.e2e.sentences import like
+from tests.peer.other_side import OtherSide
 from tests.programs import PATIENCE, Keys, Mediator, Peer, Programs
 
 FEW = 3  # attempts that the one who is called makes at once
@@ -117,7 +120,10 @@ def attempts_of_hers(folder: Path) -> int:
 async def test_who_calls_again_and_again_gets_a_few_attempts(
     session_id: bytes, mediator: Mediator, keys: tuple[Keys, Keys], alice: Peer, tmp_path: Path
 ) -> None:
-    """Each costs work, and questions to STUN servers and the router."""
+    """TRIES: to make the victim work without end: calls to channels that never come.
+
+    OUTCOME: a few attempts, then none for a while; the session goes on.
+    """
     async with caller(mediator, keys[1], keys[0], tmp_path) as hostile:
         for _ in range(FEW):
             await hostile.call(1)
@@ -133,7 +139,10 @@ async def test_who_calls_again_and_again_gets_a_few_attempts(
 async def test_nobody_is_called_to_a_channel_far_ahead(
     mediator: Mediator, keys: tuple[Keys, Keys], alice: Peer, tmp_path: Path
 ) -> None:
-    """There would be no number for the next one."""
+    """TRIES: to use up the numbers of channels, by calling to the last one there is.
+
+    OUTCOME: no further ahead than 64; the session can still move.
+    """
     async with caller(mediator, keys[1], keys[0], tmp_path) as hostile:
         await hostile.call(FAR)
         await hostile.call(limits.MAX_CHANNELS_AHEAD + 1)
@@ -146,3 +155,40 @@ async def test_nobody_is_called_to_a_channel_far_ahead(
         hostile.session.move_to(made.channel)
         await hostile.talks()
         assert alice.wait_for("path_changed")["path"] == made.channel.path.kind.value
+
+
+LIES: dict[str, tuple[Frame, str]] = {
+    "that much arrived": (
+        Resume(10**6),
+        "... frames received, after ... before and of ... sent",
+    ),
+    "that it wants what was never offered": (
+        Resume(0, ((2**31, 0),)),
+        "transfer 2147483648 was never offered",
+    ),
+    "twice the same transfer": (Resume(0, ((2, 0), (2, 0))), "a transfer was resumed twice"),
+    "something else before it": (Ping(1), "something came before the session was resumed"),
+    "a message before it": (TextMessage(1, 0, "", b""), "something came before the session was resumed"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+async def test_a_lie_about_where_to_go_on(
+    name: str, mediator: Mediator, keys: tuple[Keys, Keys], programs: Programs, tmp_path: Path
+) -> None:
+    """TRIES: on a session's second channel, to say that it has what was never sent, or nothing of it.
+
+    OUTCOME: the session ends with "the other side broke the protocol".
+    """
+    lie, how = LIES[name]
+    alice = programs.peer("alice", mediator, *keys, start=altered(limits=RARELY), stdin=subprocess.PIPE)
+    async with caller(mediator, keys[1], keys[0], tmp_path) as hostile:
+        await hostile.talks()
+        await hostile.call(1)
+        made = await hostile.further(1)
+        other = OtherSide(made.channel, hostile.agreement.role, hostile.agreement)
+        other.send(lie)
+        code = await asyncio.to_thread(alice.exit_code)
+        other.pump.abandon()
+    [error] = alice.all("error")
+    assert (code, like(f"the other side broke the protocol: {how}", error["message"])) == (1, True), error
