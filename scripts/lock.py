@@ -24,7 +24,15 @@ RESOLVER = "uv==0.13.8"
 OLDEST_PYTHON = "3.11"
 
 # A lock keeps to the versions of the ones named here: an environment may be filled from several of them.
-KEEPS_TO = {"runtime": (), "build": ("runtime",), "dev": ("runtime", "build"), "proto": (), "wormhole": ()}
+KEEPS_TO = {
+    "runtime": (),
+    "build": ("runtime",),
+    "dev": ("runtime", "build"),
+    "fuzz": ("dev",),
+    "mutants": ("dev",),
+    "proto": (),
+    "wormhole": (),
+}
 
 
 def requirements() -> dict[str, list[str]]:
@@ -35,7 +43,15 @@ def requirements() -> dict[str, list[str]]:
     build = project["build-system"]["requires"]
     groups = project["dependency-groups"]
     dev = runtime + build + groups["dev"]
-    return {"runtime": runtime, "build": build, "dev": dev, "proto": groups["proto"], "wormhole": groups["wormhole"]}
+    return {
+        "runtime": runtime,
+        "build": build,
+        "dev": dev,
+        "fuzz": runtime + groups["fuzz"],
+        "mutants": runtime + groups["mutants"],
+        "proto": groups["proto"],
+        "wormhole": groups["wormhole"],
+    }
 
 
 def header(wanted: list[str]) -> str:
