@@ -21,7 +21,9 @@ Protocol = Literal["tcp", "udp"]
 
 def gateway(lab: Lab, peer: str) -> Namespace:
     """Where a peer's packets enter and leave the public segment: its outermost NAT, or itself."""
-    return next(lab.namespace(host) for host in ("ca", f"c{peer}", f"r{peer}", "ra", peer) if host in lab.hosts)
+    is_shared = lab.public_address("a") == lab.public_address("b")
+    candidates = ("ca", "ra") if is_shared else (f"c{peer}", f"r{peer}", peer)
+    return next(lab.namespace(host) for host in candidates if host in lab.hosts)
 
 
 def forget_flows(namespace: Namespace) -> None:

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,22 @@ def test_a_cut_is_between_the_peers_and_for_one_protocol(kind: str) -> None:
         assert not arrives()
         disturbances.heal(lab)
         assert arrives()
+
+
+@pytest.mark.parametrize(
+    ("options", "gateways"),
+    [
+        ({"a": "cgnat", "b": "none"}, ("ca", "b")),
+        ({"a": "cgnat", "b": "port-restricted"}, ("ca", "rb")),
+        ({"a": "none", "b": "cgnat"}, ("a", "cb")),
+        ({"topology": "same-lan"}, ("ra", "ra")),
+        ({"topology": "same-cgnat"}, ("ca", "ca")),
+    ],
+    ids=str,
+)
+def test_the_gateway_is_where_the_public_segment_begins(options: dict[str, Any], gateways: tuple[str, str]) -> None:
+    with Lab(**options) as lab:
+        assert tuple(disturbances.gateway(lab, peer) for peer in "ab") == tuple(map(lab.namespace, gateways))
 
 
 def test_a_changed_address_works_and_the_old_one_does_not() -> None:
