@@ -12,16 +12,21 @@ from hypothesis import HealthCheck, settings
 
 from tests.programs import Keys, Programs
 
-# No deadline: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further.
+# No deadline: a busy machine is not a bug. HYPOTHESIS_PROFILE=thorough looks further, and for the models there is
+# `long`: make test ARGS='tests/core tests/server -k _model --hypothesis-profile=long'.
 settings.register_profile(
     "default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=2000)
+settings.register_profile("long", parent=settings.get_profile("default"), max_examples=5000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# Programs that are started with SIGHUP ignored, as under nohup, ignore it as well; a handler is not handed down.
+# Programs that are started with SIGHUP ignored, as under nohup, or SIGINT, as in the background of a shell, ignore it
+# as well; a handler is not handed down.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Whoever runs the tests may have a configuration, with STUN servers far away: nobody reads it, nor do their programs.
 os.environ["XDG_CONFIG_HOME"] = os.devnull
