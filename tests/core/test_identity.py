@@ -1,5 +1,6 @@
 import datetime
 import hashlib
+import math
 import shlex
 import shutil
 import subprocess
@@ -57,6 +58,7 @@ def test_a_peer_id_survives_printing(value: bytes) -> None:
     assert PeerId.parse(text) == peer
     assert peer.short == text[:8]
     assert len(peer.words) == 12
+    assert repr(peer) == f"PeerId({text[:8]})"
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
@@ -203,11 +205,17 @@ def test_the_longest_accepted_key_fits_the_wire() -> None:
 
 
 def test_an_unfit_key_pair_is_refused() -> None:
-    for private in (rsa.generate_private_key(65537, 1024), rsa.generate_private_key(3, 2048), EC_KEY):
+    for private in (rsa.generate_private_key(65537, 1024), rsa.generate_private_key(3, 2048)):
         with pytest.raises(KeyUnfit):
             identity.load_key_pair(pem(private))
-    with pytest.raises(KeyUnfit):
-        identity.load_public_key(certificate(EC_KEY).public_bytes(Encoding.PEM))
+
+
+def test_a_key_of_another_kind_is_told_so() -> None:
+    with pytest.raises(KeyUnfit, match=r"^this key pair is not one for RSA$"):
+        identity.load_key_pair(pem(EC_KEY))
+    for data in (der.public_pem(UNFIT["elliptic curve"]), certificate(EC_KEY).public_bytes(Encoding.PEM)):
+        with pytest.raises(KeyUnfit, match=r"^this public key is not one for RSA$"):
+            identity.load_public_key(data)
 
 
 def pair_numbers(p: int, q: int) -> list[int]:
@@ -246,10 +254,21 @@ def test_a_pair_with_a_number_of_no_sense_is_refused(at: int, value: int) -> Non
 
 def test_a_pair_one_of_whose_factors_is_the_modulus_is_refused() -> None:
     p, q = factors(0)
-    d = pow(65537, -1, (p - 1) * (q - 1))
-    for first, second in ((1, p * q), (p * q, 1)):
-        with pytest.raises(KeyUnreadable):
-            identity.load_key_pair(der.rsa_private_pem(p * q, 65537, d, first, second, 1, 1, 1))
+    for phi in ((p - 1) * (q - 1), p * q - 1):  # the second one fits that factor
+        d = pow(65537, -1, phi)
+        for first, second in ((1, p * q), (p * q, 1)):
+            with pytest.raises(KeyUnreadable):
+                identity.load_key_pair(der.rsa_private_pem(p * q, 65537, d, first, second, 1, 1, 1))
+
+
+@pytest.mark.parametrize("is_larger", [True, False])
+def test_a_pair_with_the_factors_of_another_modulus_is_refused(is_larger: bool) -> None:
+    """Its exponent fits both, so it signs what verifies: OpenSSL goes without the factors when they lead nowhere."""
+    (p, q), (r, s) = sorted((factors(0), factors(1)), key=math.prod, reverse=is_larger)
+    d = pow(65537, -1, math.lcm(p - 1, q - 1, r - 1, s - 1))
+    numbers = [r * s, 65537, d, p, q, d % (p - 1), d % (q - 1), pow(q, -1, p)]
+    with pytest.raises(KeyUnreadable, match="damaged"):
+        identity.load_key_pair(der.rsa_private_pem(*numbers))
 
 
 def test_a_pair_whose_factors_are_not_prime_is_refused() -> None:
