@@ -26,7 +26,7 @@ _PACKAGES = ("proto", "core", "server", "peer")
 _COPIED = (*_PACKAGES, "tests", "docs", "pyproject.toml")
 _LARGE = ("pytest", "pytest_asyncio", "hypothesis", "cryptography.x509", "google.protobuf.message", "blake3")
 _ROOM = 20  # times as long as without a fault; the machine may be busy
-_LEAST_PATIENCE = 60.0  # s
+_LEAST_PATIENCE = 20.0  # s
 _POLL = 0.01  # s
 
 
