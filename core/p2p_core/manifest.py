@@ -15,8 +15,9 @@ from enum import IntEnum
 
 from p2p_core import limits
 from p2p_core.errors import LocalProtocolError, Malformed
+from p2p_core.link_targets import link_stays_inside
 
-__all__ = ["TOP", "Entry", "EntryKind", "Manifest", "link_stays_inside"]
+__all__ = ["TOP", "Entry", "EntryKind", "Manifest"]
 
 TOP = -1  # the parent of entries that are in no folder
 _MODE_BITS = 0o777
@@ -278,19 +279,6 @@ class Manifest:
 def _hash(parent: int, name: str) -> int:
     """32 bits that differ from run to run: nobody can make them collide."""
     return hash(f"{parent}/{name}") & 0xFFFFFFFF
-
-
-def link_stays_inside(depth: int, target: str) -> bool:
-    """Say whether a link that has `depth` folders above it leads to something in the topmost of them.
-
-    The two dots that lead up may stand at the beginning only: so what it leads through, other links of the transfer
-    among it, can never take it out. The top level counts as outside, as names may be changed there on arrival.
-    """
-    components = [part for part in target.split("/") if part not in ("", ".")]
-    up = 0
-    while up < len(components) and components[up] == "..":
-        up += 1
-    return not target.startswith("/") and up < depth and ".." not in components[up:]
 
 
 def _text(entry: Entry, depth: int) -> bytes:

@@ -15,7 +15,7 @@ TESTS_OF = {
     "core/p2p_core/statements.py": ("tests/core/test_statements.py",),
     "core/p2p_core/private_files.py": ("tests/core/test_private_files.py",),
     "core/p2p_core/safe_names.py": ("tests/core/test_safe_names.py",),
-    "core/p2p_core/manifest.py": ("tests/core/test_manifest.py",),
+    "core/p2p_core/link_targets.py": ("tests/core/test_link_targets.py",),
     "core/p2p_core/targets.py": ("tests/core/test_targets.py",),
 }
 

@@ -6,6 +6,7 @@ The processes are forks of this one, which has imported what is large and not ou
 import gc
 import importlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -27,6 +28,7 @@ _COPIED = (*_PACKAGES, "tests", "docs", "pyproject.toml")
 _LARGE = ("pytest", "pytest_asyncio", "hypothesis", "cryptography.x509", "google.protobuf.message", "blake3")
 _ROOM = 20  # times as long as without a fault; the machine may be busy
 _LEAST_PATIENCE = 20.0  # s
+_MEMORY = 1 << 30  # bytes that tests may have: a loop without an end often fills a list
 _POLL = 0.01  # s
 
 
@@ -136,6 +138,7 @@ def _begin(folder: Path, tests: tuple[str, ...]) -> int:
 def _test(folder: Path, tests: tuple[str, ...]) -> NoReturn:
     import pytest
 
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     os.chdir(folder)
     sys.path[:] = [str(folder / name) for name in _PACKAGES] + [
         each for each in sys.path if each not in ("", str(ROOT))

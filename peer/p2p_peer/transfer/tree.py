@@ -14,7 +14,8 @@ from enum import StrEnum
 
 from p2p_core import limits
 from p2p_core.errors import Malformed, TransferFailed, UsageError
-from p2p_core.manifest import TOP, Entry, EntryKind, Manifest, link_stays_inside
+from p2p_core.link_targets import link_stays_inside
+from p2p_core.manifest import TOP, Entry, EntryKind, Manifest
 from p2p_core.safe_names import with_number
 
 __all__ = [

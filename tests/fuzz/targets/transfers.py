@@ -4,7 +4,8 @@ import posixpath
 
 from p2p_core import limits
 from p2p_core.errors import Malformed, UnsafeName
-from p2p_core.manifest import EntryKind, Manifest, link_stays_inside
+from p2p_core.link_targets import link_stays_inside
+from p2p_core.manifest import EntryKind, Manifest
 from p2p_core.ranges import Ranges, as_bits, each, from_bits, ranges_of
 from p2p_core.safe_names import MAX_COMPONENT_BYTES, STAGING_PREFIX, safe_name, with_number
 from p2p_core.wire import entries, frames
@@ -121,7 +122,7 @@ TARGETS = (
     ),
     Target(
         name="link",
-        of=("p2p_core.manifest.link_stays_inside",),
+        of=("p2p_core.link_targets.link_stays_inside",),
         parse=_link,
         raises=(Malformed,),
         seeds=lambda: [b"\1a", b"\2../a/./b", b"\2../../a", b"\3a/../b", b"\1/etc"],
