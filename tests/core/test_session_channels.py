@@ -446,7 +446,9 @@ def test_who_leaves_between_channels_waits_a_little_for_one() -> None:
     assert talker.drain() == [Closed("")]
 
 
-def test_the_wait_begins_again_with_a_new_channel() -> None:
+@pytest.mark.parametrize("arrived", [0, 1])
+def test_the_wait_begins_again_with_a_new_channel(arrived: int) -> None:
+    """Whether the farewell goes out again, or has arrived and only its answer is missing."""
     talk = Conversation()
     talk.initiator.machine.close()
     talk.initiator.said(100.0)
@@ -454,8 +456,9 @@ def test_the_wait_begins_again_with_a_new_channel() -> None:
     assert talk.initiator.machine.deadline() == 104.0 + FAREWELL_TIME
     talk.initiator.machine.channel_opened(108.0)
     assert talk.initiator.machine.deadline() == 108.0 + DEAD_AFTER
-    talk.initiator.hears(Resume(0), now=109.0)
-    talk.initiator.said(109.0)
+    talk.initiator.hears(Resume(arrived), now=109.0)
+    assert [frame for frame in talk.initiator.said(109.0) if isinstance(frame, Close)] == [Close()] * (1 - arrived)
+    talk.initiator.machine.on_deadline(109.0 + FAREWELL_TIME - 0.1)
     assert not talk.initiator.machine.is_closed
     talk.initiator.machine.on_deadline(109.0 + FAREWELL_TIME)
     assert talk.initiator.machine.is_closed

@@ -304,7 +304,7 @@ class SessionMachine:
         """There is a new channel, whatever became of the one before: from now on everything goes over this one."""
         self._channels.opened(now, self._transfers.wanted())
         if self._close_sent is not None:
-            self._close_sent = float("inf")  # it goes out again
+            self._close_sent = float("inf")  # until the other side says whether it has it
 
     def lost(self) -> bool:
         """No channel will come again. Return whether that is a proper end: our farewell was said."""
@@ -314,6 +314,8 @@ class SessionMachine:
 
     def _resumed(self, resume: Resume, now: float) -> None:
         self._channels.resumed(resume, now)
+        if self._close_sent is not None:
+            self._close_sent = now  # it has arrived, or is the next to go out
         self._transfers.resumed(resume.transfers)
         ack = self._messages.acknowledgement()
         if ack is not None:
