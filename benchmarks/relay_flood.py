@@ -15,6 +15,7 @@ from p2p_core.identity import PeerId, RSAPrivateKey, load_key_pair
 from p2p_core.proof import Role
 from p2p_peer.mediator import Introduction, MediatorClient
 from p2p_peer.mediator_identity import recognise
+from p2p_peer.paths.base import BUDGET
 from p2p_peer.paths.relay import Relaying
 from p2p_peer.trust import TrustStore
 
@@ -33,7 +34,7 @@ async def main(host: str, port: str, state_dir: str, *key_pairs: str) -> None:
     relaying = {}
     for role, introduction in introductions.items():
         assert introduction.relay is not None
-        relaying[role] = Relaying(mediator, introduction.relay, role)
+        relaying[role] = Relaying(mediator, introduction.relay, role, BUDGET)
     await relaying[Role.INITIATOR].found
     source = relaying[Role.INITIATOR].nominate().socket
     sending = loop.create_task(_send(source))

@@ -9,7 +9,7 @@ import hashlib
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import (
     RSAPrivateKey,
@@ -123,6 +123,8 @@ def load_key_pair(data: bytes, passphrase: bytes | None = None) -> RSAPrivateKey
     except (ValueError, UnsupportedAlgorithm) as error:
         if passphrase is not None and b"ENCRYPTED" in data:
             raise KeyLocked("the passphrase does not open the key pair") from error
+        raise _unreadable(data, "key pair") from error
+    except (InternalError, MemoryError) as error:  # parameters of a derivation that OpenSSL cannot do, or not here
         raise _unreadable(data, "key pair") from error
     if not isinstance(key, RSAPrivateKey):
         raise KeyUnfit("this key pair is not one for RSA")

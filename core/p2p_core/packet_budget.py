@@ -2,7 +2,8 @@
 
 An offer is signed, but its signer may be hostile and name a victim, in one offer after the other. So one budget
 lives as long as the process, and everything that is sent to where somebody else wants it asks it before: UDP probes and
-TCP dials, and STUN for the servers that a mediator names, in every attempt and with every peer.
+TCP dials, and STUN for the servers and connections to the relay that a mediator names, in every attempt and with every
+peer.
 """
 
 from collections import Counter

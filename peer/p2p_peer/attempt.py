@@ -286,7 +286,7 @@ class _Attempt:
             return None
 
         def go() -> Racer:
-            relaying = Relaying(self._setting.mediation.identity, ticket, agreement.role)
+            relaying = Relaying(self._setting.mediation.identity, ticket, agreement.role, BUDGET)
             self._relaying = relaying
             self._setting.relays.add(relaying.over)
             relaying.over.add_done_callback(self._setting.relays.discard)

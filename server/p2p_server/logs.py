@@ -12,6 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import TracebackType
+
+from p2p_core.printable import printable
 
 __all__ = ["FORMATS", "LEVELS", "few_of_libraries", "fields", "formatter", "set_up", "stamp", "visits"]
 
@@ -27,6 +30,7 @@ _OURS = "p2p_server"
 
 _log = logging.getLogger(__name__)
 
+_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 _OF_PEERS = frozenset(("peer", "other", "address"))
 _PLAIN = re.compile(r"[^\s\"=\\]+")  # a value that needs no quotes
 
@@ -100,11 +104,14 @@ class _TextFormatter(_Formatter):
     """Time (ISO 8601, UTC), level, logger and message, and then the event and its fields as `key=value`."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 – logging's own name
-        line = super().formatMessage(record)
+        line = printable(super().formatMessage(record))  # a library may log what a stranger has sent
         if (event := getattr(record, "event", None)) is not None:
             pairs = {"event": event} | self._shown(record)
             line += "".join(f" {name}={_quoted(str(value))}" for name, value in pairs.items())
         return line
+
+    def formatException(self, ei: _ExceptionInfo) -> str:  # noqa: N802 – logging's own name
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).splitlines())
 
 
 class _JsonFormatter(_Formatter):

@@ -45,6 +45,11 @@ def private_pem(algorithm: bytes, key: bytes) -> bytes:
     return _pem(b"PRIVATE KEY", tlv(0x30, integer(0) + algorithm + tlv(0x04, key)))
 
 
+def locked_pem(data: bytes) -> bytes:
+    """A PKCS#8 PEM under a passphrase (RFC 5958 §3)."""
+    return _pem(b"ENCRYPTED PRIVATE KEY", data)
+
+
 def certificate_pem(der: bytes) -> bytes:
     return _pem(b"CERTIFICATE", der)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from p2p_core.identity import PeerId
+from p2p_core.packet_budget import MAX_UNANSWERED, PacketBudget
 from p2p_core.proof import PathKind, Role
 from p2p_core.wire.candidate import Address
 from p2p_peer.channel.channel import establish
@@ -93,12 +94,17 @@ async def match(mediator: MediatorIdentity) -> dict[Role, RelayTicket]:
 
 
 @pytest.fixture
-async def relaying() -> AsyncIterator[Callable[[MediatorIdentity, RelayTicket, Role], Relaying]]:
+def budget() -> PacketBudget:
+    return PacketBudget()
+
+
+@pytest.fixture
+async def relaying(budget: PacketBudget) -> AsyncIterator[Callable[[MediatorIdentity, RelayTicket, Role], Relaying]]:
     """Go to a relay; at the end close what is left of it, and wait until that is done."""
     made: list[Relaying] = []
 
     def go(mediator: MediatorIdentity, ticket: RelayTicket, role: Role) -> Relaying:
-        made.append(Relaying(mediator, ticket, role))
+        made.append(Relaying(mediator, ticket, role, budget))
         return made[-1]
 
     yield go
@@ -332,6 +338,50 @@ async def test_a_relay_with_no_name_at_all(start: Start, relaying: Go, host: str
     why = await soon(relaying(identity, RelayTicket(bytes(32), host), Role.INITIATOR).exhausted)
     assert "a name that nobody knows" in why
     assert why.isprintable()
+
+
+def spend(budget: PacketBudget, host: str, leave: int) -> int:
+    """Spend all but `leave` of what may go to `host`; return how much that was."""
+    ip, now, count = Address.of(host, 1).ip, asyncio.get_running_loop().time(), 0
+    while budget.spend(ip, now, leave=leave):
+        count += 1
+    return count
+
+
+async def test_a_relay_that_never_lets_us_join_is_not_gone_to_for_ever(
+    start: Start, relaying: Go, budget: PacketBudget
+) -> None:
+    _, identity = await start()
+    connections = 0
+
+    def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.transport.abort()
+
+    victim = await asyncio.start_server(count, "127.0.0.2", 0)
+    async with victim:
+        named = RelayTicket(bytes(32), "127.0.0.2", victim.sockets[0].getsockname()[1])
+        spend(budget, "127.0.0.2", leave=2 * relay_module._PACKETS)
+        whys = [await soon(relaying(identity, named, Role.INITIATOR).exhausted) for _ in range(3)]
+        assert "cannot be reached" in whys[0]
+        assert ["unanswered" in why for why in whys] == [False, False, True]
+        assert 2 <= connections <= 4  # gRPC, and a look at the certificate
+
+
+async def test_a_relay_that_lets_us_join_may_be_gone_to_again(start: Start, relaying: Go, budget: PacketBudget) -> None:
+    mediator, identity = await start()
+    tickets = await match(identity)
+    spend(budget, "127.0.0.1", leave=2 * relay_module._PACKETS)
+    port = mediator.listening.port
+    sides = Sides(
+        *(
+            relaying(identity, replace(tickets[role], host="127.0.0.1", port=port), role)
+            for role in (Role.INITIATOR, Role.RESPONDER)
+        )
+    )
+    await sides.paths()
+    assert spend(budget, "127.0.0.1", leave=0) == MAX_UNANSWERED
 
 
 async def test_the_mediator_that_stops_ends_the_path(start: Start, relaying: Go) -> None:

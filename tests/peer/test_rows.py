@@ -14,6 +14,7 @@ from wcwidth import wcswidth
         ("0123456789abcdefgh", 10, 0, "0123456789\n  abcdefgh"),
         ("日本日本日本", 11, 0, "日本日本日\n  本"),
         ("e\u0301" * 12, 10, 0, "e\u0301" * 10 + "\n  " + "e\u0301" * 2),
+        ("❤\ufe0f" * 6, 10, 0, "❤\ufe0f" * 5 + "\n  ❤\ufe0f"),
         ("0123456789", 5, 0, "0123456789"),
         ("one two three four", 10, 0, "one two \n  three \n  four"),
         ("x one-very-long-word", 10, 0, "x one-very\n  -long-wo\n  rd"),

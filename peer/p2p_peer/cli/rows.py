@@ -4,6 +4,7 @@ __all__ = ["in_rows"]
 
 _INDENT = "  "
 _NARROW = 10  # columns: below that nothing can be read anyway
+_AS_EMOJI = "\ufe0f"  # makes the character before it one of two columns, in some terminals (UTS #51 §1.4.3)
 
 
 def in_rows(text: str, columns: int, used: int = 0) -> str:
@@ -16,7 +17,7 @@ def in_rows(text: str, columns: int, used: int = 0) -> str:
     from wcwidth import wcwidth  # 10 ms, and most lines are short
 
     def width_of(some: str) -> int:
-        return sum(max(wcwidth(character), 0) for character in some)
+        return sum(1 if character == _AS_EMOJI else max(wcwidth(character), 0) for character in some)
 
     rows = [""]
     for character in text:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,7 @@ from p2p_core.printable import printable
 from p2p_core.receipt import WholeReceipt
 
 from p2p_peer.cli.exit_codes import exit_code
+from p2p_peer.cli.rows import in_rows
 from p2p_peer.cli.sentences import print_error
 from p2p_peer.regular_files import open_regular
 from p2p_peer.transfer.receipts import load_receipt
@@ -37,7 +40,9 @@ def verify(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_object(whole, entry, size)))
     else:
-        print("\n".join(map(printable, _lines(whole, entry, size, options.file))))
+        lines = map(printable, _lines(whole, entry, size, options.file))
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(lines if columns is None else (in_rows(line, columns) for line in lines)))  # others chose names
     return 0
 
 

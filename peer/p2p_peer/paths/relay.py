@@ -18,6 +18,7 @@ import grpc.aio
 from p2p_core import limits
 from p2p_core.allocator import keep_freed_memory
 from p2p_core.errors import Malformed, MediatorUnreachable, NoPath, RemoteProtocolError
+from p2p_core.packet_budget import PacketBudget
 from p2p_core.printable import printable
 from p2p_core.proof import PathKind, Role
 from p2p_core.targets import may_dial
@@ -36,6 +37,9 @@ __all__ = ["RelayLimit", "Relaying"]
 JOIN_TIME = 10.0  # s for the other side to come: both go there in the same moment; the mediator waits longer
 # s for the initiator to nominate what is ready: it waits for something direct, for 2.6 s or six round trips at most.
 NOMINATION_TIME = 20.0
+# To a relay that does not let us join: a SYN, again after 1, 3 and 7 s, and the same once more, to look whether its
+# certificate was renewed.
+_PACKETS = 8
 _METHOD = "/punchwire.v1.Mediator/Relay"
 _MAX_MESSAGE = limits.MAX_RELAY_DATA_BYTES + 64
 # What waits between the session and the other peer looks sent, and a chat waits behind it: two messages here, two in
@@ -59,13 +63,16 @@ class RelayLimit(NoPath):
 class Relaying:
     """The relay of one match: joined at once, and ready when the other side has joined as well."""
 
-    def __init__(self, mediator: MediatorIdentity, ticket: RelayTicket, role: Role) -> None:
-        """Go to the relay for which `ticket` is good, of the mediator that gave it."""
+    def __init__(self, mediator: MediatorIdentity, ticket: RelayTicket, role: Role, budget: PacketBudget) -> None:
+        """Go to the relay for which `ticket` is good, of the mediator that gave it.
+
+        `budget` is asked if that is another host than the mediator's, which would be one that it chose to name.
+        """
         loop = asyncio.get_running_loop()
         self.found: asyncio.Future[None] = loop.create_future()  # the other side is there
         self.nominated: asyncio.Future[Path] = loop.create_future()  # responder: it has begun to speak
         self.exhausted: asyncio.Future[str] = loop.create_future()
-        self._mediator, self._ticket, self._role = mediator, ticket, role
+        self._mediator, self._ticket, self._role, self._budget = mediator, ticket, role, budget
         self.is_at_limit = False  # that is how it ended
         self._path: Path | None = None
         self._patience: asyncio.Timeout | None = None  # responder: with an initiator that does not nominate
@@ -108,10 +115,13 @@ class Relaying:
 
     async def _relay_at(self, mediator: MediatorIdentity, end_of_path: contextlib.ExitStack) -> str:
         """As `_relay`, with one connection."""
+        if not self._may_go_to(mediator.address):
+            return f"as many packets went to {mediator.address}, the relay that the mediator names, unanswered as may"
         channel = open_channel(mediator, _MAX_MESSAGE, is_bulk=True)
         stream = _RelayStream(channel.stream_stream(_METHOD)())
         try:
             await self._join(stream)
+            self._budget.answered(mediator.address.ip, asyncio.get_running_loop().time())
             ours, theirs = _socket_pair()
             end_of_path.enter_context(ours)
             async with asyncio.timeout(NOMINATION_TIME if self._role is Role.RESPONDER else None) as self._patience:
@@ -126,6 +136,10 @@ class Relaying:
         finally:
             stream.call.cancel()
             await channel.close()
+
+    def _may_go_to(self, relay: Address) -> bool:
+        now = asyncio.get_running_loop().time()
+        return not self._ticket.host or all(self._budget.spend(relay.ip, now) for _ in range(_PACKETS))
 
     async def _end_of(self, stream: "_RelayStream") -> str:
         """Return a clause that says how `stream` ended."""
