@@ -1,7 +1,7 @@
 import builtins
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,12 @@ class Program:
         assert said.err == ""
         return said.out.splitlines()
 
-    def fails(self, *arguments: str, code: int = 2) -> str:
-        """Run it; return the error that it prints."""
+    def fails(self, *arguments: str, code: int = 2, shows: Iterable[str] = ()) -> str:
+        """Run it; return the error that it prints, behind what it `shows`."""
         assert main(["trust", *arguments, "--state-dir", str(self._folder)]) == code
         said = self._capsys.readouterr()
         assert said.err.startswith("p2p-peer: ")
+        assert set(shows) <= set(said.out.split())
         return " ".join(said.err.split())
 
 
@@ -319,7 +320,7 @@ def test_no_answer(store: TrustStore, program: Program) -> None:
 
 @pytest.mark.usefixtures("no_terminal")
 def test_nobody_to_ask(store: TrustStore, program: Program) -> None:
-    said = program.fails("verify", BOB.short)
+    said = program.fails("verify", BOB.short, shows=BOB.words)
     assert "there is no terminal to ask whether the words are the same" in said
     assert said.endswith(f"p2p-peer trust verify --yes {BOB} --state-dir {store.folder}")
     assert not is_verified(store)
@@ -386,7 +387,8 @@ def test_the_id_of_a_mediator_is_compared(store: TrustStore, program: Program, a
 
 @pytest.mark.usefixtures("no_terminal")
 def test_nobody_can_be_asked_about_a_mediator(program: Program) -> None:
-    assert "there is no terminal to ask whether the id is right" in program.fails("verify", "mediator.example:54700")
+    said = program.fails("verify", "mediator.example:54700", shows=[str(MEDIATOR)])
+    assert "there is no terminal to ask whether the id is right" in said
     assert program.says("verify", "mediator.example:54700", "--yes") == [
         "the mediator at mediator.example:54700 is the right one"
     ]

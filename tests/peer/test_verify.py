@@ -1,6 +1,7 @@
 """What `p2p-peer verify` says, and its exit codes."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,22 @@ def test_a_file_that_is_whole(tmp_path: Path, capsys: Capture) -> None:
         "stored    2023-11-14 22:13:20 UTC by the receiver's clock",
     ]
     assert said.err == ""
+
+
+def test_no_part_of_a_name_looks_like_a_line_of_its_own(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    file = written(tmp_path, "x" * 100 + "stored    never", CONTENT[1])
+    assert main(["verify", str(stored(tmp_path)), str(file)]) == 0
+    first, *more, sender, _, _ = capsys.readouterr().out.splitlines()
+    assert more
+    assert all(row.startswith("  ") for row in more)
+    assert (
+        first + "".join(row[2:] for row in more) == f"{file} is what was received as photos/ü\\n.jpg, {BLOCK + 1} bytes"
+    )
+    assert sender.startswith("sender")
 
 
 def test_as_an_object(tmp_path: Path, capsys: Capture) -> None:

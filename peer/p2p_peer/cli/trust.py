@@ -95,14 +95,20 @@ def _verify(store: TrustStore, options: argparse.Namespace) -> Sequence[str]:
 def _verify_mediator(store: TrustStore, mediator: MediatorId, options: argparse.Namespace) -> Sequence[str]:
     """Have the id of a mediator compared. Nothing is noted: it is believed as long as its key stays the same."""
     if not options.yes:
+        _show(options, options.who, f"  {mediator}")
         _check_terminal(options, "id is right", store.command("verify", "--yes", options.who))
-        print(f"{options.who}\n  {mediator}")
     if not options.yes and not _answer(_FROM_ITS_OWNER):
         raise NotAuthenticated(
             f"the id of the mediator at {options.who} is not the one that its owner told",
             advice=f"Somebody may be in its place. To meet it anew: {store.command('remove', options.who)}",
         )
     return [f"the mediator at {options.who} is the right one"]
+
+
+def _show(options: argparse.Namespace, *lines: str) -> None:
+    """Show what is to be compared, also where nobody can be asked: `--yes` is for who has compared it."""
+    if not options.json:
+        print("\n".join(lines), flush=True)
 
 
 def _check_terminal(options: argparse.Namespace, what: str, command: str) -> None:
@@ -112,10 +118,10 @@ def _check_terminal(options: argparse.Namespace, what: str, command: str) -> Non
 
 def _has_same_words(store: TrustStore, peer: KnownPeer, options: argparse.Namespace) -> bool:
     """Show the words of both keys, and ask whether they are what the other side sees."""
-    _check_terminal(options, "words are the same", store.command("verify", "--yes", str(peer.id)))
     own = _own_id(options)
     words = labelled(_title(peer), peer.id) + ([] if own is None else labelled("you", own))
-    print("\n".join(f"{label:<8}  {row}" for label, row in words))
+    _show(options, *(f"{label:<8}  {row}" for label, row in words))
+    _check_terminal(options, "words are the same", store.command("verify", "--yes", str(peer.id)))
     return _answer(_READ_ALOUD)
 
 
