@@ -47,15 +47,20 @@ class Guest:
     said: list[pb.ToMediator] = field(default_factory=list)
     matched: "Guest | None" = None
     over: bool = False
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def peer(self) -> PeerId:
         return PeerId.of(public_from_der(self.hello.public_key))
 
     async def send(self, **step: Any) -> None:
-        """Send one message, unless it has gone."""
+        """Send one message, unless it has gone.
+
+        One at a time: gRPC refuses a write during another with the error that it has for a stream that is over.
+        """
         with contextlib.suppress(grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            await self.context.write(pb.ToPeer(**step))
+            async with self._writing:
+                await self.context.write(pb.ToPeer(**step))
 
     async def end(self, code: grpc.StatusCode, details: str = "", reason: str = "", retry_after: str = "") -> None:
         said = {"punchwire-reason": reason, "punchwire-retry-after": retry_after}
@@ -217,7 +222,9 @@ class MaliciousMediator:
         other, cut = seat.other, asyncio.get_running_loop().create_future()
         seat.context = context
         await until(lambda: other.context is not None)
-        await context.write(pb.RelayMessage(data=b""))
+        await seat.send(data=b"")
+        seat.joined = True
+        await until(lambda: other.joined or other.over)
         carrying = asyncio.create_task(self._carry(seat, other))
         self._cuts.append(cut)
         await asyncio.wait([carrying, cut], return_when=asyncio.FIRST_COMPLETED)
@@ -231,10 +238,10 @@ class MaliciousMediator:
         with contextlib.suppress(grpc.aio.InternalError, grpc.aio.UsageError, asyncio.InvalidStateError):
             while isinstance(message := await seat.context.read(), pb.RelayMessage):
                 for to, piece in self.carry(seat.number, message.data):
-                    said = pb.RelayMessage(end=pb.End()) if piece is None else pb.RelayMessage(data=piece)
-                    await (seat if to == seat.number else other).context.write(said)
+                    receiver = seat if to == seat.number else other
+                    await (receiver.send(end=pb.End()) if piece is None else receiver.send(data=piece))
             if not other.over:
-                await other.context.write(pb.RelayMessage(end=pb.End()))
+                await other.send(end=pb.End())
         seat.over = True
         while not other.over:
             await asyncio.sleep(0.001)
@@ -247,7 +254,14 @@ class _Seat:
     number: int
     context: Any = None
     other: "_Seat | None" = None
+    joined: bool = False
     over: bool = False
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def send(self, **said: Any) -> None:
+        """Send one message, as `Guest.send`."""
+        async with self._writing:
+            await self.context.write(pb.RelayMessage(**said))
 
 
 def _serialized(message: Any) -> bytes:
