@@ -124,7 +124,7 @@ def load_key_pair(data: bytes, passphrase: bytes | None = None) -> RSAPrivateKey
         if passphrase is not None and b"ENCRYPTED" in data:
             raise KeyLocked("the passphrase does not open the key pair") from error
         raise _unreadable(data, "key pair") from error
-    except (InternalError, MemoryError) as error:  # parameters of a derivation that OpenSSL cannot do, or not here
+    except InternalError as error:  # numbers of a derivation that OpenSSL cannot do
         raise _unreadable(data, "key pair") from error
     if not isinstance(key, RSAPrivateKey):
         raise KeyUnfit("this key pair is not one for RSA")
