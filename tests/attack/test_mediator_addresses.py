@@ -270,7 +270,10 @@ async def test_a_relay_nowhere(packets: Counter[tuple[str, int]], tmp_path: Path
     """TRIES: says that the relay is at an address of nobody, everybody, a group, this link, or under no name at all.
     OUTCOME: no path for both, with a sentence that a terminal shows as it is; nothing goes there.
     """
-    tell = lambda guest, match: [falsified(match, relay_port=9, **RELAYS[lie])]  # noqa: E731
+
+    def tell(guest: Guest, match: pb.Match) -> list[pb.Match]:
+        return [falsified(match, relay_port=9, **RELAYS[lie])]
+
     async with MaliciousMediator(tell, welcome=pb.Welcome(relays=True)).open() as mediator:
         outcome = await both(mediator.port, tmp_path, paths=Paths.RELAY_ONLY)
     assert [(end.code, end.exit_code, end.shown) for end in outcome] == [("no-path", 6, ())] * 2
@@ -283,7 +286,10 @@ async def test_a_ticket_for_no_relay(packets: object, tmp_path: Path, changed: d
     """TRIES: sends a match with a ticket of 31 bytes, or for port 65536.
     OUTCOME: remote-protocol-error on both sides, and exit code 1.
     """
-    tell = lambda guest, match: [falsified(match, **changed)]  # noqa: E731
+
+    def tell(guest: Guest, match: pb.Match) -> list[pb.Match]:
+        return [falsified(match, **changed)]
+
     async with MaliciousMediator(tell, welcome=pb.Welcome(relays=True)).open() as mediator:
         outcome = await both(mediator.port, tmp_path)
     assert [(end.code, end.exit_code, end.shown) for end in outcome] == [("remote-protocol-error", 1, ())] * 2

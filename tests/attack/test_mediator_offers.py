@@ -152,7 +152,10 @@ async def test_a_message_too_large_for_any_offer(tmp_path: Path) -> None:
     """TRIES: sends one side a match of 1 MB.
     OUTCOME: it is refused unparsed, by remote-protocol-error; the other side finds no path.
     """
-    tell = lambda guest, match: [falsified(match, offer=bytes(10**6)) if guest.peer == id_of(0) else match]  # noqa: E731
+
+    def tell(guest: Guest, match: pb.Match) -> list[pb.Match]:
+        return [falsified(match, offer=bytes(10**6)) if guest.peer == id_of(0) else match]
+
     async with MaliciousMediator(tell).open() as mediator:
         assert ends(await both(mediator.port, tmp_path)) == [("remote-protocol-error", 1), ("no-path", 6)]
 

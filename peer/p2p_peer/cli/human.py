@@ -2,6 +2,8 @@
 
 import re
 
+from p2p_peer.cli.widths import widths_of
+
 __all__ = ["counted", "duration", "human_size", "shortened", "shown_name", "took", "without_count"]
 
 _LONGEST_NAME = 60  # characters
@@ -39,9 +41,7 @@ def shortened(text: str, columns: int) -> str:
     """Return `text`, without its middle if it would take more than so many columns (UAX #11), of which one is left."""
     if text.isascii() and len(text) <= columns:
         return text
-    from wcwidth import wcwidth  # 10 ms, and most names are ASCII and short
-
-    widths = [max(wcwidth(character), 0) for character in text]
+    widths = widths_of(text)
     if sum(widths) <= columns:
         return text
     room = max(columns - 1, 0)

@@ -1,10 +1,11 @@
 """Long lines in rows: all but the first are set in, so that no part of a line can look like a line of its own."""
 
+from p2p_peer.cli.widths import widths_of
+
 __all__ = ["in_rows"]
 
 _INDENT = "  "
 _NARROW = 10  # columns: below that nothing can be read anyway
-_AS_EMOJI = "\ufe0f"  # makes the character before it one of two columns, in some terminals (UTS #51 §1.4.3)
 
 
 def in_rows(text: str, columns: int, used: int = 0) -> str:
@@ -14,14 +15,8 @@ def in_rows(text: str, columns: int, used: int = 0) -> str:
     """
     if columns < _NARROW or len(text) <= (columns - used) // 2:  # no character takes more than two
         return text
-    from wcwidth import wcwidth  # 10 ms, and most lines are short
-
-    def width_of(some: str) -> int:
-        return sum(1 if character == _AS_EMOJI else max(wcwidth(character), 0) for character in some)
-
     rows = [""]
-    for character in text:
-        width = width_of(character)
+    for character, width in zip(text, widths_of(text), strict=True):
         if used + width > columns:
             head, blank, word = rows[-1].rpartition(" ")
             if head.strip() and len(word) < columns // 2:  # a longer one is broken where the row ends
@@ -29,7 +24,7 @@ def in_rows(text: str, columns: int, used: int = 0) -> str:
             else:
                 word = ""
             rows.append(_INDENT + word)
-            used = len(_INDENT) + width_of(word)
+            used = len(_INDENT) + sum(widths_of(word))
         rows[-1] += character
         used += width
     return "\n".join(rows)
