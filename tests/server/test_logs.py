@@ -182,3 +182,17 @@ def test_a_library_has_ten_lines_a_minute(clock: ManualClock, caplog: pytest.Log
         assert all(passes(record("p2p_server.app")) for _ in range(30))
         caplog.clear()
         clock.advance(60)
+
+
+def test_nothing_that_a_library_logs_looks_like_a_line_of_ours(err: io.StringIO) -> None:
+    set_up(err, "text", "info")
+    library = logging.getLogger("grpc")
+    try:
+        raise ValueError("\x1b[2J\n2026-01-01T00:00:00.000+00:00 INFO p2p_server: all is well")
+    except ValueError:
+        library.exception("what came\x1b[2J\n2026-01-01T00:00:00.000+00:00 INFO p2p_server: %s", "all is well")
+    first, *more = err.getvalue().splitlines()
+    assert "\x1b" not in err.getvalue()
+    assert first.endswith("what came\\x1b[2J\\n2026-01-01T00:00:00.000+00:00 INFO p2p_server: all is well")
+    assert more
+    assert all(line.startswith("  ") for line in more)
