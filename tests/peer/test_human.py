@@ -59,6 +59,8 @@ def test_what_it_is_called_without_a_count(label: str, says: str) -> None:
         ("語語語", 5, "語…語"),
         ("語語語", 4, "語…"),
         ("e\u0301e\u0301", 2, "e\u0301e\u0301"),
+        ("❤\ufe0f" * 3, 6, "❤\ufe0f" * 3),
+        ("❤\ufe0f" * 3, 5, "❤\ufe0f…❤\ufe0f"),
         ("abc", 1, "…"),
     ],
 )
