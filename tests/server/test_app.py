@@ -27,12 +27,13 @@ from tests.server.client import HELPER, PATIENCE, RelayPeer, channel_to, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
 from tests.server.logged import events, lines
+from tests.server.pairs import tickets, welcomed
 
 
 async def test_stopping_tells_everybody_and_closes_the_ports(mediator: Mediator, peer: OpenPeer) -> None:
     peers = [peer(mediator, n) for n in range(6)]
-    for welcomed in peers[:4]:
-        await welcomed.enter()
+    for one in peers[:4]:
+        await one.enter()
     await peers[4].challenged()
     await peers[5].challenged()
     started = time.monotonic()
@@ -187,14 +188,9 @@ async def test_a_key_that_is_taken_away_ends_its_streams(
 ) -> None:
     folder = admit(0, 1)
     mediator = await start(authorized=folder)
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    tickets = [(await one.read("match")).relay_ticket for one in (a, b)]
-    sides = [RelayPeer(mediator) for _ in tickets]
-    for side, ticket in zip(sides, tickets, strict=True):
+    a, b = await welcomed(mediator, peer)
+    sides = RelayPeer(mediator), RelayPeer(mediator)
+    for side, ticket in zip(sides, await tickets(a, b), strict=True):
         await side.send(ticket=ticket)
     for side in sides:
         await side.present()

@@ -10,9 +10,10 @@ from p2p_proto import mediator_pb2 as pb
 from p2p_server.app import Mediator
 from p2p_server.config import HostPort
 
-from tests.server.client import PATIENCE, Peer, RelayPeer
+from tests.server.client import PATIENCE, RelayPeer
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
+from tests.server.pairs import tickets
 from tests.server.scraped import scrape, value
 
 SHOWN = HostPort("127.0.0.1", 0)
@@ -23,12 +24,6 @@ async def shown(mediator: Mediator, wanted: float, name: str, **labels: str) -> 
     async with asyncio.timeout(PATIENCE):
         while value(await scrape(mediator), name, **labels) != wanted:
             await asyncio.sleep(0)
-
-
-async def match(a: Peer, b: Peer) -> tuple[bytes, bytes]:
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    return (await a.read("match")).relay_ticket, (await b.read("match")).relay_ticket
 
 
 async def test_peers_that_come_wait_meet_and_go(start: StartMediator, peer: OpenPeer) -> None:
@@ -112,7 +107,7 @@ async def test_what_is_relayed(start: StartMediator, peer: OpenPeer) -> None:
     await a.enter()
     await b.enter()
     sides = [RelayPeer(mediator) for _ in range(2)]
-    for side, ticket in zip(sides, await match(a, b), strict=True):
+    for side, ticket in zip(sides, await tickets(a, b), strict=True):
         await side.send(ticket=ticket)
     for side in sides:
         await side.present()

@@ -17,10 +17,11 @@ from p2p_server.app import Mediator
 from p2p_server.authorized import KeyFolder, KeysUnreadable
 
 from tests import keys
-from tests.server.client import Peer, RelayPeer, until
+from tests.server.client import RelayPeer, until
 from tests.server.clock import ManualClock
 from tests.server.conftest import OpenPeer, StartMediator
 from tests.server.logged import events, lines
+from tests.server.pairs import tickets, welcomed
 from tests.server.raw_http2 import ShutConnection
 
 LARGEST = bytes(protocol.MAX_RELAY_DATA_BYTES)
@@ -56,23 +57,9 @@ def enter(join: Join) -> Callable[..., Awaitable[RelayPeer]]:
 Enter = Callable[[Mediator, bytes], Awaitable[RelayPeer]]
 
 
-async def match(a: Peer, b: Peer) -> tuple[bytes, bytes]:
-    """Match two peers; return the ticket of each."""
-    await a.advertise(b.id)
-    await b.advertise(a.id)
-    return (await a.read("match")).relay_ticket, (await b.read("match")).relay_ticket
-
-
-async def tickets(mediator: Mediator, peer: OpenPeer) -> tuple[bytes, bytes]:
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    return await match(a, b)
-
-
 async def relay(mediator: Mediator, peer: OpenPeer, enter: Enter) -> tuple[RelayPeer, RelayPeer]:
     """Two sides that know of each other."""
-    first, second = await tickets(mediator, peer)
+    first, second = await tickets(*await welcomed(mediator, peer))
     one, other = await enter(mediator, first), await enter(mediator, second)
     await one.present()
     await other.present()
@@ -99,7 +86,7 @@ async def test_bytes_go_both_ways_as_they_are(mediator: Mediator, peer: OpenPeer
 
 async def test_the_first_waits_for_the_second(start: StartMediator, peer: OpenPeer, enter: Enter) -> None:
     mediator = await start()
-    first, second = await tickets(mediator, peer)
+    first, second = await tickets(*await welcomed(mediator, peer))
     one = await enter(mediator, first)
     await one.send(data=b"early")
     other = await enter(mediator, second)
@@ -135,10 +122,8 @@ async def test_who_goes_takes_the_other_along(mediator: Mediator, peer: OpenPeer
 
 async def test_it_outlives_the_meet_streams(start: StartMediator, peer: OpenPeer, enter: Enter) -> None:
     mediator = await start()
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    first, second = await match(a, b)
+    a, b = await welcomed(mediator, peer)
+    first, second = await tickets(a, b)
     one, other = await enter(mediator, first), await enter(mediator, second)
     await one.present()
     await a.close()
@@ -157,16 +142,14 @@ async def test_welcome_says_whether_there_is_a_relay(start: StartMediator, peer:
     a, b = peer(mediator, 0), peer(mediator, 1)
     assert not (await a.enter()).relays
     await b.enter()
-    assert await match(a, b) == (b"", b"")
+    assert await tickets(a, b) == (b"", b"")
     end = await join(mediator).end()
     assert (end.code, end.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "relay-off")
 
 
 async def test_a_ticket_is_good_where_the_peer_dialled(start: StartMediator, peer: OpenPeer) -> None:
     mediator = await start()
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
+    a, b = await welcomed(mediator, peer)
     await a.advertise(b.id)
     await b.advertise(a.id)
     to_a, to_b = await a.read("match"), await b.read("match")
@@ -180,7 +163,7 @@ async def test_a_ticket_that_was_not_issued_is_refused(
     start: StartMediator, peer: OpenPeer, enter: Enter, ticket: bytes
 ) -> None:
     mediator = await start()
-    await tickets(mediator, peer)
+    await tickets(*await welcomed(mediator, peer))
     end = await (await enter(mediator, ticket)).end()
     assert (end.code, end.reason) == (grpc.StatusCode.PERMISSION_DENIED, "relay-ticket")
 
@@ -188,7 +171,7 @@ async def test_a_ticket_that_was_not_issued_is_refused(
 async def test_a_ticket_is_good_once_and_for_one_seat(start: StartMediator, peer: OpenPeer, enter: Enter) -> None:
     """Whoever has the ticket of one side twice does not become both."""
     mediator = await start()
-    first, second = await tickets(mediator, peer)
+    first, second = await tickets(*await welcomed(mediator, peer))
     one = await enter(mediator, first)
     assert (await (await enter(mediator, first)).end()).reason == "relay-ticket"
     other = await enter(mediator, second)
@@ -201,7 +184,7 @@ async def test_a_ticket_is_good_for_thirty_seconds(
     start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
 ) -> None:
     mediator = await start()
-    first, second = await tickets(mediator, peer)
+    first, second = await tickets(*await welcomed(mediator, peer))
     clock.advance(29.9)
     one = await enter(mediator, first)
     await until(lambda: len(mediator._relay._desk) == 1)
@@ -215,11 +198,9 @@ async def test_another_match_of_the_same_two_takes_the_place_of_unused_tickets(
     start: StartMediator, peer: OpenPeer, enter: Enter
 ) -> None:
     mediator = await start()
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    older = await match(a, b)
-    newer = await match(a, b)
+    a, b = await welcomed(mediator, peer)
+    older = await tickets(a, b)
+    newer = await tickets(a, b)
     assert len(mediator._relay._desk) == 2
     assert (await (await enter(mediator, older[0])).end()).reason == "relay-ticket"
     one, other = await enter(mediator, newer[0]), await enter(mediator, newer[1])
@@ -232,8 +213,8 @@ async def test_tickets_of_two_matches_do_not_meet(start: StartMediator, peer: Op
     a, b, c = (peer(mediator, n) for n in range(3))
     for one in (a, b, c):
         await one.enter()
-    with_b, of_b = await match(a, b)
-    with_c, of_c = await match(a, c)
+    with_b, of_b = await tickets(a, b)
+    with_c, of_c = await tickets(a, c)
     streams = [await enter(mediator, ticket) for ticket in (with_b, of_c, of_b, with_c)]
     for stream in streams:
         await stream.present()
@@ -269,7 +250,7 @@ async def test_a_peer_has_one_rate_for_all_its_relays(
     a, b, c = (peer(mediator, n) for n in range(3))
     for one in (a, b, c):
         await one.enter()
-    streams = [await enter(mediator, ticket) for ticket in (*await match(a, b), *await match(a, c))]
+    streams = [await enter(mediator, ticket) for ticket in (*await tickets(a, b), *await tickets(a, c))]
     for stream in streams:
         await stream.present()
     for _ in range(4):
@@ -289,7 +270,7 @@ async def test_all_relays_have_one_rate_together(
     c, d = peer(mediator, 2), peer(mediator, 3)
     await c.enter()
     await d.enter()
-    third, fourth = [await enter(mediator, ticket) for ticket in await match(c, d)]
+    third, fourth = [await enter(mediator, ticket) for ticket in await tickets(c, d)]
     await third.present()
     await fourth.present()
     for _ in range(2):
@@ -320,10 +301,10 @@ async def test_all_relays_have_so_many_bytes_a_day_together(
         assert (end.reason, end.details) == ("relay-limit", used_up)
         assert end.retry_after is not None
         assert 864 <= end.retry_after <= 870  # a hundredth of a day, and what was sent too much
-    refused = await (await enter(mediator, (await match(c, d))[0])).end()
+    refused = await (await enter(mediator, (await tickets(c, d))[0])).end()
     assert (refused.reason, refused.details, refused.retry_after) == ("relay-limit", used_up, end.retry_after)
     clock.advance(end.retry_after)
-    for stream in [await enter(mediator, ticket) for ticket in await match(c, d)]:
+    for stream in [await enter(mediator, ticket) for ticket in await tickets(c, d)]:
         await stream.present()
 
 
@@ -357,7 +338,7 @@ async def test_two_peers_are_relayed_so_many_bytes_a_day(
     for each in (a, b, c):
         each.answers_pings = False
         await each.enter()
-    one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
+    one, other = [await enter(mediator, ticket) for ticket in await tickets(a, b)]
     await one.present()
     await other.present()
     await one.send(data=LARGEST)
@@ -371,15 +352,15 @@ async def test_two_peers_are_relayed_so_many_bytes_a_day(
     (told,) = events(caplog, "relay-limit")
     assert (told["level"], {told["peer"], told["other"]}) == ("info", {str(a.id), str(b.id)})
     assert told["why"] == end.details
-    for ticket in await match(b, a):  # whoever asked for it
+    for ticket in await tickets(b, a):  # whoever asked for it
         refused = await (await enter(mediator, ticket)).end()
         assert (refused.reason, refused.details) == ("relay-limit", end.details)
-    for ticket in await match(a, c):  # with others they may still talk
+    for ticket in await tickets(a, c):  # with others they may still talk
         await enter(mediator, ticket)
     clock.advance(600)  # something is free again, and not worth a relay
-    assert (await (await enter(mediator, (await match(a, b))[0])).end()).reason == "relay-limit"
+    assert (await (await enter(mediator, (await tickets(a, b))[0])).end()).reason == "relay-limit"
     clock.advance(300)
-    for stream in [await enter(mediator, ticket) for ticket in await match(a, b)]:
+    for stream in [await enter(mediator, ticket) for ticket in await tickets(a, b)]:
         await stream.present()
 
 
@@ -391,22 +372,22 @@ async def test_a_peer_sends_so_many_bytes_a_day(
     for each in (a, b, c):
         each.answers_pings = False
         await each.enter()
-    one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
+    one, other = [await enter(mediator, ticket) for ticket in await tickets(a, b)]
     await one.send(data=LARGEST)
     await other.present()
     assert (await other.read()).data == LARGEST
     await one.close()
     await other.end()
-    one, other = [await enter(mediator, ticket) for ticket in await match(a, c)]
+    one, other = [await enter(mediator, ticket) for ticket in await tickets(a, c)]
     await one.send(data=LARGEST)  # with what is around it more than the day's
     used_up = "as much was relayed for one of them as may be in a day"
     for end in (await one.end(), await other.end()):
         assert (end.reason, end.details) == ("relay-limit", used_up)
-    first, second = await match(a, c)
+    first, second = await tickets(a, c)
     for ticket in (first, second):  # whoever comes first learns why nobody comes
         end = await (await enter(mediator, ticket)).end()
         assert (end.reason, end.details) == ("relay-limit", used_up)
-    first, second = await match(a, c)
+    first, second = await tickets(a, c)
     waiting = await enter(mediator, second)
     await until(lambda: len(mediator._relay._desk) == 1)
     await enter(mediator, first)
@@ -424,15 +405,15 @@ async def test_relays_at_once_are_few(
     a, b, c = (peer(mediator, n) for n in range(3))
     for one in (a, b, c):
         await one.enter()
-    one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
+    one, other = [await enter(mediator, ticket) for ticket in await tickets(a, b)]
     await one.present()
     await other.present()
-    refused, _ = await match(a, c)
+    refused, _ = await tickets(a, c)
     end = await (await enter(mediator, refused)).end()
     assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "relay-limit")
     await one.close()
     await other.end()
-    again = [await enter(mediator, ticket) for ticket in await match(a, c)]
+    again = [await enter(mediator, ticket) for ticket in await tickets(a, c)]
     for stream in again:
         await stream.present()
 
@@ -473,7 +454,7 @@ async def test_a_key_that_cannot_be_read_is_not_one_that_was_taken_away(
         raise KeysUnreadable
 
     mediator = await start(authorized=admit(0, 1))
-    ticket, _ = await tickets(mediator, peer)
+    ticket, _ = await tickets(*await welcomed(mediator, peer))
     monkeypatch.setattr(KeyFolder, "whose", fail)
     end = await (await enter(mediator, ticket)).end()
     assert (end.code, end.reason) == (grpc.StatusCode.UNAVAILABLE, "keys-unreadable")
@@ -572,7 +553,7 @@ async def test_streams_without_a_ticket_count_for_their_address(
     start: StartMediator, peer: OpenPeer, join: Join, enter: Enter, clock: ManualClock
 ) -> None:
     mediator = await start(handshakes_per_second=0.5)  # two at once
-    ticket = (await tickets(mediator, peer))[0]
+    ticket = (await tickets(*await welcomed(mediator, peer)))[0]
     end = await (await enter(mediator, ticket)).end()
     assert (end.code, end.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "handshake-rate")
     clock.advance(2)
@@ -584,7 +565,7 @@ async def test_who_does_not_read_holds_up_its_own_relay_and_is_counted_until_it_
     start: StartMediator, peer: OpenPeer, enter: Enter, clock: ManualClock
 ) -> None:
     mediator = await start(relay_rate=0, patience=1000)
-    first, second = await tickets(mediator, peer)
+    first, second = await tickets(*await welcomed(mediator, peer))
     one = await enter(mediator, first)
     shut = await ShutConnection.open(mediator)
     shut.call("/punchwire.v1.Mediator/Relay", pb.RelayMessage(ticket=second).SerializeToString())
@@ -601,7 +582,7 @@ async def test_who_does_not_read_holds_up_its_own_relay_and_is_counted_until_it_
 
 async def test_nothing_is_taken_before_the_other_side_is_there(start: StartMediator, peer: OpenPeer) -> None:
     mediator = await start()
-    first, _ = await tickets(mediator, peer)
+    first, _ = await tickets(*await welcomed(mediator, peer))
     shut = await ShutConnection.open(mediator)
     stream = shut.call("/punchwire.v1.Mediator/Relay", pb.RelayMessage(ticket=first).SerializeToString())
     await until(lambda: len(mediator._relay._desk) == 1)
@@ -616,17 +597,15 @@ async def test_nothing_is_left_behind(
 ) -> None:
     mediator = await start(relay_rate=FOUR)
     before = asyncio.all_tasks()
-    a, b = peer(mediator, 0), peer(mediator, 1)
-    await a.enter()
-    await b.enter()
-    one, other = [await enter(mediator, ticket) for ticket in await match(a, b)]
+    a, b = await welcomed(mediator, peer)
+    one, other = [await enter(mediator, ticket) for ticket in await tickets(a, b)]
     await one.present()
     await other.present()
     for _ in range(5):
         await one.send(data=LARGEST)  # the last one has to wait for its turn
     for _ in range(4):
         await other.read()
-    alone, _ = await match(a, b)
+    alone, _ = await tickets(a, b)
     waiting = await enter(mediator, alone)
     await until(lambda: len(mediator._relay._desk) == 1)
     for stream in (one, waiting, a, b):

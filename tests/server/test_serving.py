@@ -23,6 +23,7 @@ from p2p_server.serving import serve
 
 from tests.server.client import PATIENCE, End, Peer, RelayPeer, channel_to
 from tests.server.conftest import OpenPeer
+from tests.server.pairs import tickets
 
 ROOT = Path(__file__).parents[2]
 PATHS = os.pathsep.join(str(ROOT / folder) for folder in ("proto", "core", "server"))
@@ -117,9 +118,7 @@ class Pair:
     async def meet(cls, a: Peer, b: Peer) -> Self:
         await a.enter()
         await b.enter()
-        await a.advertise(b.id)
-        await b.advertise(a.id)
-        return cls(a, b, ((await a.read("match")).relay_ticket, (await b.read("match")).relay_ticket))
+        return cls(a, b, await tickets(a, b))
 
 
 def is_sent_away(end: End) -> bool:
