@@ -30,6 +30,7 @@ from p2p_peer.mediation import Mediation
 from p2p_peer.mediator import MediatorClient, StunServer
 from p2p_peer.options import ConnectOptions, Paths
 from p2p_server.limits import Limits
+from p2p_server.matching import Table
 
 from tests.keys import key
 from tests.peer.a_mediator import real_mediator
@@ -76,6 +77,19 @@ async def sides(tmp_path: Path) -> AsyncIterator[tuple[Side, Side]]:
                 await soon(side.end())
 
 
+@pytest.fixture
+def withdrawn(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once the mediator has taken an offer back. What the other side says comes another way, and may come first."""
+    real, event = Table.withdraw, asyncio.Event()
+
+    def withdraw(table: Table, *arguments: Any) -> None:
+        real(table, *arguments)
+        event.set()
+
+    monkeypatch.setattr(Table, "withdraw", withdraw)
+    return event
+
+
 async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
     await soon(asyncio.gather(sides[0].further(3), sides[1].further(1)))
     first, further = sides[0].made[0].agreement, sides[0].made[1].agreement
@@ -112,7 +126,7 @@ async def test_the_relay_only_where_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("why", [PeerDidNotCome, asyncio.CancelledError])
 async def test_nobody_is_matched_with_who_has_given_up_waiting(
-    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch, why: type[BaseException]
+    sides: tuple[Side, Side], withdrawn: asyncio.Event, monkeypatch: pytest.MonkeyPatch, why: type[BaseException]
 ) -> None:
     """Else the other side would punch towards ports that are closed, while this side waits once more."""
     ours, theirs = sides
@@ -127,6 +141,7 @@ async def test_nobody_is_matched_with_who_has_given_up_waiting(
         monkeypatch.setattr(MediatorClient, "advertise", advertise)
     with pytest.raises(why):
         await soon(waiting)
+    await soon(withdrawn.wait())
     monkeypatch.undo()
     with pytest.raises(PeerDidNotCome):
         await soon(theirs.further(1, A_MOMENT))
@@ -134,7 +149,7 @@ async def test_nobody_is_matched_with_who_has_given_up_waiting(
 
 
 async def test_a_renewal_that_crossed_with_its_match_is_taken_back(
-    sides: tuple[Side, Side], monkeypatch: pytest.MonkeyPatch
+    sides: tuple[Side, Side], withdrawn: asyncio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would be matched with the next offer of the other side, which is for the session that began meanwhile."""
     ours, theirs = sides
@@ -150,6 +165,7 @@ async def test_a_renewal_that_crossed_with_its_match_is_taken_back(
     monkeypatch.setattr(meeting.Meeting, "_match_until_it_is_old", match)
     await soon(asyncio.gather(ours.further(1), theirs.further(1)))
     assert len(renewed) == 1
+    await soon(withdrawn.wait())
     with pytest.raises(PeerDidNotCome):
         await soon(theirs.further(2, A_MOMENT))
 
