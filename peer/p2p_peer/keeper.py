@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from p2p_core import limits
 from p2p_core.agreement import Agreement, OtherSession
 from p2p_core.errors import ConnectionLost, Malformed, MediatorUnreachable, PeerDidNotCome, PunchwireError
+from p2p_core.machines.channels import FellSilent
 from p2p_core.proof import PathKind, Role
 from p2p_core.punching import PunchPurpose
 from p2p_core.wire import rejoin
@@ -26,7 +27,13 @@ from p2p_peer.session import Session
 __all__ = ["Keeper"]
 
 RECOVERY_TIME = 60.0  # s without a channel until the session is given up: a laptop changes networks in a tenth of it
-GONE_TIME = 3.0  # s, once the mediator has said that the other side left it: its program has ended, or it comes again
+# Once the mediator has said that the other side left it, its program has ended, or its network has changed. It notices
+# that path and mediator are dead as late as we do, give or take the 5 s between two pings, and comes again at once.
+GONE_TIME = 3.0  # s, when its system has ended the path, as it does for a program that ends
+RETURN_TIME = 10.0  # s, when nobody has
+# Where a network changed, the mediator is as silent as the path. It asks every 15 s: a stream that is quiet for so long
+# may be well, and then one more handshake was made.
+MEDIATOR_QUIET = 10.0  # s
 COMING_TIME = 10.0  # s for the other side to come to an attempt
 UPGRADE_AFTER = (0.5, 2.0, 5.0, 15.0, 30.0)  # s of relaying before each try of something direct, with fresh sockets
 RETRY_AFTER = 0.5  # s between attempts while there is no channel
@@ -161,7 +168,7 @@ class Keeper:
         try:
             if self._mediation.is_lost:
                 self._why_not = _NO_MEDIATOR
-            await self._mediation.renew()
+            await self._mediation.renew(None if self._lost_at is None else MEDIATOR_QUIET)
             await self._pace()
             if called < number:
                 await self._call(number)
@@ -219,13 +226,15 @@ class Keeper:
     async def _mourn(self, error: PunchwireError) -> None:
         """Say now and then why there is no other channel; give the session up when that has been so for too long."""
         lost_at, gone_since = self._lost_at, None
+        was_ended = self._session.path is not PathKind.RELAY and not isinstance(error, FellSilent)
+        gone_time = GONE_TIME if was_ended else RETURN_TIME
         assert lost_at is not None
         said_at = lost_at
         while self._lost_at == lost_at and not self._session.is_over:
             now = self._loop.time()
             gone = self._mediation.client.has_left(self._attempts.peer)
             gone_since = (gone_since or now) if gone else None
-            if gone_since is not None and now >= gone_since + GONE_TIME:
+            if gone_since is not None and now >= gone_since + gone_time:
                 self._session.give_up(ConnectionLost(f"{error}; {_GONE}"))
                 return
             if now >= lost_at + RECOVERY_TIME:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Callable
 
 from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAdmitted, PunchwireError, Replaced
@@ -71,13 +72,14 @@ class Mediation:
             notify(MediatorBack())
         notify(Admitted())
 
-    async def renew(self) -> None:
+    async def renew(self, quiet: float | None = None) -> None:
         """Make the stream again if it has ended, no sooner than the mediator wants it. Raises as `open`.
 
-        The mediator has to have the key it had.
+        Also if nothing has come over it for `quiet` s: gRPC may take 30 s to notice that a network is no more. The
+        mediator has to have the key it had.
         """
         why = self.client.why_ended
-        if why is None:
+        if why is None and (quiet is None or time.monotonic() < self.client.heard_at + quiet):
             return
         if isinstance(why, HOPELESS):
             raise why

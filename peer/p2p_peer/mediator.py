@@ -110,6 +110,7 @@ class MediatorClient:
         self._signals: asyncio.Queue[tuple[PeerId, bytes]] = asyncio.Queue(_MAX_SIGNALS)
         self._departures: dict[PeerId, asyncio.Future[None]] = {}
         self.why_ended: PunchwireError | None = None  # None: the stream goes on
+        self.heard_at = time.monotonic()  # when something came last
         self.welcome = Welcome(None, (), None)
 
     @classmethod
@@ -187,6 +188,7 @@ class MediatorClient:
 
     async def close(self) -> None:
         """End the stream and the connection."""
+        self.why_ended = self.why_ended or MediatorUnreachable("the stream to the mediator was closed")
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -264,6 +266,7 @@ class MediatorClient:
             raise await self._why_it_ended() from error
         if not isinstance(message, bytes):  # grpc.aio.EOF
             raise await self._why_it_ended()
+        self.heard_at = time.monotonic()
         try:
             return pb.ToPeer.FromString(message)
         except DecodeError as error:

@@ -54,6 +54,7 @@ QUICK: Final = {  # in every row
     "p2p_peer.channel.pump.LINGER": 0.1,
     "p2p_peer.cli.errand._QUIET": 0.1,
     "p2p_peer.keeper.GONE_TIME": 0.1,
+    "p2p_peer.keeper.RETURN_TIME": 0.1,
 }
 SILENCE: Final = {"p2p_core.machines.liveness.DEAD_AFTER": 0.4}
 ASK_OFTEN: Final = {"p2p_core.machines.liveness.PING_EVERY": 0.05}

@@ -6,6 +6,7 @@ Whatever becomes of a path, a message arrives, and arrives once.
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tests.programs import Keys, Mediator, Programs
 pytestmark = pytest.mark.netns
 
 DIRECT = ("tcp", "quic")
+SETTLED = 5.0  # s: gRPC asks as it connects, and notices at once what changes before it is answered
 LIVENESS = 60.0  # s for a dead path to be noticed (15 s are allowed) and replaced
 
 
@@ -192,15 +194,25 @@ def test_what_was_tried_is_said_where_nothing_works(
                 assert tried in error["message"]
 
 
+def another_address(lab: Lab) -> None:
+    disturbances.change_address(lab, "a", "10.1.0.77")
+
+
+def later(disturb: Callable[[Lab], None], lab: Lab) -> None:
+    time.sleep(SETTLED)
+    disturb(lab)
+
+
 @pytest.mark.parametrize(
     ("begins", "disturb", "goes_on"),
     [
         (("tcp",), lambda lab: disturbances.cut(lab, "tcp"), ("quic",)),
         (("tcp",), disturbances.cut, ("relay",)),
-        (("tcp",), lambda lab: disturbances.change_address(lab, "a", "10.1.0.77"), DIRECT),
+        (("tcp",), another_address, DIRECT),
+        (("tcp",), lambda lab: later(another_address, lab), DIRECT),
         (("tcp",), lambda lab: disturbances.forget_flows(lab.namespace("ra")), DIRECT),
     ],
-    ids=["TCP is cut", "all is cut", "another address", "the NAT forgets"],
+    ids=["TCP is cut", "all is cut", "another address", "another address, later", "the NAT forgets"],
 )
 def test_a_chat_moves_when_its_path_dies(
     begins: tuple[str, ...],
@@ -219,6 +231,20 @@ def test_a_chat_moves_when_its_path_dies(
         chat.say("in between")
         assert chat.moved() in goes_on
         chat.say("after")
+        chat.heard()
+        chat.end()
+
+
+def test_a_relayed_chat_goes_on_from_another_address(
+    programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
+) -> None:
+    with Lab("pr-nopreserve", "port-restricted") as lab:
+        chat = Chat(MeetingPlace(lab, programs, keys, tmp_path), programs, "--relay-only")
+        chat.say("before")
+        chat.heard()
+        later(another_address, lab)
+        chat.say("in between")
+        assert chat.moved() == "relay"
         chat.heard()
         chat.end()
 

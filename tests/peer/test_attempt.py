@@ -96,6 +96,17 @@ async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
     assert (further.session_id, further.role, further.counter) == (first.session_id, first.role, 3)
 
 
+async def test_a_further_channel_when_one_has_come_again_to_the_mediator(sides: tuple[Side, Side]) -> None:
+    ours, theirs = sides
+    before = ours.mediation.client
+    before.heard_at -= 3600.0
+    await soon(ours.mediation.renew(3600.0))
+    assert ours.mediation.client is not before
+    await until(lambda: theirs.mediation.client.has_left(ours.attempts._setting.parties.own))
+    await soon(asyncio.gather(ours.further(1), theirs.further(1)))
+    assert theirs.mediation.client.is_matched(ours.attempts._setting.parties.own)
+
+
 async def test_a_stun_server_of_the_users_without_an_address_is_told_of_once(tmp_path: Path) -> None:
     told: list[ConnectEvent] = []
     server = StunServer("a..b", 3478, Transport.UDP)

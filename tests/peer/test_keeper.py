@@ -8,8 +8,16 @@ from typing import Any, cast
 
 import pytest
 from p2p_core.agreement import OtherSession
-from p2p_core.errors import ConnectionLost, MediatorUnreachable, NoPath, PeerDidNotCome, PunchwireError, Replaced
+from p2p_core.errors import (
+    ConnectionLost,
+    MediatorUnreachable,
+    NoPath,
+    PeerDidNotCome,
+    PunchwireError,
+    Replaced,
+)
 from p2p_core.identity import PeerId
+from p2p_core.machines.channels import FellSilent
 from p2p_core.proof import PathKind, Role
 from p2p_core.punching import PunchPurpose
 from p2p_core.wire import rejoin
@@ -21,6 +29,7 @@ from p2p_peer.paths.relay import RelayLimit
 from tests.peer.pair import agreement, soon, until
 
 LOST = ConnectionLost("the cable is out")
+SILENT = FellSilent("nobody says anything")
 GONE = "it has left the mediator, too: its program has ended, or it is cut off"
 
 
@@ -29,6 +38,7 @@ class Client:
     signals: asyncio.Queue[tuple[PeerId, bytes]] = field(default_factory=asyncio.Queue)
     sent: list[bytes] = field(default_factory=list)
     gone: bool = False
+    asked: int = 0  # how often, whether the other side is
 
     async def signalled(self) -> tuple[PeerId, bytes]:
         return await self.signals.get()
@@ -37,6 +47,7 @@ class Client:
         self.sent.append(body)
 
     def has_left(self, peer: PeerId) -> bool:
+        self.asked += 1
         return self.gone
 
 
@@ -45,6 +56,7 @@ class Mediation:
     client: Client = field(default_factory=Client)
     down: PunchwireError | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)  # not set: it wants to be left alone for now
+    renewals: list[float | None] = field(default_factory=list)  # for how long it may have been quiet
 
     def __post_init__(self) -> None:
         self.open.set()
@@ -53,7 +65,8 @@ class Mediation:
     def is_lost(self) -> bool:
         return self.down is not None or not self.open.is_set()
 
-    async def renew(self) -> None:
+    async def renew(self, quiet: float | None = None) -> None:
+        self.renewals.append(quiet)
         await self.open.wait()
         if self.down is not None:
             raise self.down
@@ -303,6 +316,36 @@ async def test_the_other_side_has_left_the_mediator_for_good(
     assert scene.session.given_up == []
     scene.mediation.client.gone = True
     await until(lambda: scene.session.given_up == [f"{LOST}; {GONE}"])
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [(PathKind.TCP, SILENT), (PathKind.QUIC, SILENT), (PathKind.RELAY, SILENT), (PathKind.RELAY, LOST)],
+)
+async def test_the_other_side_may_be_changing_networks(
+    scenes: list[Scene], monkeypatch: pytest.MonkeyPatch, path: PathKind, error: ConnectionLost
+) -> None:
+    """Nobody has ended the path, or only the mediator: its program may be there, and need as long as we to notice."""
+    monkeypatch.setattr(keeper_module, "GONE_TIME", 0.0)
+    scenes.append(scene := Scene(Role.RESPONDER, path))
+    scene.mediation.client.gone = True
+    scene.keeper.channel_lost(error)
+    await until(lambda: scene.mediation.client.asked > 5)
+    assert scene.session.given_up == []
+    (await scene.attempt()).makes(PathKind.TCP)
+    await until(lambda: len(scene.session.moves) == 1)
+    monkeypatch.setattr(keeper_module, "RETURN_TIME", 0.01)
+    scene.keeper.channel_lost(SILENT)
+    await until(lambda: scene.session.given_up == [f"{SILENT}; {GONE}"])
+
+
+async def test_a_mediator_that_is_quiet_is_suspected_once_the_path_is_lost(scenes: list[Scene]) -> None:
+    scenes.append(scene := Scene(Role.RESPONDER, PathKind.RELAY))
+    scene.call(1)
+    (await scene.attempt()).fails()
+    scene.keeper.channel_lost(SILENT)
+    await scene.attempt(2)
+    assert scene.mediation.renewals == [None, keeper_module.MEDIATOR_QUIET]
 
 
 async def test_an_upgrade_is_under_way_when_the_other_side_goes(

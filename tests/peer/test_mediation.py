@@ -193,6 +193,33 @@ async def test_a_stream_that_goes_on_is_not_renewed() -> None:
         assert at.mediation.client is client
 
 
+async def test_a_stream_that_is_quiet_is_made_again_where_that_is_wanted() -> None:
+    """After a change of networks it may take gRPC half a minute to notice."""
+    async with scene(welcome) as at:
+        await at.open()
+        quiet = at.mediation.client
+        await soon(at.mediation.renew(3600.0))
+        assert at.mediation.client is quiet
+        quiet.heard_at -= 3600.0
+        await soon(at.mediation.renew())
+        assert at.mediation.client is quiet
+        await soon(at.mediation.renew(3600.0))
+        assert at.mediation.client is not quiet
+        assert quiet.why_ended is not None
+        assert not at.mediation.is_lost
+
+
+async def test_a_stream_that_was_quiet_is_still_made_again_when_that_failed_at_first() -> None:
+    async with scene(one_after_the_other(welcome, refusing(), welcome)) as at:
+        await at.open()
+        at.mediation.client.heard_at -= 3600.0
+        with pytest.raises(MediatorUnreachable, match="details"):
+            await soon(at.mediation.renew(3600.0))
+        assert at.mediation.is_lost
+        await soon(at.mediation.renew())
+        assert not at.mediation.is_lost
+
+
 async def test_what_a_stream_says_at_its_end_is_heeded_at_once() -> None:
     async with scene(admitting_for_a_moment("9")) as at:
         await at.open()

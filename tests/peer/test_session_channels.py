@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from p2p_core.errors import ConnectionLost, NoPath, RemoteProtocolError, SourceChanged, TransferFailed
+from p2p_core.machines.channels import FellSilent
 from p2p_core.machines.liveness import DEAD_AFTER
 from p2p_core.machines.session import FAREWELL_TIME
 from p2p_core.proof import PathKind, Role
@@ -220,6 +221,7 @@ async def test_a_channel_that_has_gone_silent_is_lost(moving: Moving, clock: Clo
     session._driver._pump._stop_reading()
     clock.advance(DEAD_AFTER)
     session._driver._on_deadline()
+    assert isinstance(moving.keepers[0].lost[0], FellSilent)
     assert str(moving.keepers[0].lost[0]) == "the other side has gone silent"
     await moving.move()
     await soon(session.send_message("hello"))

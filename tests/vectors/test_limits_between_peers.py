@@ -37,6 +37,7 @@ SESSION = {
     "answers kept for a side that does not say what has come": (transfers.MAX_UNHEARD,),
     "attempts at once": (keeper.ATTEMPTS_AT_ONCE, keeper.ATTEMPT_EVERY),
     "without a channel": (keeper.RECOVERY_TIME,),
+    "without a channel, when the other side has left the mediator": (keeper.GONE_TIME, keeper.RETURN_TIME),
 }
 TRANSFER = {
     "transfers offered and not over, in one direction": (transfers.MAX_OFFERED,),

@@ -13,7 +13,11 @@ from p2p_core.machines.liveness import ANSWER_TIME, Liveness
 from p2p_core.machines.outbox import Outbox, is_counted
 from p2p_core.wire.frames import Frame, Pong, Resume
 
-__all__ = ["Channels"]
+__all__ = ["Channels", "FellSilent"]
+
+
+class FellSilent(ConnectionLost):
+    """Nothing comes over a channel any more, and nothing has ended it: somebody may just be changing networks."""
 
 
 class _State(Enum):
@@ -107,7 +111,7 @@ class Channels:
         Raises `ConnectionLost` when the other side is gone.
         """
         if self.liveness.is_dead(now):
-            raise ConnectionLost("the other side has gone silent")
+            raise FellSilent("the other side has gone silent")
         if self.liveness.is_deaf(now):
             raise ConnectionLost(f"the other side has answered nothing for {ANSWER_TIME:g} s")
         if (ping := self.liveness.on_deadline(now)) is not None:
