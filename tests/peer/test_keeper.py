@@ -351,7 +351,7 @@ async def test_a_mediator_that_is_quiet_is_suspected_once_the_path_is_lost(scene
 async def test_an_upgrade_is_under_way_when_the_other_side_goes(
     scenes: list[Scene], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "GONE_TIME", 0.01)
+    monkeypatch.setattr(keeper_module, "RETURN_TIME", 0.01)
     scenes.append(scene := Scene(Role.INITIATOR, PathKind.RELAY))
     await scene.attempt()
     scene.mediation.client.gone = True
