@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Callable
 
 from p2p_core.errors import MediatorKeyChanged, MediatorUnreachable, NotAdmitted, PunchwireError, Replaced
@@ -79,7 +78,7 @@ class Mediation:
         mediator has to have the key it had.
         """
         why = self.client.why_ended
-        if why is None and (quiet is None or time.monotonic() < self.client.heard_at + quiet):
+        if why is None and (quiet is None or self.client.quiet_for < quiet):
             return
         if isinstance(why, HOPELESS):
             raise why

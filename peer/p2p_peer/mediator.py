@@ -110,7 +110,7 @@ class MediatorClient:
         self._signals: asyncio.Queue[tuple[PeerId, bytes]] = asyncio.Queue(_MAX_SIGNALS)
         self._departures: dict[PeerId, asyncio.Future[None]] = {}
         self.why_ended: PunchwireError | None = None  # None: the stream goes on
-        self.heard_at = time.monotonic()  # when something came last
+        self._heard_at = time.monotonic()
         self.welcome = Welcome(None, (), None)
 
     @classmethod
@@ -181,6 +181,11 @@ class MediatorClient:
             return arrival
         self._ended = arrival
         raise arrival
+
+    @property
+    def quiet_for(self) -> float:
+        """How long nothing has come over this stream, in seconds."""
+        return time.monotonic() - self._heard_at
 
     def departure(self, peer: PeerId) -> "asyncio.Future[None]":
         """Return what is done once the mediator says that `peer`, which it has introduced, has left it."""
@@ -266,7 +271,7 @@ class MediatorClient:
             raise await self._why_it_ended() from error
         if not isinstance(message, bytes):  # grpc.aio.EOF
             raise await self._why_it_ended()
-        self.heard_at = time.monotonic()
+        self._heard_at = time.monotonic()
         try:
             return pb.ToPeer.FromString(message)
         except DecodeError as error:

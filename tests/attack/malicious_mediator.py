@@ -28,12 +28,7 @@ NONCE = bytes(range(32))
 
 def falsified(match: pb.Match, **fields: Any) -> pb.Match:
     """The same match with other fields."""
-    changed = pb.Match()
-    changed.CopyFrom(match)
-    for name in fields:
-        changed.ClearField(name)  # type: ignore[arg-type]
-    changed.MergeFrom(pb.Match(**fields))
-    return changed
+    return pb.Match(**({field.name: value for field, value in match.ListFields()} | fields))
 
 
 @dataclass(eq=False)

@@ -99,7 +99,7 @@ async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
 async def test_a_further_channel_when_one_has_come_again_to_the_mediator(sides: tuple[Side, Side]) -> None:
     ours, theirs = sides
     before = ours.mediation.client
-    before.heard_at -= 3600.0
+    before._heard_at -= 3600.0
     await soon(ours.mediation.renew(3600.0))
     assert ours.mediation.client is not before
     await until(lambda: theirs.mediation.client.has_left(ours.attempts._setting.parties.own))

@@ -200,7 +200,7 @@ async def test_a_stream_that_is_quiet_is_made_again_where_that_is_wanted() -> No
         quiet = at.mediation.client
         await soon(at.mediation.renew(3600.0))
         assert at.mediation.client is quiet
-        quiet.heard_at -= 3600.0
+        quiet._heard_at -= 3600.0
         await soon(at.mediation.renew())
         assert at.mediation.client is quiet
         await soon(at.mediation.renew(3600.0))
@@ -212,7 +212,7 @@ async def test_a_stream_that_is_quiet_is_made_again_where_that_is_wanted() -> No
 async def test_a_stream_that_was_quiet_is_still_made_again_when_that_failed_at_first() -> None:
     async with scene(one_after_the_other(welcome, refusing(), welcome)) as at:
         await at.open()
-        at.mediation.client.heard_at -= 3600.0
+        at.mediation.client._heard_at -= 3600.0
         with pytest.raises(MediatorUnreachable, match="details"):
             await soon(at.mediation.renew(3600.0))
         assert at.mediation.is_lost
