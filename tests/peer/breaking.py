@@ -44,6 +44,10 @@ class Wire:
             loop.create_task(self._carry(*ends)) for ends in (self._middle, (second.socket, first.socket))
         ]
 
+    async def has_carried(self, more_than: int) -> None:
+        """Wait for so many bytes, both ways together."""
+        await until(lambda: self.carried > more_than)
+
     async def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:

@@ -115,7 +115,7 @@ async def test_a_connection_that_is_left_while_it_works(moving: Moving) -> None:
     traffic = Traffic(moving, 64 * MIB)
     for wire, both in zip(moving.wires, made, strict=False):
         traffic.chat(10)
-        await until(lambda wire=wire: wire.carried > 3 * MIB)  # type: ignore[misc]
+        await wire.has_carried(3 * MIB)
         for session, channel in zip(moving.pair.sessions, both, strict=True):
             session.move_to(channel)
     await traffic.check()
@@ -356,11 +356,11 @@ async def test_given_up_between_channels(moving: Moving) -> None:
     ours, theirs = moving.peers
     theirs.accept_all(moving.pair.inbox)
     sendings = []
-    for count, name in enumerate(("a", "b", "c"), 1):
+    for name in ("a", "b", "c"):
         moving.pair.file(name, 40 * MIB)
         sendings.append(moving.pair.start(name))
-        await until(lambda count=count: len(theirs.session._driver.incoming._transfers) == count)  # type: ignore[misc]
-    await until(lambda: moving.wires[-1].carried > 3 * MIB)
+        await until(lambda: len(theirs.session._driver.incoming._transfers) == len(sendings))
+    await moving.wires[-1].has_carried(3 * MIB)
     await lose(moving)
     ours.session.cancel(1)
     theirs.session.cancel(3)
@@ -379,7 +379,7 @@ async def test_a_file_that_changed_while_there_was_no_channel(moving: Moving) ->
     path = moving.pair.file("a", 40 * MIB)
     moving.pair.file("b", 1)
     sending = moving.pair.start("a", "b")
-    await until(lambda: moving.wires[-1].carried > MIB)
+    await moving.wires[-1].has_carried(MIB)
     await lose(moving)
     path.write_bytes(bytes(40 * MIB))
     await moving.move()
@@ -501,7 +501,7 @@ async def test_a_file_that_cannot_be_stored_is_told_over_the_next_channel(
 
     monkeypatch.setattr(os, "pwrite", pwrite)
     sending = moving.pair.start("a", "b")
-    await until(lambda: moving.wires[-1].carried > MIB)
+    await moving.wires[-1].has_carried(MIB)
     await lose(moving)
     gate.set()
     await theirs.wait_for(FileFailed)
@@ -611,7 +611,7 @@ async def test_nothing_is_said_on_a_new_channel_before_the_other_side_has_spoken
 async def test_from_tcp_to_quic_and_back(moving: Moving) -> None:
     traffic = Traffic(moving, 24 * MIB)
     quic, tcp = await channels(udp_paths()), await moving.new_channels()
-    await until(lambda: moving.wires[0].carried > 3 * MIB)
+    await moving.wires[0].has_carried(3 * MIB)
     for count, (both, kind) in enumerate(((quic, PathKind.QUIC), (tcp, PathKind.TCP)), 1):
         for session, channel in zip(moving.pair.sessions, both, strict=True):
             session.move_to(channel)
