@@ -22,12 +22,11 @@ from typing import Any
 from benchmarks.figures import as_table, end_in_order, positive
 from tests.lab import matrix, rootless
 from tests.lab.matrix import Pair
-from tests.lab.meetings import MeetingPlace, Outcome
+from tests.lab.meetings import DIRECT, MeetingPlace, Outcome
 from tests.lab.netns import LabError
 from tests.programs import Keys, ProgramFailed
 
 LABS = 2  # at once; a third one on two processors begins to show in the medians
-DIRECT = ("tcp", "quic")
 ENOUGH_WITH_LOSS = 0.9  # of the tries
 
 

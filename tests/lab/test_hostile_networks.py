@@ -14,65 +14,15 @@ from typing import Any
 import pytest
 
 from tests.lab import disturbances, ipv6, stranger, tunnel
-from tests.lab.meetings import HTTPS, STUN_PORT, MeetingPlace, on
+from tests.lab.chat import LIVENESS, Chat
+from tests.lab.meetings import DIRECT, HTTPS, STUN_PORT, MeetingPlace, on
 from tests.lab.nat import Lab
 from tests.lab.rst_storm import RstStorm
 from tests.programs import Keys, Mediator, Programs
 
 pytestmark = pytest.mark.netns
 
-DIRECT = ("tcp", "quic")
 SETTLED = 5.0  # s: gRPC asks as it connects, and notices at once what changes before it is answered
-LIVENESS = 60.0  # s for a dead path to be noticed (15 s are allowed) and replaced
-
-
-class Chat:
-    """Two peers that read what they say from their standard inputs, and what they have said so far."""
-
-    def __init__(self, place: MeetingPlace, programs: Programs, *flags: str) -> None:
-        self.peers = {host: place.peer(programs, host, *flags, stdin=subprocess.PIPE) for host in "ab"}
-        self._said: dict[str, list[str]] = {"a": [], "b": []}
-        for peer in self.peers.values():
-            peer.wait_for("connected")
-
-    @property
-    def path(self) -> str:
-        """The one it began on."""
-        one, other = (peer.wait_for("connected")["path"] for peer in self.peers.values())
-        assert one == other
-        return str(one)
-
-    def say(self, text: str) -> None:
-        """Let both say something; it need not arrive."""
-        for host, peer in self.peers.items():
-            said = f"{text}, says {host}"
-            self._said[host].append(said)
-            stdin = peer.process.stdin
-            assert stdin is not None
-            stdin.write(f"{said}\n")
-            stdin.flush()
-
-    def heard(self) -> None:
-        """Wait until both have been shown all that was said."""
-        for host, other in (("a", "b"), ("b", "a")):
-            self.peers[host].wait_for("message", LIVENESS, nth=len(self._said[other]))
-
-    def moved(self) -> str:
-        """Wait until both say that the path has changed; return the last one."""
-        for peer in self.peers.values():
-            peer.wait_for("path_changed", LIVENESS)
-        one, other = (peer.all("path_changed")[-1]["path"] for peer in self.peers.values())
-        assert one == other
-        return str(one)
-
-    def end(self) -> None:
-        """Both leave in good order: each was shown what the other said, in order and once."""
-        for peer in self.peers.values():
-            assert peer.process.stdin is not None
-            peer.process.stdin.close()
-        assert [peer.exit_code(LIVENESS) for peer in self.peers.values()] == [0, 0]
-        for host, other in (("a", "b"), ("b", "a")):
-            assert [message["text"] for message in self.peers[host].all("message")] == self._said[other]
 
 
 @pytest.mark.netns("delay")
@@ -150,14 +100,14 @@ class TestBehindATunnel:
     ) -> None:
         flags = [word for server in stun_servers for word in ("--stun", server)]
         outcome = self.tunnelled(lab, programs, keys, tmp_path).meet(*flags, stderr=None)
-        assert (outcome.path, outcome.failure) == ("tcp", "")
+        assert outcome.is_direct, outcome
 
     def test_peers_punch_with_stun_servers_that_the_mediator_names(
         self, lab: Lab, stun_servers: list[str], programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
     ) -> None:
         flags = [word for server in stun_servers for word in ("--stun-server", server)]
         outcome = self.tunnelled(lab, programs, keys, tmp_path, *flags).meet(stderr=None)
-        assert (outcome.path, outcome.failure) == ("tcp", "")
+        assert outcome.is_direct, outcome
 
 
 def test_strangers_at_private_addresses_are_not_taken_for_the_peer(
@@ -167,7 +117,7 @@ def test_strangers_at_private_addresses_are_not_taken_for_the_peer(
     with Lab("port-restricted", "port-restricted") as lab:
         with stranger.in_place_of(lab, "a") as seen_by_b, stranger.in_place_of(lab, "b") as seen_by_a:
             outcome = MeetingPlace(lab, programs, keys, tmp_path).meet(stderr=None)
-        assert (outcome.path, outcome.failure) == ("tcp", "")
+        assert outcome.is_direct, outcome
         assert seen_by_a
         assert seen_by_b
 
@@ -204,18 +154,17 @@ def later(disturb: Callable[[Lab], None], lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("begins", "disturb", "goes_on"),
+    ("disturb", "goes_on"),
     [
-        (("tcp",), lambda lab: disturbances.cut(lab, "tcp"), ("quic",)),
-        (("tcp",), disturbances.cut, ("relay",)),
-        (("tcp",), another_address, DIRECT),
-        (("tcp",), lambda lab: later(another_address, lab), DIRECT),
-        (("tcp",), lambda lab: disturbances.forget_flows(lab.namespace("ra")), DIRECT),
+        (lambda lab: disturbances.cut(lab, "tcp"), ("quic",)),
+        (disturbances.cut, ("relay",)),
+        (another_address, DIRECT),
+        (lambda lab: later(another_address, lab), DIRECT),
+        (lambda lab: disturbances.forget_flows(lab.namespace("ra")), DIRECT),
     ],
     ids=["TCP is cut", "all is cut", "another address", "another address, later", "the NAT forgets"],
 )
 def test_a_chat_moves_when_its_path_dies(
-    begins: tuple[str, ...],
     disturb: Callable[[Lab], None],
     goes_on: tuple[str, ...],
     programs: Programs,
@@ -223,13 +172,12 @@ def test_a_chat_moves_when_its_path_dies(
     tmp_path: Path,
 ) -> None:
     with Lab("pr-nopreserve", "port-restricted") as lab:
-        chat = Chat(MeetingPlace(lab, programs, keys, tmp_path), programs)
-        assert chat.path in begins
+        chat = Chat.over_tcp(MeetingPlace(lab, programs, keys, tmp_path), programs)
         chat.say("before")
         chat.heard()
         disturb(lab)
         chat.say("in between")
-        assert chat.moved() in goes_on
+        chat.moves_to(*goes_on)
         chat.say("after")
         chat.heard()
         chat.end()
@@ -244,18 +192,17 @@ def test_a_relayed_chat_goes_on_from_another_address(
         chat.heard()
         later(another_address, lab)
         chat.say("in between")
-        assert chat.moved() == "relay"
+        chat.moves_to("relay")
         chat.heard()
         chat.end()
 
 
 def test_resets_in_the_middle_of_a_chat_move_it(programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path) -> None:
     with Lab("port-restricted", "port-restricted") as lab:
-        chat = Chat(MeetingPlace(lab, programs, keys, tmp_path), programs)
-        assert chat.path == "tcp"
+        chat = Chat.over_tcp(MeetingPlace(lab, programs, keys, tmp_path), programs)
         with RstStorm(lab) as storm:
             chat.say("before")
-            assert chat.moved() == "quic"
+            chat.moves_to("quic")
             chat.say("after")
             chat.heard()
             assert storm.resets
@@ -272,7 +219,7 @@ def test_a_relayed_chat_moves_when_something_direct_comes_up(
         chat.say("over the relay")
         chat.heard()
         disturbances.heal(lab)
-        assert chat.moved() in DIRECT
+        chat.moves_to(*DIRECT)
         chat.say("directly")
         chat.heard()
         chat.end()

@@ -14,9 +14,10 @@ import pytest
 
 from tests.lab import disturbances
 from tests.lab.cable import Cable
-from tests.lab.meetings import on
+from tests.lab.chat import Chat
+from tests.lab.meetings import MeetingPlace
 from tests.lab.nat import Lab
-from tests.programs import PATIENCE, Keys, Peer, Programs, end
+from tests.programs import PATIENCE, Keys, Programs, end
 
 pytestmark = pytest.mark.netns
 
@@ -27,38 +28,24 @@ BUSY = 20.0  # s
 BUSY_PEER = Path(__file__).with_name("busy_peer.py")
 
 
-def say(peer: Peer, text: str) -> None:
-    assert peer.process.stdin is not None
-    peer.process.stdin.write(f"{text}\n")
-    peer.process.stdin.flush()
-
-
 def test_a_path_that_is_lost_after_the_mediator_was_restarted(
     programs: Programs, keys: tuple[Keys, Keys], tmp_path: Path
 ) -> None:
     """Neither side has a stream to the new mediator before it needs one; both come then, and find each other."""
-    alice_keys, bob_keys = keys
     with Lab("port-restricted", "port-restricted") as lab:
-        where = {"start": on(lab, "med"), "host": lab.mediator_address}
-        mediator = programs.mediator(tmp_path / "mediator", keys, *PORTS, **where)
-        options = {"stdin": subprocess.PIPE}
-        alice = programs.peer("alice", mediator, alice_keys, bob_keys, start=on(lab, "a"), **options)
-        bob = programs.peer("bob", mediator, bob_keys, alice_keys, start=on(lab, "b"), **options)
-        assert [peer.wait_for("connected")["path"] for peer in (alice, bob)] == ["tcp", "tcp"]
-        mediator.process.kill()
-        mediator.process.wait(PATIENCE)
-        say(alice, "without a mediator")
-        assert bob.wait_for("message")["text"] == "without a mediator"
-        programs.mediator(tmp_path / "mediator", keys, *PORTS, **where)
+        place = MeetingPlace(lab, programs, keys, tmp_path)
+        chat = Chat.over_tcp(place, programs)
+        place.mediator.process.kill()
+        place.mediator.process.wait(PATIENCE)
+        chat.say("without a mediator")
+        chat.heard()
+        MeetingPlace(lab, programs, keys, tmp_path)
         disturbances.cut(lab, "tcp")
-        say(alice, "on another path")
-        assert [peer.wait_for("path_changed")["path"] for peer in (alice, bob)] == ["quic", "quic"]
-        assert bob.wait_for("message", nth=2)["text"] == "on another path"
-        for peer in (alice, bob):
-            assert peer.process.stdin is not None
-            peer.process.stdin.close()
+        chat.say("on another path")
+        chat.moves_to("quic")
+        chat.end()
+        for peer in chat.peers.values():
             assert peer.first("mediator_lost") is None  # which is told of while the other side is waited for
-        assert (alice.exit_code(), bob.exit_code()) == (0, 0)
 
 
 def test_who_is_gone_without_a_word_is_gone_soon_and_who_is_busy_is_not(

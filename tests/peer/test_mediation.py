@@ -174,11 +174,18 @@ async def test_it_is_not_admitted_when_it_comes_again() -> None:
             await at.open()
 
 
-async def test_it_comes_no_more_when_the_waiting_is_over() -> None:
-    async with scene(refusing("2"), wait=0.3) as at:
+async def test_it_comes_no_more_when_the_waiting_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = asyncio.timeout(None)
+
+    async def over(stream: Stream) -> None:
+        limit.reschedule(asyncio.get_running_loop().time())
+        await stream.stay()
+
+    async with scene(one_after_the_other(refusing("2"), refusing("3"), over)) as at:
+        monkeypatch.setattr(at.mediation.waiting, "timeout", lambda: limit)
         with pytest.raises(MediatorUnreachable, match="details") as caught:
             await at.open()
-        assert caught.value.retry_after == 2
+        assert caught.value.retry_after == 3
         assert at.steps == [MediatorReached, MediatorLost]
 
 
