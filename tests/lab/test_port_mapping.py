@@ -149,9 +149,9 @@ def test_a_public_address_needs_no_mapping() -> None:
 def test_a_mapping_is_renewed_before_it_ends(protocol: str, tmp_path: Path) -> None:
     with lab() as it:
         router = Miniupnpd.start(it, tmp_path)
-        holder = hold(it, protocol, lifetime=2)
+        holder = hold(it, protocol, lifetime=4)
         first = max(lease.expires for lease in router.leases())
-        eventually(lambda: any(lease.expires > first + 2 for lease in router.leases()))
+        eventually(lambda: any(lease.expires > first + 4 for lease in router.leases()))
         assert reach_udp(it, holder.udp) == reach_tcp(it, holder.tcp) == b"HELLO"
         holder.leave()
         assert router.rules() == 0
