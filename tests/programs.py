@@ -14,10 +14,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from p2p_core.identity import PeerId, load_public_key
 
+DIRECT: Final = frozenset({"tcp", "quic"})  # paths; QUIC is taken where a busy machine holds TCP up for 0.1 s
 PATIENCE = 30.0  # s for anything to happen; it takes less than one
 
 Start = Callable[..., subprocess.Popen[str]]  # takes an argument vector and the options of Popen

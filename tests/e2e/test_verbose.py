@@ -59,7 +59,7 @@ def steps(world: World, own: Keys, other: Keys) -> list[str]:
         "the other side's NAT maps UDP: independent, TCP: independent",
         r"the other side's candidates: host/tcp 127\.0\.0\.1:\d+.*",
         r"the mediator sees the other side at 127\.0\.0\.1:\d+",
-        r"chosen: the connection that (went to|came from) .*:\d+",
+        r"chosen: (the connection that (went to|came from)|UDP with) .*:\d+",
         "TLS 1.3 with X25519MLKEM768; proving our key",
         f"the other side's proof verifies: it is {other.peer.short}",
         r"channel 0 is there, \d\.\d{3} s after both had advertised",

@@ -22,9 +22,9 @@ from typing import Any
 from benchmarks.figures import as_table, end_in_order, positive
 from tests.lab import matrix, rootless
 from tests.lab.matrix import Pair
-from tests.lab.meetings import DIRECT, MeetingPlace, Outcome
+from tests.lab.meetings import MeetingPlace, Outcome
 from tests.lab.netns import LabError
-from tests.programs import Keys, ProgramFailed
+from tests.programs import DIRECT, Keys, ProgramFailed
 
 LABS = 2  # at once; a third one on two processors begins to show in the medians
 ENOUGH_WITH_LOSS = 0.9  # of the tries
@@ -39,7 +39,7 @@ class Row:
 
     def met(self, loss: float) -> list[Outcome]:
         """The tries that took the expected path, or one as good."""
-        good = DIRECT if loss and self.pair.path in DIRECT else (self.pair.path,)
+        good = DIRECT if loss and self.pair.path in DIRECT else {self.pair.path}
         return [outcome for outcome in self.outcomes if outcome.path in good]
 
     @property

@@ -15,10 +15,10 @@ import pytest
 
 from tests.lab import disturbances, ipv6, stranger, tunnel
 from tests.lab.chat import LIVENESS, Chat
-from tests.lab.meetings import DIRECT, HTTPS, STUN_PORT, MeetingPlace, on
+from tests.lab.meetings import HTTPS, STUN_PORT, MeetingPlace, on
 from tests.lab.nat import Lab
 from tests.lab.rst_storm import RstStorm
-from tests.programs import Keys, Mediator, Programs
+from tests.programs import DIRECT, Keys, Mediator, Programs
 
 pytestmark = pytest.mark.netns
 

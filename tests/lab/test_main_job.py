@@ -9,9 +9,8 @@ import pytest
 from p2p_core.wire.punch_record import RECORD_BYTES
 
 from tests.lab import disturbances
-from tests.lab.meetings import DIRECT
 from tests.lab.nat import Lab, Topology
-from tests.programs import Keys, Mediator, Peer, Programs
+from tests.programs import DIRECT, Keys, Mediator, Peer, Programs
 
 pytestmark = pytest.mark.netns
 
@@ -67,7 +66,7 @@ def test_messages_and_a_file_across_nats(
         assert (alice.exit_code(), bob.exit_code()) == (0, 0)
         for peer, other in ((alice, "b"), (bob, "a")):
             connected = peer.wait_for("connected")
-            assert connected["path"] in (DIRECT if topology == "same-lan" else ("tcp",))
+            assert connected["path"] in (DIRECT if topology == "same-lan" else {"tcp"})
             expected = lab.address(other) if topology == "same-lan" else lab.public_address(other)
             assert connected["address"].rpartition(":")[0] == expected
         assert bob.wait_for("message")["text"] == "from a"

@@ -14,10 +14,10 @@ import pytest
 
 from tests.lab import probe
 from tests.lab.chat import Chat
-from tests.lab.meetings import DIRECT, MeetingPlace
+from tests.lab.meetings import MeetingPlace
 from tests.lab.miniupnpd import OUTSIDE, Miniupnpd, eventually
 from tests.lab.nat import Lab
-from tests.programs import Keys, Programs
+from tests.programs import DIRECT, Keys, Programs
 
 pytestmark = pytest.mark.netns("miniupnpd")
 

@@ -10,7 +10,7 @@ from p2p_peer.gather.port_mapping.gateways import Gateway
 from p2p_peer.gather.port_mapping.mapper import Mapped, MappingFailed
 from p2p_peer.gather.port_mapping.mapping import FoundProtocol, Mappings, PortMapping, find_protocols
 
-from tests.peer.pair import soon, until
+from tests.peer.pair import Clock, soon, until
 
 OURS = IPv4Address("10.1.0.10")
 GATEWAY = Gateway(IPv4Address("10.1.0.1"), OURS)
@@ -247,34 +247,34 @@ async def test_a_failure_to_give_back_is_not_the_end(give: Give, ports: PortMapp
     assert pcp.closed == 1
 
 
-@pytest.fixture
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapping, "LEAST_PAUSE", 0.0)
-
-
-@pytest.mark.usefixtures("no_pause")
-async def test_a_mapping_is_renewed_and_may_move(give: Give, ports: PortMapping) -> None:
-    pcp = FakeMapper(lifetime=0.02)
+async def test_a_mapping_is_renewed_and_may_move(give: Give, ports: PortMapping, clock: Clock) -> None:
+    pcp = FakeMapper(lifetime=3600)
     pcp.port_step = 1
     give(pcp=pcp)
     mappings = ports.start(4000, None, [OURS])
     assert await done(mappings) == [mapped(UDP, 4000)]
-    await until(lambda: mappings.candidates()[0].address.port >= 4003)
+    for port in (4001, 4002, 4003):
+        clock.advance(1800.0)
+        await until(lambda port=port: mappings.candidates()[0].address.port == port)
     await soon(ports.close())
-    assert set(pcp.said[1:-1]) == {("renew", UDP)}
-    assert pcp.said[-1] == ("unmap", UDP)
+    assert pcp.said == [("map", UDP), *[("renew", UDP)] * 3, ("unmap", UDP)]
 
 
-@pytest.mark.usefixtures("no_pause")
-async def test_a_renewal_is_tried_as_long_as_the_mapping_lives(give: Give, ports: PortMapping) -> None:
-    pcp = FakeMapper(lifetime=0.05)
+async def test_a_renewal_is_tried_as_long_as_the_mapping_lives(give: Give, ports: PortMapping, clock: Clock) -> None:
+    pcp = FakeMapper(lifetime=3600)
     give(pcp=pcp)
     mappings = ports.start(4000, None, [OURS])
     await done(mappings)
     pcp.refused = {UDP}
     [holding] = mappings._holdings
-    await until(holding._leases[0]._renewal.done)
-    assert pcp.said.count(("renew", UDP)) > 1
+    renewal = holding._leases[0]._renewal
+    for tries, half_of_what_is_left in enumerate((1800.0, 900.0, 450.0), 1):
+        clock.advance(half_of_what_is_left)
+        await until(lambda tries=tries: pcp.said.count(("renew", UDP)) == tries)
+        assert not renewal.done()
+    clock.advance(450.0)
+    await until(renewal.done)
+    assert pcp.said.count(("renew", UDP)) == 4
 
 
 async def test_a_mapping_without_end_is_not_renewed(give: Give, ports: PortMapping) -> None:

@@ -49,7 +49,7 @@ from p2p_peer.trust import MediatorId
 from tests.keys import key
 from tests.peer.fake_session import FakeSession
 from tests.peer.other_side import OtherSide
-from tests.peer.pair import channels, session_on, soon
+from tests.peer.pair import Clock, channels, session_on, soon
 from tests.peer.scene import Said, TypedLines
 
 ID = MediatorId(bytes(range(32)))
@@ -485,6 +485,7 @@ async def test_a_timeout_while_the_other_side_is_gone(
     connecting: Callable[[Connecting], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
 ) -> None:
     """What was missing when the two had met is missing still, however far they get the next time."""
     monkeypatch.chdir(tmp_path)
@@ -498,11 +499,12 @@ async def test_a_timeout_while_the_other_side_is_gone(
             notify(Authenticated(0.25))
             asyncio.get_running_loop().call_soon(session.lose)
             return session
+        clock.advance(5.0)
         return await for_ever()
 
     connecting(connect)
-    with pytest.raises(TransferFailed, match=r"not everything was sent or received within 0\.1 s \(--timeout\)"):
-        await soon(a_run(options("--receive", "--yes", "--timeout", "0.1")).run())
+    with pytest.raises(TransferFailed, match=r"not everything was sent or received within 5 s \(--timeout\)"):
+        await soon(a_run(options("--receive", "--yes", "--timeout", "5")).run())
     assert len(tries) == 2
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -205,12 +204,13 @@ class _Lease:
 
     async def _renew(self) -> None:
         """Ask again when half of the time that is left is over (RFC 6887 §11.2.1), until there is none left."""
-        expires = time.monotonic() + self.mapped.lifetime
-        while math.isfinite(expires) and (left := expires - time.monotonic()) > 0:
+        now = asyncio.get_running_loop().time
+        expires = now() + self.mapped.lifetime
+        while math.isfinite(expires) and (left := expires - now()) > 0:
             await asyncio.sleep(max(left / 2, LEAST_PAUSE))
             try:
                 self.mapped = await self._mapper.map(self.mapped.transport, self.mapped.port, self.mapped)
             except MappingFailed as failure:
                 _log.info("the mapping of %s was not renewed: %s", self.mapped.external, failure)
             else:
-                expires = time.monotonic() + self.mapped.lifetime
+                expires = now() + self.mapped.lifetime
