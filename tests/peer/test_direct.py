@@ -40,7 +40,7 @@ from tests.peer.directly import (
     open_sockets,
     own_ports,
 )
-from tests.peer.pair import soon, until
+from tests.peer.pair import Clock, soon, until
 
 LOWER, HIGHER = sorted((ALICE, BOB), key=id_of)  # the session's initiator, and its responder
 
@@ -261,12 +261,15 @@ async def test_dialled_again_until_somebody_is_there(
 
 
 async def test_dialled_again_until_the_time_is_over(
-    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch
+    start: Meetings, ports: list[int], monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(direct, "AGAIN", 0.001)
-    error = await start(ALICE, DirectMode.CONNECT, ports[0], wait=0.1).error()
+    dials = start(ALICE, DirectMode.CONNECT, ports[0], wait=5)
+    await dials.wait_for(NotReached)
+    clock.advance(5.0)
+    error = await dials.error()
     assert isinstance(error, NoPath)
-    assert str(error) == f"cannot reach the peer at {HERE}:{ports[0]} within 0.1 s: nobody listens there"
+    assert str(error) == f"cannot reach the peer at {HERE}:{ports[0]} within 5 s: nobody listens there"
 
 
 async def test_whoever_is_turned_away_does_not_dial_again(start: Meetings) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -204,23 +205,28 @@ def lying(address: str) -> Answer:
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
-    ("answer", "why"),
+    "answer",
     [
-        (lambda *_: None, "no answer"),
-        (lambda *_: b"\x00", "no answer"),
-        (lambda request, _: request.encode(), "no answer"),
-        (lambda _, source: BindingResponse(bytes(12), source).encode(), "no answer"),
-        (lambda request, source: honest(request, source)[:-4], "no answer"),
-        (lambda request, _: b"\x01\x11" + request.encode()[2:], "no answer"),  # an error
-        (lying("0.0.0.0"), "it says that we are at 0.0.0.0:4242"),
-        (lying("239.255.255.250"), "it says that we are at 239.255.255.250:4242"),
-        (lying("2001:db8::1"), "it says that we are at"),
+        lambda *_: None,
+        lambda *_: b"\x00",
+        lambda request, _: request.encode(),
+        lambda _, source: BindingResponse(bytes(12), source).encode(),
+        lambda request, source: honest(request, source)[:-4],
+        lambda request, _: b"\x01\x11" + request.encode()[2:],  # an error
     ],
-    ids=["silent", "byte", "request", "transaction", "short", "error", "unspecified", "group", "family"],
+    ids=["silent", "byte", "request", "transaction", "short", "error"],
 )
-async def test_a_server_that_does_not_answer_as_it_should(sock: UdpSocket, answer: Answer, why: str) -> None:
+async def test_what_is_no_answer(sock: UdpSocket, answer: Answer) -> None:
     async with udp_stun_server(answer) as server:
-        with pytest.raises(StunFailed, match=f"{server.address}: {why}"):
+        with pytest.raises(StunFailed, match=f"{server.address}: no answer"):
+            await soon(sock.ask(server.address))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "239.255.255.250", "2001:db8::1"])
+async def test_an_answer_that_cannot_be_true(sock: UdpSocket, address: str) -> None:
+    async with udp_stun_server(lying(address)) as server:
+        said = f"it says that we are at {Address.of(address, 4242)}"
+        with pytest.raises(StunFailed, match=re.escape(f"{server.address}: {said}")):
             await soon(sock.ask(server.address))
 
 
