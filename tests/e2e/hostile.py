@@ -43,8 +43,9 @@ class Hostile:
     async def shake_hands(self) -> TlsSocket:
         """Take TLS to its end, and prove nothing."""
         tls = TlsSocket(self.path.socket, self.role)
-        while tls.handshake_to_binding() is not None or tls.handshake_to_end() is not None:
-            await asyncio.sleep(0.001)
+        for step in (tls.handshake_to_binding, tls.handshake_to_end):  # each until it is done, and then no more
+            while step() is not None:
+                await asyncio.sleep(0.001)
         return tls
 
     async def prove(self) -> OtherSide:

@@ -2,17 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
+import pytest
 from p2p_core.wire.candidate import Address
+from p2p_peer.gather.port_mapping import questions
 from p2p_peer.gather.port_mapping.gateways import Gateway
 from p2p_peer.gather.port_mapping.http import Location
 
-__all__ = ["GATEWAY", "Datagrams", "WebServer", "datagrams", "http_answer", "web_server"]
+__all__ = ["GATEWAY", "Datagrams", "WebServer", "datagrams", "http_answer", "impatient", "web_server"]
 
 GATEWAY = Gateway(IPv4Address("127.0.0.1"), IPv4Address("127.0.0.1"))
 
@@ -46,6 +48,14 @@ async def datagrams(answer: Callable[[bytes], Iterable[bytes]], host: str = "127
         yield server
     finally:
         transport.close()
+
+
+@contextmanager
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A datagram that is not answered is sent twice, and soon given up."""
+    with monkeypatch.context() as patch:
+        patch.setattr(questions, "WAITS", (0.02, 0.02))
+        yield
 
 
 @dataclass
