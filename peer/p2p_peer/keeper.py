@@ -31,9 +31,6 @@ RECOVERY_TIME = 60.0  # s without a channel until the session is given up: a lap
 # that path and mediator are dead as late as we do, give or take the 5 s between two pings, and comes again at once.
 GONE_TIME = 3.0  # s, when its system has ended the path, as it does for a program that ends
 RETURN_TIME = 10.0  # s, when nobody has
-# Where a network changed, the mediator is as silent as the path. It asks every 15 s: a stream that is quiet for so long
-# may be well, and then one more handshake was made.
-MEDIATOR_QUIET = 10.0  # s
 COMING_TIME = 10.0  # s for the other side to come to an attempt
 UPGRADE_AFTER = (0.5, 2.0, 5.0, 15.0, 30.0)  # s of relaying before each try of something direct, with fresh sockets
 RETRY_AFTER = 0.5  # s between attempts while there is no channel
@@ -168,7 +165,8 @@ class Keeper:
         try:
             if self._mediation.is_lost:
                 self._why_not = _NO_MEDIATOR
-            await self._mediation.renew(None if self._lost_at is None else MEDIATOR_QUIET)
+            # What ended the path may have ended the stream to the mediator as well; over which a call has just come.
+            await self._mediation.renew(is_doubtful=self._lost_at is not None and called < number)
             await self._pace()
             if called < number:
                 await self._call(number)

@@ -71,15 +71,14 @@ class Mediation:
             notify(MediatorBack())
         notify(Admitted())
 
-    async def renew(self, quiet: float | None = None) -> None:
+    async def renew(self, *, is_doubtful: bool = False) -> None:
         """Make the stream again if it has ended, no sooner than the mediator wants it. Raises as `open`.
 
-        Also if nothing has come over it for `quiet` s: gRPC may take 30 s to notice that a network is no more. The
-        mediator has to have the key it had.
+        Where that `is_doubtful`, the mediator is asked first. It has to have the key it had.
         """
-        why = self.client.why_ended
-        if why is None and (quiet is None or self.client.quiet_for < quiet):
+        if not self.is_lost and not (is_doubtful and not await self.client.answers()):
             return
+        why = self.client.why_ended
         if isinstance(why, HOPELESS):
             raise why
         await self.client.close()

@@ -35,7 +35,9 @@ STEP_TIME = 10.0  # s for the mediator to answer a step of the handshake
 _ATTEMPTS = 3  # to hear the reason: it is lost seldom
 _MAX_INTRODUCTIONS = 8  # not yet taken; a mediator that sends more has to wait
 _MAX_SIGNALS = 8  # likewise; what comes above that is dropped
+ANSWER_TIME = 2.0  # s for the mediator to show that it is there: some round trips, and a packet lost
 _METHOD = "/punchwire.v1.Mediator/Meet"
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"  # its messages are not read here: empty ones are as good
 _ROLES: dict[Any, Role] = {pb.INITIATOR: Role.INITIATOR, pb.RESPONDER: Role.RESPONDER}
 _TRANSPORTS: dict[Any, Transport] = {pb.UDP: Transport.UDP, pb.TCP: Transport.TCP}
 _MAX_MESSAGE = 2 * limits.MAX_OFFER_BYTES
@@ -110,7 +112,6 @@ class MediatorClient:
         self._signals: asyncio.Queue[tuple[PeerId, bytes]] = asyncio.Queue(_MAX_SIGNALS)
         self._departures: dict[PeerId, asyncio.Future[None]] = {}
         self.why_ended: PunchwireError | None = None  # None: the stream goes on
-        self._heard_at = time.monotonic()
         self.welcome = Welcome(None, (), None)
 
     @classmethod
@@ -182,10 +183,19 @@ class MediatorClient:
         self._ended = arrival
         raise arrival
 
-    @property
-    def quiet_for(self) -> float:
-        """How long nothing has come over this stream, in seconds."""
-        return time.monotonic() - self._heard_at
+    async def answers(self) -> bool:
+        """Ask whether the mediator is still there, over the connection that has the stream.
+
+        Nothing that is sent on the stream has an answer, but a health check beside it has (gRPC Health Checking
+        Protocol); an error is one, too. gRPC itself takes up to 30 s to notice that a network is no more.
+        """
+        check: Any = self._channel.unary_unary(_HEALTH_CHECK)
+        try:
+            await check(b"", timeout=ANSWER_TIME)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+                return False
+        return self.why_ended is None
 
     def departure(self, peer: PeerId) -> "asyncio.Future[None]":
         """Return what is done once the mediator says that `peer`, which it has introduced, has left it."""
@@ -271,7 +281,6 @@ class MediatorClient:
             raise await self._why_it_ended() from error
         if not isinstance(message, bytes):  # grpc.aio.EOF
             raise await self._why_it_ended()
-        self._heard_at = time.monotonic()
         try:
             return pb.ToPeer.FromString(message)
         except DecodeError as error:

@@ -60,8 +60,11 @@ Script = Callable[[Stream], Awaitable[None]]
 
 
 @asynccontextmanager
-async def scripted_mediator(script: Script) -> AsyncIterator[MediatorIdentity]:
-    """Run one; yield what a peer knows of it. An assertion that fails in the script fails the test."""
+async def scripted_mediator(script: Script, *, is_deaf: bool = False) -> AsyncIterator[MediatorIdentity]:
+    """Run one; yield what a peer knows of it. An assertion that fails in the script fails the test.
+
+    It answers no health check if it `is_deaf`; else that it has none.
+    """
     failures: list[BaseException] = []
 
     async def meet(request_iterator: Any, context: Any) -> None:
@@ -75,6 +78,11 @@ async def scripted_mediator(script: Script) -> AsyncIterator[MediatorIdentity]:
     handler = grpc.stream_stream_rpc_method_handler(meet, pb.ToMediator.FromString, _serialized)
     service = grpc.method_handlers_generic_handler("punchwire.v1.Mediator", {"Meet": handler})
     server.add_generic_rpc_handlers([service])
+    if is_deaf:
+        check = grpc.unary_unary_rpc_method_handler(_for_ever)
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check})]
+        )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -84,6 +92,11 @@ async def scripted_mediator(script: Script) -> AsyncIterator[MediatorIdentity]:
         await asyncio.sleep(0)
     if failures:
         raise failures[0]
+
+
+async def _for_ever(request: bytes, context: Any) -> bytes:
+    await asyncio.Event().wait()
+    return b""
 
 
 def _serialized(message: pb.ToPeer | bytes) -> bytes:

@@ -96,12 +96,19 @@ async def test_a_further_channel(sides: tuple[Side, Side]) -> None:
     assert (further.session_id, further.role, further.counter) == (first.session_id, first.role, 3)
 
 
+async def test_a_mediator_is_asked_whether_it_is_there(sides: tuple[Side, Side]) -> None:
+    mediation = sides[0].mediation
+    stream = mediation.client
+    for _ in range(3):
+        assert await soon(stream.answers())
+    await soon(mediation.renew(is_doubtful=True))
+    assert mediation.client is stream
+
+
 async def test_a_further_channel_when_one_has_come_again_to_the_mediator(sides: tuple[Side, Side]) -> None:
     ours, theirs = sides
-    before = ours.mediation.client
-    before._heard_at -= 3600.0
-    await soon(ours.mediation.renew(3600.0))
-    assert ours.mediation.client is not before
+    await soon(ours.mediation.client.close())
+    await soon(ours.mediation.renew())
     await until(lambda: theirs.mediation.client.has_left(ours.attempts._setting.parties.own))
     await soon(asyncio.gather(ours.further(1), theirs.further(1)))
     assert theirs.mediation.client.is_matched(ours.attempts._setting.parties.own)

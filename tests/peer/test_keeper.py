@@ -56,7 +56,7 @@ class Mediation:
     client: Client = field(default_factory=Client)
     down: PunchwireError | None = None
     open: asyncio.Event = field(default_factory=asyncio.Event)  # not set: it wants to be left alone for now
-    renewals: list[float | None] = field(default_factory=list)  # for how long it may have been quiet
+    doubts: list[bool] = field(default_factory=list)  # with each renewal
 
     def __post_init__(self) -> None:
         self.open.set()
@@ -65,8 +65,8 @@ class Mediation:
     def is_lost(self) -> bool:
         return self.down is not None or not self.open.is_set()
 
-    async def renew(self, quiet: float | None = None) -> None:
-        self.renewals.append(quiet)
+    async def renew(self, *, is_doubtful: bool = False) -> None:
+        self.doubts.append(is_doubtful)
         await self.open.wait()
         if self.down is not None:
             raise self.down
@@ -339,13 +339,17 @@ async def test_the_other_side_may_be_changing_networks(
     await until(lambda: scene.session.given_up == [f"{SILENT}; {GONE}"])
 
 
-async def test_a_mediator_that_is_quiet_is_suspected_once_the_path_is_lost(scenes: list[Scene]) -> None:
+async def test_the_mediator_is_doubted_once_the_path_is_lost(scenes: list[Scene]) -> None:
+    """But not where a call has just come over it."""
     scenes.append(scene := Scene(Role.RESPONDER, PathKind.RELAY))
     scene.call(1)
     (await scene.attempt()).fails()
     scene.keeper.channel_lost(SILENT)
-    await scene.attempt(2)
-    assert scene.mediation.renewals == [None, keeper_module.MEDIATOR_QUIET]
+    lost = await scene.attempt(2)
+    scene.call(2)
+    lost.fails()
+    await scene.attempt(3)
+    assert scene.mediation.doubts == [False, True, False]
 
 
 async def test_an_upgrade_is_under_way_when_the_other_side_goes(

@@ -12,6 +12,7 @@ import pytest
 from p2p_core.errors import MediatorUnreachable, NotAdmitted, Replaced
 from p2p_core.wire.candidate import Address
 from p2p_peer import mediation as mediation_module
+from p2p_peer import mediator as mediator_module
 from p2p_peer.events import Admitted, ConnectEvent, MediatorBack, MediatorLost, MediatorReached
 from p2p_peer.mediation import Mediation
 from p2p_peer.mediator_identity import MediatorIdentity, reach_unauthenticated
@@ -62,8 +63,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(script: Script, **options: Any) -> AsyncIterator[Scene]:
-    async with scripted_mediator(script) as mediator:
+async def scene(script: Script, *, is_deaf: bool = False, **options: Any) -> AsyncIterator[Scene]:
+    async with scripted_mediator(script, is_deaf=is_deaf) as mediator:
         chosen = ConnectOptions(insecure=True, **options)
         mediation = Mediation("127.0.0.1", mediator.address.port, key(0), chosen)
         backoff = Backoff()
@@ -200,31 +201,59 @@ async def test_a_stream_that_goes_on_is_not_renewed() -> None:
         assert at.mediation.client is client
 
 
-async def test_a_stream_that_is_quiet_is_made_again_where_that_is_wanted() -> None:
-    """After a change of networks it may take gRPC half a minute to notice."""
+async def test_a_mediator_that_answers_is_not_doubted_any_more() -> None:
     async with scene(welcome) as at:
         await at.open()
-        quiet = at.mediation.client
-        await soon(at.mediation.renew(3600.0))
-        assert at.mediation.client is quiet
-        quiet._heard_at -= 3600.0
+        client = at.mediation.client
+        await soon(at.mediation.renew(is_doubtful=True))
+        assert at.mediation.client is client
+
+
+async def test_a_stream_over_which_nothing_answers_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a change of networks it may take gRPC half a minute to notice."""
+    monkeypatch.setattr(mediator_module, "ANSWER_TIME", 0.05)
+    async with scene(welcome, is_deaf=True) as at:
+        await at.open()
+        silent = at.mediation.client
         await soon(at.mediation.renew())
-        assert at.mediation.client is quiet
-        await soon(at.mediation.renew(3600.0))
-        assert at.mediation.client is not quiet
-        assert quiet.why_ended is not None
+        assert at.mediation.client is silent
+        await soon(at.mediation.renew(is_doubtful=True))
+        assert at.mediation.client is not silent
+        assert silent.why_ended is not None
         assert not at.mediation.is_lost
 
 
-async def test_a_stream_that_was_quiet_is_still_made_again_when_that_failed_at_first() -> None:
-    async with scene(one_after_the_other(welcome, refusing(), welcome)) as at:
+async def test_it_is_still_made_again_when_that_failed_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mediator_module, "ANSWER_TIME", 0.05)
+    async with scene(one_after_the_other(welcome, refusing(), welcome), is_deaf=True) as at:
         await at.open()
-        at.mediation.client._heard_at -= 3600.0
         with pytest.raises(MediatorUnreachable, match="details"):
-            await soon(at.mediation.renew(3600.0))
+            await soon(at.mediation.renew(is_doubtful=True))
         assert at.mediation.is_lost
         await soon(at.mediation.renew())
         assert not at.mediation.is_lost
+
+
+async def test_it_is_not_made_again_when_another_took_our_place_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def replaced(stream: Stream) -> None:
+        await stream.admit()
+        await soon(asked.wait())
+        await stream.end(grpc.StatusCode.ABORTED, "details", "replaced")
+
+    async with scene(replaced) as at:
+        await at.open()
+        real = at.mediation.client.answers
+
+        async def answers() -> bool:
+            asked.set()
+            await until(lambda: at.mediation.is_lost)
+            return await real()
+
+        monkeypatch.setattr(at.mediation.client, "answers", answers)
+        with pytest.raises(Replaced):
+            await soon(at.mediation.renew(is_doubtful=True))
 
 
 async def test_what_a_stream_says_at_its_end_is_heeded_at_once() -> None:

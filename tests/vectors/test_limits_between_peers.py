@@ -4,7 +4,7 @@ import pytest
 from p2p_core import limits, packet_budget, targets
 from p2p_core.machines import port_guessing, tcp_punch, transfers, udp_punch
 from p2p_core.wire import pcp, punch_record, stun
-from p2p_peer import keeper
+from p2p_peer import keeper, mediator
 from p2p_peer.channel import channel, pump, quic_connection
 from p2p_peer.serverless import connections
 
@@ -37,6 +37,7 @@ SESSION = {
     "answers kept for a side that does not say what has come": (transfers.MAX_UNHEARD,),
     "attempts at once": (keeper.ATTEMPTS_AT_ONCE, keeper.ATTEMPT_EVERY),
     "without a channel": (keeper.RECOVERY_TIME,),
+    "until the mediator answers a health check": (mediator.ANSWER_TIME,),
     "without a channel, when the other side has left the mediator": (keeper.GONE_TIME, keeper.RETURN_TIME),
 }
 TRANSFER = {
