@@ -6,9 +6,11 @@ traceback is shown, no escape reaches the output, and nothing is written but int
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -87,6 +89,7 @@ class Row:
     code: int  # or WAITS
     does: tuple[str, ...] = TALK
     limits: dict[str, float] = field(default_factory=dict)
+    later: dict[str, float] = field(default_factory=dict)  # limits from `Hostile.hurry` on
     stored: tuple[str, ...] = ()  # paths in the inbox, beside what was there before
     failed: tuple[str, ...] = ()  # sentences of `file_failed`
     keeps: bool | None = False  # what came, to go on with; None: it depends on whether it was written in time
@@ -126,11 +129,12 @@ async def check(row: Row, mediator: Mediator, keys: tuple[Keys, Keys], programs:
             alice_keys,
             bob_keys,
             *row.does,
-            start=altered(limits=QUICK | row.limits),
+            start=altered(limits=QUICK | row.limits, later=row.later),
             stderr=stderr,
             cwd=folder,
         )
         hostile = await meet(mediator, bob_keys, alice_keys, folder)
+        hostile.hurry = partial(alice.process.send_signal, signal.SIGUSR1)
         acting = asyncio.ensure_future(row.act(hostile))
         acting.add_done_callback(lambda act: act.cancelled() or act.exception() is None or alice.process.kill())
         try:

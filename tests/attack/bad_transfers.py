@@ -12,6 +12,8 @@ from p2p_core.wire.frames import (
     Close,
     Entries,
     Frame,
+    Ping,
+    Pong,
     TransferAnswer,
     TransferOffer,
     TransferReceipt,
@@ -35,6 +37,7 @@ __all__ = [
     "link",
     "listing",
     "offering",
+    "offering_until_silent",
     "saying",
     "whole",
 ]
@@ -70,6 +73,22 @@ def offering(sent: Sent, *said: Say) -> Act:
                 other.send(*(say(offered) for say in said))
             await other.wait_for(TransferReceipt)
             other.send(Close())
+        return other
+
+    return act
+
+
+def offering_until_silent(sent: Sent, *said: Say) -> Act:
+    """Offer this; once it is accepted, say that; and nothing more once it has arrived, from when on it matters."""
+
+    async def act(hostile: Hostile) -> OtherSide:
+        other = await hostile.prove()
+        offered = Offered(hostile, other, sent)
+        other.send(*offer_of(sent, hostile.transfer))
+        assert (await other.wait_for(TransferAnswer)).accepted
+        other.send(*(say(offered) for say in said), Ping(1))
+        await other.wait_for(Pong)
+        hostile.hurry()
         return other
 
     return act

@@ -8,8 +8,8 @@ from p2p_core.ledger import block_digest
 from p2p_core.wire.frames import BlocksHeader, FileFailed, Frame, Ping, StreamEnd, TransferEnd
 
 from tests.attack import bad_peers
-from tests.attack.bad_peers import RECEIVE, SILENCE, SILENT, WAITS, Row, broken, check
-from tests.attack.bad_transfers import Offered, Say, end_of, offering, saying, whole
+from tests.attack.bad_peers import ASK_OFTEN, RECEIVE, SILENCE, SILENT, WAITS, Row, broken, check
+from tests.attack.bad_transfers import Offered, Say, end_of, offering, offering_until_silent, saying, whole
 from tests.peer.other_side import block, one_file
 from tests.peer.receiving import BLOCK, Sent
 from tests.programs import Keys, Mediator, Programs
@@ -123,13 +123,23 @@ COMING = [
     ),
     Row("an end too early", offering(FILE, one_block(0), end_of), TOO_EARLY, 8, RECEIVE, keeps=True),
     Row("silent in a block", offering(FILE, head_only(1, BLOCK)), SILENT, WAITS, RECEIVE, SILENCE),
-    Row("silent between blocks", offering(FILE, one_block(0)), SILENT, WAITS, RECEIVE, SILENCE, keeps=True),
     Row(
-        "silent before the end",
-        offering(FILE, *whole(FILE)[:2]),
+        "silent between blocks",
+        offering_until_silent(FILE, one_block(0)),
         SILENT,
         WAITS,
         RECEIVE,
+        ASK_OFTEN,
+        SILENCE,
+        keeps=True,
+    ),
+    Row(
+        "silent before the end",
+        offering_until_silent(FILE, *whole(FILE)[:2]),
+        SILENT,
+        WAITS,
+        RECEIVE,
+        ASK_OFTEN,
         SILENCE,
         stored=("f",),  # whole and verified
         keeps=True,

@@ -1,6 +1,7 @@
 """A hostile peer for a real `p2p-peer`: it meets and punches as it should, and then does what a test wants it to do."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +35,7 @@ class Hostile:
     key: RSAPrivateKey
     victim: RSAPublicKey
     folder: Path  # of the test
+    hurry: Callable[[], None] = lambda: None  # gives the victim the limits that it is to have later
 
     @property
     def role(self) -> Role:
