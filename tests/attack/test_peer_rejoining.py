@@ -30,6 +30,7 @@ from tests.programs import PATIENCE, Keys, Mediator, Peer, Programs
 
 FEW = 3  # attempts that the one who is called makes at once
 RARELY = {"p2p_peer.keeper.ATTEMPTS_AT_ONCE": FEW, "p2p_peer.keeper.ATTEMPT_EVERY": 1000.0}
+LEAVES = "that was all"  # which ends the other side as well
 FAR = 2**32 - 1  # the last number that a channel can have
 
 
@@ -85,12 +86,12 @@ async def caller(mediator: Mediator, own: Keys, victim: Keys, folder: Path) -> A
     try:
         yield Caller(session, keeper._first, keeper._attempts, keeper._mediation.client, own, victim)
     finally:
-        await session.abort("that was all")
+        await session.abort(LEAVES)
 
 
 @pytest.fixture
 def alice(mediator: Mediator, keys: tuple[Keys, Keys], programs: Programs, tmp_path: Path) -> Iterator[Peer]:
-    """The one who is called. Nothing may go wrong in her program."""
+    """The one who is called. Nothing may go wrong in her program, until the caller leaves her."""
     said = tmp_path / "stderr"
     with said.open("w") as stderr:
         peer = programs.peer(
@@ -103,10 +104,10 @@ def alice(mediator: Mediator, keys: tuple[Keys, Keys], programs: Programs, tmp_p
             stderr=stderr,
         )
         yield peer
-        assert peer.process.poll() is None
-        peer.stop()
+        peer.exit_code()
     assert "Traceback" not in said.read_text()
     assert peer.all("path_lost") == []
+    assert [error["message"] for error in peer.all("error")] == [f"the other side broke off: {LEAVES}"]
 
 
 def attempts_of_hers(folder: Path) -> int:
