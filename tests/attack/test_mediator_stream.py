@@ -178,12 +178,12 @@ async def test_an_ending_that_makes_it_come_again_at_once(
     """TRIES: ends each stream as soon as it has begun, so that the peer comes again, and again.
     OUTCOME: it comes later each time: few times in its whole waiting, after which it ends with peer-did-not-come.
     """
-    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.1)  # 0.05 to 0.1, 0.1 to 0.2, 0.2 to 0.4, 0.4 to 0.8 s
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.3)  # 0.15 to 0.3, 0.3 to 0.6, 0.6 to 1.2, 1.2 to 2.4 s
 
     async def begin(guest: Guest) -> None:
         await guest.end(grpc.StatusCode.UNAVAILABLE, details, reason)
 
     async with MaliciousMediator(begin=begin).open() as mediator:
-        end = await soon(Victim(0, 1, tmp_path, {"wait": 0.7}).meet(mediator.port))
+        end = await soon(Victim(0, 1, tmp_path, {"wait": 2.1}).meet(mediator.port))
     assert (end.code, end.exit_code) == ("peer-did-not-come", 5)
     assert 2 <= len(mediator.guests) <= 5 * mediator_module._ATTEMPTS
