@@ -6,6 +6,7 @@ it to gRPC as the only root, and binds its key proof to the leaf's hash: docs/pr
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import os
 import socket
@@ -213,7 +214,12 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyn
     try:
         async with asyncio.timeout(CONNECT_TIME):
             transport, _ = await loop.create_connection(
-                asyncio.Protocol, host, port, ssl=context, happy_eyeballs_delay=_HAPPY_EYEBALLS
+                asyncio.Protocol,
+                host,
+                port,
+                ssl=context,
+                # No race of one: asyncio leaves the winner's socket open if it is cancelled at that very moment.
+                happy_eyeballs_delay=None if _is_numeric(host) else _HAPPY_EYEBALLS,
             )
     except TimeoutError:
         raise MediatorUnreachable(f"no answer from {host}:{port} within {CONNECT_TIME:g} s") from None
@@ -229,6 +235,14 @@ async def _connect(host: str, port: int, context: ssl.SSLContext | None) -> asyn
     except (OSError, ValueError) as error:  # a name like "a..b" does not even get as far as a look-up
         raise _unreachable(host, port, error) from error
     return transport
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _no_mediator(host: str, port: int, why: str) -> MediatorUnreachable:
