@@ -40,7 +40,10 @@ from tests.keys import key
 from tests.peer.other_side import block
 from tests.programs import Keys, Mediator, Programs
 
-HANDSHAKE = {"p2p_peer.channel.channel.HANDSHAKE_TIME": 1.5}
+HANDSHAKE = {
+    "p2p_peer.channel.channel.HANDSHAKE_TIME": 1.5,
+    "p2p_peer.attempt.DEPARTURE_GRACE": 60.0,  # or it is that which ends the handshake: the hostile one has left
+}
 
 mediator = bad_peers.mediator
 
