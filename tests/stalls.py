@@ -24,6 +24,7 @@ class Stalls:
     """When the loop stands still."""
 
     def __init__(self, seed: str) -> None:
+        self._seed = seed
         self._random = random.Random(seed)
         self._left = MOST
 
@@ -33,26 +34,21 @@ class Stalls:
             self._left -= 1
             time.sleep(self._random.uniform(*STALL))
 
+    def pytest_report_header(self) -> str:
+        return f"stalls: STALLS_SEED={self._seed}"
+
     def pytest_runtest_setup(self) -> None:
         self._left = MOST
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    seed = os.environ.get("STALLS_SEED") or str(random.randrange(2**32))
-    stalls = Stalls(seed)
+    stalls = Stalls(os.environ.get("STALLS_SEED") or str(random.randrange(2**32)))
     config.pluginmanager.register(stalls)
-    config.stash[SEED] = seed
-    turn = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]
+    every_loop: Any = asyncio.BaseEventLoop
+    turn = every_loop._run_once
 
-    def slow_turn(loop: Any) -> None:
+    def slow_turn(loop: asyncio.AbstractEventLoop) -> None:
         stalls.turn()
         turn(loop)
 
-    asyncio.BaseEventLoop._run_once = slow_turn  # type: ignore[attr-defined]
-
-
-SEED: Final = pytest.StashKey[str]()
-
-
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"stalls: STALLS_SEED={config.stash[SEED]}"
+    every_loop._run_once = slow_turn

@@ -165,7 +165,7 @@ class Keeper:
         try:
             if self._mediation.is_lost:
                 self._why_not = _NO_MEDIATOR
-            # What ended the path may have ended the stream to the mediator as well; over which a call has just come.
+            # What ended the path may have ended the stream to the mediator too, unless a call has just come over it.
             await self._mediation.renew(is_doubtful=self._lost_at is not None and called < number)
             await self._pace()
             if called < number:

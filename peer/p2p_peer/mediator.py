@@ -32,10 +32,10 @@ from p2p_peer.mediator_identity import MediatorIdentity
 __all__ = ["Introduction", "MediatorClient", "RelayTicket", "StunServer", "Welcome"]
 
 STEP_TIME = 10.0  # s for the mediator to answer a step of the handshake
+ANSWER_TIME = 2.0  # s for it to show that it is still there: some round trips, and a packet lost
 _ATTEMPTS = 3  # to hear the reason: it is lost seldom
 _MAX_INTRODUCTIONS = 8  # not yet taken; a mediator that sends more has to wait
 _MAX_SIGNALS = 8  # likewise; what comes above that is dropped
-ANSWER_TIME = 2.0  # s for the mediator to show that it is there: some round trips, and a packet lost
 _METHOD = "/punchwire.v1.Mediator/Meet"
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"  # its messages are not read here: empty ones are as good
 _ROLES: dict[Any, Role] = {pb.INITIATOR: Role.INITIATOR, pb.RESPONDER: Role.RESPONDER}
